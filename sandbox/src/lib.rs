@@ -1,1 +1,2 @@
 //! A local Stellar network in one process.
+pub mod ledger;
