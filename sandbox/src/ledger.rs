@@ -93,7 +93,7 @@ impl Ledger {
         todo!()
     }
 
-    /// As [`Ledger::submit`], but the signatures of `trusted` accounts count as given.
+    /// As [`Ledger::submit`], but the signatures of [`LedgerConfig::trusted`] accounts count as given.
     ///
     /// The sandbox's one deviation: nobody has the key of the testnet USDC issuer, so the bootstrap and the faucet mint
     /// and deploy through this door. Everything else about the transaction is checked and applied as usual. In-process only.

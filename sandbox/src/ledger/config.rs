@@ -1,5 +1,7 @@
 //! What a ledger is told at its start.
 
+use stellar_xdr::AccountId;
+
 /// What a ledger is told at its start.
 #[derive(Clone, Debug)]
 pub struct LedgerConfig {
@@ -11,6 +13,8 @@ pub struct LedgerConfig {
     pub kept_ledgers: usize,
     /// How many closed ledgers keep their whole state, for reads that lag.
     pub kept_snapshots: usize,
+    /// Accounts whose signatures [`Ledger::submit_unsigned`](super::Ledger::submit_unsigned) does without.
+    pub trusted: Vec<AccountId>,
 }
 
 impl LedgerConfig {
