@@ -1,1 +1,42 @@
-//! Tollgate.
+//! Tollgate puts a price on any HTTP API: a reverse proxy whose priced routes are paid in USDC on Stellar.
+//!
+//! # The life of a request
+//!
+//! The modules stand in the order of the road:
+//!
+//! 1. [`server`] accepts the connection (HTTP/1.1 or HTTP/2) and reads one request, strictly. Its target gets one
+//!    canonical reading ([`protocol::target`]); what has two readings is answered 400 and goes no further.
+//! 2. [`route`] finds the one route that this method and target belong to. What matches nothing is 404.
+//! 3. [`guard`] is the valve. A free route passes. A priced one needs a credential: without one the guard answers
+//!    402 with a challenge; with one it has a payment method ([`pay`]) verify it, claim it in the [`store`] so that it
+//!    buys one delivery, and settle it through the [`ledger`], before or after the upstream has answered.
+//! 4. [`upstream`] forwards what the guard admitted, and only that: it takes [`guard::Admitted`], which nothing else
+//!    can build. Bodies stream both ways; payment headers stay behind.
+//!
+//! Beside the road stand [`protocol`], the pure rules of money and wire formats; [`telemetry`], time and logs;
+//! [`config`], which turns `gateway.yaml` into the typed settings of each part; [`app`], which wires them and shuts
+//! them down; and [`client`], the other end of the road, an HTTP client that pays.
+
+pub mod cli;
+
+pub mod app;
+pub mod config;
+#[cfg(feature = "sandbox")]
+pub mod demo;
+pub mod facilitate;
+
+pub mod server;
+pub mod upstream;
+
+pub mod guard;
+pub mod route;
+
+pub mod pay;
+
+pub mod ledger;
+pub mod store;
+
+pub mod client;
+pub mod telemetry;
+
+pub mod protocol;

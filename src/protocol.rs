@@ -5,7 +5,6 @@
 
 pub mod json;
 pub mod money;
-pub mod problem;
 pub mod quote;
 pub mod stellar;
 pub mod target;

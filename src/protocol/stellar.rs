@@ -355,10 +355,7 @@ mod tests {
                 "MA7QYNF7SOWQ3GLR2BGMZEHXAVIRZA4KVWLTJJFC7MGXUA74P7UJUAAAAAAAAAAAACJUQ",
                 AddressError::Muxed,
             ),
-            (
-                "SAAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAEAQC5MY",
-                AddressError::Secret,
-            ),
+            ("SAAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAEAQC5MY", AddressError::Secret),
         ] {
             assert_eq!(text.parse::<Address>(), Err(error), "{text}");
         }
