@@ -252,7 +252,9 @@ impl FromStr for Address {
             Ok(Strkey::PublicKeyEd25519(key)) => Ok(Self::Account(AccountId(key.0))),
             Ok(Strkey::Contract(contract)) => Ok(Self::Contract(ContractId(contract.0))),
             Ok(Strkey::MuxedAccountEd25519(_)) => Err(AddressError::Muxed),
-            Ok(Strkey::PrivateKeyEd25519(_)) => Err(AddressError::Secret),
+            Ok(_) | Err(_) if ed25519::PrivateKey::from_string(text).is_ok() => {
+                Err(AddressError::Secret)
+            }
             Ok(_) | Err(_) => Err(AddressError::Malformed),
         }
     }
