@@ -1,1 +1,536 @@
-//! (being written)
+//! x402 version 2 as it stands on the wire: headers, requirements, payloads, and the facilitator's answers.
+//!
+//! Knows the shapes only; what a payment must be worth is [`super::transfer`]'s and [`super::quote`]'s to say.
+//! Source: x402 v2 core § 5, HTTP transport v2, scheme `exact` on Stellar.
+
+use base64::{Engine as _, engine::general_purpose};
+use http::{HeaderName, HeaderValue};
+use serde_json::{Map, Value, json};
+
+use super::{
+    json,
+    money::Amount,
+    stellar::{Address, ContractId, Network},
+};
+
+/// Response header of a 402: base64 of a [`PaymentRequired`].
+pub const PAYMENT_REQUIRED: HeaderName = HeaderName::from_static("payment-required");
+/// Request header: base64 of a [`Payload`].
+pub const PAYMENT_SIGNATURE: HeaderName = HeaderName::from_static("payment-signature");
+/// Response header after a settlement, good or bad: base64 of a [`Settlement`].
+pub const PAYMENT_RESPONSE: HeaderName = HeaderName::from_static("payment-response");
+/// Request header of version 1, which Stellar never had.
+pub const X_PAYMENT: HeaderName = HeaderName::from_static("x-payment");
+
+/// What the server asks for one way to pay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requirements {
+    /// The network to pay on.
+    pub network: Network,
+    /// Base units, never zero.
+    pub amount: Amount,
+    /// The SEP-41 contract to transfer in.
+    pub asset: ContractId,
+    /// Who is paid.
+    pub pay_to: Address,
+    /// How long, in seconds, a signed authorization may live.
+    pub max_timeout_seconds: u32,
+    /// The quote that binds a payment to route and price; see [`super::quote`].
+    pub quote: Option<String>,
+}
+
+impl Requirements {
+    /// The requirements as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut extra = Map::from_iter([("areFeesSponsored".to_owned(), Value::Bool(true))]);
+        if let Some(quote) = &self.quote {
+            extra.insert("quote".to_owned(), quote.as_str().into());
+        }
+        json!({
+            "scheme": SCHEME,
+            "network": self.network.name(),
+            "amount": self.amount.to_string(),
+            "asset": self.asset.to_string(),
+            "payTo": self.pay_to.to_string(),
+            "maxTimeoutSeconds": self.max_timeout_seconds,
+            "extra": extra,
+        })
+    }
+
+    /// Reads requirements strictly: exactly the keys of [`Requirements::to_json`] with their types, but `extra` may hold more.
+    ///
+    /// # Errors
+    /// [`Mismatch`] names the first member that is not as it must be.
+    pub fn from_json(value: &Value) -> Result<Self, Mismatch> {
+        let object = value.as_object().ok_or(Mismatch("accepted"))?;
+        if object.keys().any(|key| !KEYS.contains(&key.as_str())) {
+            return Err(Mismatch("accepted"));
+        }
+        let text = |key: &'static str| object.get(key).and_then(Value::as_str).ok_or(Mismatch(key));
+        if text("scheme")? != SCHEME {
+            return Err(Mismatch("scheme"));
+        }
+        let extra = object.get("extra").and_then(Value::as_object).ok_or(Mismatch("extra"))?;
+        if extra.get("areFeesSponsored") != Some(&Value::Bool(true)) {
+            return Err(Mismatch("extra.areFeesSponsored"));
+        }
+        let quote = match extra.get("quote") {
+            None => None,
+            Some(Value::String(quote)) => Some(quote.clone()),
+            Some(_) => return Err(Mismatch("extra.quote")),
+        };
+        let amount = Amount::parse_units(text("amount")?).map_err(|_| Mismatch("amount"))?;
+        if amount.is_zero() {
+            return Err(Mismatch("amount"));
+        }
+        Ok(Self {
+            network: text("network")?.parse().map_err(|_| Mismatch("network"))?,
+            amount,
+            asset: text("asset")?.parse().map_err(|_| Mismatch("asset"))?,
+            pay_to: text("payTo")?.parse().map_err(|_| Mismatch("payTo"))?,
+            max_timeout_seconds: object
+                .get("maxTimeoutSeconds")
+                .and_then(Value::as_u64)
+                .and_then(|seconds| u32::try_from(seconds).ok())
+                .filter(|seconds| *seconds > 0)
+                .ok_or(Mismatch("maxTimeoutSeconds"))?,
+            quote,
+        })
+    }
+}
+
+/// The member that keeps a JSON value from being [`Requirements`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not what was offered")]
+pub struct Mismatch(pub &'static str);
+
+/// The challenge of a 402.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PaymentRequired {
+    /// Why there was no 200, for people.
+    pub error: String,
+    /// What is for sale.
+    pub resource: Resource,
+    /// The ways to pay, most preferred first, each the JSON of a [`Requirements`] or one that we do not know.
+    pub accepts: Vec<Value>,
+    /// Extensions by name, echoed by the client.
+    pub extensions: Option<Value>,
+}
+
+/// What a 402 is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// Its URL, from the configured public address, never from the Host header.
+    pub url: String,
+    /// What it is, for people; may be empty.
+    pub description: String,
+    /// Its media type; may be empty.
+    pub mime_type: String,
+}
+
+impl PaymentRequired {
+    /// The challenge as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut object = json!({
+            "x402Version": VERSION,
+            "error": self.error,
+            "resource": {
+                "url": self.resource.url,
+                "description": self.resource.description,
+                "mimeType": self.resource.mime_type,
+            },
+            "accepts": self.accepts,
+        });
+        if let (Some(extensions), Some(object)) = (&self.extensions, object.as_object_mut()) {
+            object.insert("extensions".to_owned(), extensions.clone());
+        }
+        object
+    }
+
+    /// Reads the value of a [`PAYMENT_REQUIRED`] header.
+    ///
+    /// # Errors
+    /// [`Malformed`] if it is no version 2 challenge.
+    pub fn decode(header: &[u8]) -> Result<Self, Malformed> {
+        let value = decode(header)?;
+        version(&value)?;
+        let text =
+            |at: &str| value.pointer(at).and_then(Value::as_str).unwrap_or_default().to_owned();
+        Ok(Self {
+            error: text("/error"),
+            resource: Resource {
+                url: text("/resource/url"),
+                description: text("/resource/description"),
+                mime_type: text("/resource/mimeType"),
+            },
+            accepts: value
+                .get("accepts")
+                .and_then(Value::as_array)
+                .cloned()
+                .ok_or(Malformed::Shape("accepts"))?,
+            extensions: value.get("extensions").filter(|value| !value.is_null()).cloned(),
+        })
+    }
+}
+
+/// What a client sends as payment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Payload {
+    /// The requirements it says it pays; to be checked, never trusted.
+    pub accepted: Value,
+    /// Base64 of the `TransactionEnvelope` XDR.
+    pub transaction: String,
+    /// The whole payload as it came, for a facilitator.
+    pub json: Value,
+}
+
+impl Payload {
+    /// Reads the value of a [`PAYMENT_SIGNATURE`] header.
+    ///
+    /// # Errors
+    /// [`Malformed`] tells which rule it breaks.
+    pub fn decode(header: &[u8]) -> Result<Self, Malformed> {
+        Self::from_json(decode(header)?)
+    }
+
+    /// Reads a payload from its JSON, as facilitators get it.
+    ///
+    /// # Errors
+    /// [`Malformed`] tells which rule it breaks.
+    pub fn from_json(json: Value) -> Result<Self, Malformed> {
+        if !json.is_object() {
+            return Err(Malformed::Shape("the payment"));
+        }
+        version(&json)?;
+        let accepted = json
+            .get("accepted")
+            .filter(|value| value.is_object())
+            .ok_or(Malformed::Shape("accepted"))?
+            .clone();
+        let transaction = json
+            .pointer("/payload/transaction")
+            .and_then(Value::as_str)
+            .ok_or(Malformed::Shape("payload.transaction"))?
+            .to_owned();
+        Ok(Self { accepted, transaction, json })
+    }
+}
+
+/// How a settlement ended, as the client and the facilitator's callers read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// Whether the money moved.
+    pub success: bool,
+    /// A reason code when it did not.
+    pub error_reason: Option<String>,
+    /// The transaction hash, or empty.
+    pub transaction: String,
+    /// The network's name, or empty.
+    pub network: String,
+    /// Who paid, where known.
+    pub payer: Option<String>,
+    /// Base units moved, where told.
+    pub amount: Option<String>,
+}
+
+impl Settlement {
+    /// The settlement as JSON: `transaction` and `network` are always strings, absent members are left out.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut object = Map::new();
+        object.insert("success".to_owned(), self.success.into());
+        let optional =
+            [("errorReason", &self.error_reason), ("payer", &self.payer), ("amount", &self.amount)];
+        for (key, value) in optional {
+            if let Some(value) = value {
+                object.insert(key.to_owned(), value.as_str().into());
+            }
+        }
+        object.insert("transaction".to_owned(), self.transaction.as_str().into());
+        object.insert("network".to_owned(), self.network.as_str().into());
+        Value::Object(object)
+    }
+
+    /// Reads a settlement leniently: only `success` must be there.
+    ///
+    /// # Errors
+    /// [`Malformed::Shape`] if `success` is no boolean, or another member is of the wrong type.
+    pub fn from_json(value: &Value) -> Result<Self, Malformed> {
+        Ok(Self {
+            success: value
+                .get("success")
+                .and_then(Value::as_bool)
+                .ok_or(Malformed::Shape("success"))?,
+            error_reason: optional_text(value, "errorReason")?,
+            transaction: optional_text(value, "transaction")?.unwrap_or_default(),
+            network: optional_text(value, "network")?.unwrap_or_default(),
+            payer: optional_text(value, "payer")?,
+            amount: optional_text(value, "amount")?,
+        })
+    }
+
+    /// Reads the value of a [`PAYMENT_RESPONSE`] header.
+    ///
+    /// # Errors
+    /// As [`Settlement::from_json`].
+    pub fn decode(header: &[u8]) -> Result<Self, Malformed> {
+        Self::from_json(&decode(header)?)
+    }
+}
+
+/// What a facilitator says of a payment before settling it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verification {
+    /// Whether it would settle.
+    pub is_valid: bool,
+    /// A reason code when it would not.
+    pub invalid_reason: Option<String>,
+    /// Who would pay, where known.
+    pub payer: Option<String>,
+}
+
+impl Verification {
+    /// The verification as JSON, absent members left out.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut object = Map::new();
+        object.insert("isValid".to_owned(), self.is_valid.into());
+        for (key, value) in [("invalidReason", &self.invalid_reason), ("payer", &self.payer)] {
+            if let Some(value) = value {
+                object.insert(key.to_owned(), value.as_str().into());
+            }
+        }
+        Value::Object(object)
+    }
+
+    /// Reads a verification leniently: only `isValid` must be there.
+    ///
+    /// # Errors
+    /// [`Malformed::Shape`] if `isValid` is no boolean, or another member is of the wrong type.
+    pub fn from_json(value: &Value) -> Result<Self, Malformed> {
+        Ok(Self {
+            is_valid: value
+                .get("isValid")
+                .and_then(Value::as_bool)
+                .ok_or(Malformed::Shape("isValid"))?,
+            invalid_reason: optional_text(value, "invalidReason")?,
+            payer: optional_text(value, "payer")?,
+        })
+    }
+}
+
+/// Why bytes are no x402 message.
+#[derive(Debug, thiserror::Error)]
+pub enum Malformed {
+    /// Longer than any payment.
+    #[error("longer than {MAX_HEADER_BYTES} bytes")]
+    TooLong,
+    /// Not standard base64 (alphabet `A-Za-z0-9+/`, padded or not).
+    #[error("not standard base64")]
+    Base64,
+    /// Not one strict JSON value.
+    #[error("not valid JSON: {0}")]
+    Json(json::Error),
+    /// Of another version.
+    #[error("`x402Version` must be the number 2")]
+    Version,
+    /// A member is missing or of the wrong type.
+    #[error("`{0}` is missing or of the wrong type")]
+    Shape(&'static str),
+}
+
+/// Writes a message as a header value: base64 (standard, padded) of its JSON.
+#[must_use]
+pub fn encode(message: &Value) -> HeaderValue {
+    let text = general_purpose::STANDARD.encode(message.to_string());
+    HeaderValue::try_from(text).expect("base64 is visible ASCII")
+}
+
+fn decode(header: &[u8]) -> Result<Value, Malformed> {
+    if header.len() > MAX_HEADER_BYTES {
+        return Err(Malformed::TooLong);
+    }
+    let bytes = LENIENT.decode(header.trim_ascii()).map_err(|_| Malformed::Base64)?;
+    json::parse(&bytes).map_err(Malformed::Json)
+}
+
+fn version(value: &Value) -> Result<(), Malformed> {
+    match value.get("x402Version").and_then(Value::as_u64) {
+        Some(VERSION) => Ok(()),
+        _ => Err(Malformed::Version),
+    }
+}
+
+fn optional_text(value: &Value, key: &'static str) -> Result<Option<String>, Malformed> {
+    match value.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(Malformed::Shape(key)),
+    }
+}
+
+/// Clients pad or do not; both are told apart from nothing else.
+const LENIENT: general_purpose::GeneralPurpose = general_purpose::GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    general_purpose::GeneralPurposeConfig::new()
+        .with_decode_padding_mode(base64::engine::DecodePaddingMode::Indifferent),
+);
+
+const VERSION: u64 = 2;
+const SCHEME: &str = "exact";
+const KEYS: [&str; 7] =
+    ["scheme", "network", "amount", "asset", "payTo", "maxTimeoutSeconds", "extra"];
+const MAX_HEADER_BYTES: usize = 32 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn requirements() -> Requirements {
+        Requirements {
+            network: Network::Testnet,
+            amount: Amount::from_units(10_000).unwrap(),
+            asset: Network::Testnet.usdc().contract,
+            pay_to: "GDWUSKGGFDI4FRXK5EBTRECZSVQSSWJHHJOGH6JWG3AUMFFMQ435DIAG".parse().unwrap(),
+            max_timeout_seconds: 60,
+            quote: Some("abc".to_owned()),
+        }
+    }
+
+    fn payload() -> Value {
+        json!({"x402Version": 2, "payload": {"transaction": "AAAA"}, "accepted": requirements().to_json()})
+    }
+
+    #[test]
+    fn requirements_have_the_shape_of_the_scheme() {
+        let json = requirements().to_json();
+        assert_eq!(
+            json,
+            json!({"scheme": "exact", "network": "stellar:testnet", "amount": "10000",
+                "asset": "CBIELTK6YBZJU5UP2WWQEUCYKLPU6AUNZ2BQ4WWFEIE3USCIHMXQDAMA",
+                "payTo": "GDWUSKGGFDI4FRXK5EBTRECZSVQSSWJHHJOGH6JWG3AUMFFMQ435DIAG",
+                "maxTimeoutSeconds": 60, "extra": {"areFeesSponsored": true, "quote": "abc"}})
+        );
+        assert_eq!(Requirements::from_json(&json), Ok(requirements()));
+    }
+
+    #[test]
+    fn an_echo_may_add_to_extra_and_change_nothing_else() {
+        let echo = |change: fn(&mut Map<String, Value>)| {
+            let mut json = requirements().to_json();
+            change(json.as_object_mut().unwrap());
+            Requirements::from_json(&json)
+        };
+        assert!(
+            echo(|o| {
+                o["extra"]["more"] = json!([1]);
+            })
+            .is_ok()
+        );
+        assert_eq!(
+            echo(|o| {
+                o["amount"] = json!(10_000);
+            }),
+            Err(Mismatch("amount"))
+        );
+        assert_eq!(
+            echo(|o| {
+                o["amount"] = json!("0");
+            }),
+            Err(Mismatch("amount"))
+        );
+        assert_eq!(
+            echo(|o| {
+                o["maxTimeoutSeconds"] = json!("60");
+            }),
+            Err(Mismatch("maxTimeoutSeconds"))
+        );
+        assert_eq!(
+            echo(|o| {
+                o["scheme"] = json!("upto");
+            }),
+            Err(Mismatch("scheme"))
+        );
+        assert_eq!(
+            echo(|o| {
+                o["network"] = json!("stellar:futurenet");
+            }),
+            Err(Mismatch("network"))
+        );
+        assert_eq!(
+            echo(|o| {
+                o.insert("note".into(), json!(1));
+            }),
+            Err(Mismatch("accepted"))
+        );
+        assert_eq!(
+            echo(|o| {
+                o.remove("extra");
+            }),
+            Err(Mismatch("extra"))
+        );
+        assert_eq!(
+            echo(|o| {
+                o["payTo"] = json!("x");
+            }),
+            Err(Mismatch("payTo"))
+        );
+    }
+
+    #[test]
+    fn a_payload_reads_padded_or_not() {
+        let header = encode(&payload());
+        let padded = header.to_str().unwrap();
+        let decoded = Payload::decode(padded.as_bytes()).unwrap();
+        assert_eq!((decoded.transaction.as_str(), &decoded.json), ("AAAA", &payload()));
+        let bare = padded.trim_end_matches('=');
+        assert_eq!(Payload::decode(bare.as_bytes()).unwrap(), decoded);
+    }
+
+    #[test]
+    fn what_is_no_payload_says_why() {
+        let header = |json: Value| encode(&json).to_str().unwrap().to_owned();
+        let with = |key: &str, value: Value| {
+            let mut json = payload();
+            json[key] = value;
+            header(json)
+        };
+        for (text, problem) in [
+            (String::new(), "not valid JSON"),
+            ("*".to_owned(), "not standard base64"),
+            ("e30_".to_owned(), "not standard base64"),
+            (header(Value::Null), "`the payment` is missing"),
+            (header(json!([])), "`the payment` is missing"),
+            (header(json!({})), "`x402Version` must be"),
+            (with("x402Version", json!(1)), "`x402Version` must be"),
+            (with("x402Version", json!("2")), "`x402Version` must be"),
+            (with("accepted", Value::Null), "`accepted` is missing"),
+            (with("payload", json!({"transaction": 1})), "`payload.transaction` is missing"),
+            ("A".repeat(MAX_HEADER_BYTES + 1), "longer than"),
+        ] {
+            let error = Payload::decode(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.starts_with(problem), "{text:.30}: {error}");
+        }
+    }
+
+    #[test]
+    fn settlements_read_leniently_and_write_strictly() {
+        let bare = Settlement::from_json(&json!({"success": false})).unwrap();
+        assert_eq!(bare.to_json(), json!({"success": false, "transaction": "", "network": ""}));
+        assert!(Settlement::from_json(&json!({"success": "true"})).is_err());
+        assert!(Settlement::from_json(&json!({"success": true, "transaction": 1})).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_makes_the_readers_panic(bytes: Vec<u8>) {
+            let _ = Payload::decode(&bytes);
+            let _ = PaymentRequired::decode(&bytes);
+            let _ = Settlement::decode(&bytes);
+        }
+    }
+}
