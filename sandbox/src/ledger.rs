@@ -6,8 +6,10 @@
 //! balances; an operation that it does not carry out answers `opNOT_SUPPORTED`.
 
 mod config;
+mod network;
 mod record;
 mod store;
+mod xdr;
 
 use std::sync::Arc;
 

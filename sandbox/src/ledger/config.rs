@@ -20,7 +20,13 @@ pub struct LedgerConfig {
 impl LedgerConfig {
     /// The settings for `passphrase`, with a history of 10,000 ledgers and 16 old states.
     pub fn new(passphrase: impl Into<String>, start_time: u64) -> Self {
-        Self { passphrase: passphrase.into(), start_time, kept_ledgers: 10_000, kept_snapshots: 16 }
+        Self {
+            passphrase: passphrase.into(),
+            start_time,
+            kept_ledgers: 10_000,
+            kept_snapshots: 16,
+            trusted: Vec::new(),
+        }
     }
 }
 
