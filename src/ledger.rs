@@ -1,1 +1,16 @@
-//! (being written)
+//! Stellar as a service: what verifies a payment, puts it on the ledger, and finds out what became of it.
+//!
+//! It knows transactions, keys and facilitators; it knows no route, no price and no HTTP request. What it needs of a
+//! payment comes in as a [`facilitator::Payment`], and what it says is an outcome, never a status code.
+
+pub mod facilitator;
+
+pub mod own;
+pub mod remote;
+
+pub mod rpc;
+pub mod signer;
+
+mod http;
+
+pub use http::{Http, HttpError};

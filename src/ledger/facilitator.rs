@@ -1,0 +1,228 @@
+//! A facilitator: verifies a payment, and puts it on the ledger once.
+//!
+//! Settling is two steps, so that the caller can make the transaction's hash durable in between: [`Facilitator::prepare`]
+//! signs and sends nothing, [`Facilitator::submit`] sends. What it cannot find out it calls unknown, never failed, and
+//! [`Facilitator::resolve`] finds out later. It keeps no record of payments: that is the caller's store.
+
+use std::{borrow::Cow, time::Duration};
+
+use serde_json::Value;
+
+use super::{own, remote};
+use crate::protocol::{
+    stellar::{Address, Network, TxHash},
+    transfer::{Expected, Transfer},
+};
+
+/// Who verifies and settles: this gateway itself, or another service over HTTP.
+#[derive(Debug)]
+pub enum Facilitator {
+    /// This gateway, with sponsor keys of its own.
+    Own(own::Facilitator),
+    /// A facilitator of x402 v2 elsewhere.
+    Remote(remote::Facilitator),
+}
+
+impl Facilitator {
+    /// Whether payments can be taken now, and on which conditions.
+    ///
+    /// # Errors
+    /// [`NotReady`], a sentence for the operator.
+    pub fn supported(&self) -> Result<Supported, NotReady> {
+        match self {
+            Self::Own(own) => own.supported(),
+            Self::Remote(remote) => remote.supported(),
+        }
+    }
+
+    /// Checks that `payment` would settle now. Signs and sends nothing.
+    ///
+    /// # Errors
+    /// [`VerifyError::Invalid`] is the payer's doing, [`VerifyError::Failed`] is not.
+    pub async fn verify(&self, payment: &Payment) -> Result<(), VerifyError> {
+        match self {
+            Self::Own(own) => own.verify(payment).await,
+            Self::Remote(remote) => remote.verify(payment).await,
+        }
+    }
+
+    /// Verifies `payment` anew and readies its transaction; nothing is sent before [`Facilitator::submit`].
+    ///
+    /// Make [`Prepared::sent`] durable before submitting. Dropping the result gives up the transaction.
+    ///
+    /// # Errors
+    /// As [`Facilitator::verify`].
+    pub async fn prepare(&self, payment: &Payment) -> Result<Prepared, VerifyError> {
+        match self {
+            Self::Own(own) => own.prepare(payment).await.map(Prepared::Own),
+            Self::Remote(remote) => remote.prepare(payment).await.map(Prepared::Remote),
+        }
+    }
+
+    /// Sends a prepared transaction and waits for its outcome.
+    ///
+    /// # Cancellation
+    /// Once it was polled the transaction may have been sent: a dropped call is an unknown outcome.
+    pub async fn submit(&self, payment: &Payment, prepared: Prepared) -> Outcome {
+        match (self, prepared) {
+            (Self::Own(own), Prepared::Own(prepared)) => own.submit(payment, prepared).await,
+            (Self::Remote(remote), Prepared::Remote(_)) => remote.submit(payment).await,
+            _ => Outcome::Unsent(Failure::unavailable("prepared by another facilitator")),
+        }
+    }
+
+    /// Finds out what became of a payment that was submitted, by its hash or by its authorization.
+    ///
+    /// [`Outcome::Unknown`] means ask again later; it never becomes [`Outcome::Rejected`] by time alone, only when the
+    /// ledger's history proves that the payment did not land and cannot any more.
+    pub async fn resolve(&self, payment: &Payment, sent: &Sent) -> Outcome {
+        match self {
+            Self::Own(own) => own.resolve(payment, sent).await,
+            Self::Remote(remote) => remote.resolve(payment, sent).await,
+        }
+    }
+}
+
+/// A payment to verify and settle.
+#[derive(Clone, Debug)]
+pub struct Payment {
+    /// The transfer that its transaction carries.
+    pub transfer: Transfer,
+    /// What it has to move.
+    pub expected: Expected,
+    /// The whole x402 `PaymentPayload` as the client sent it, for a remote facilitator.
+    pub payload: Value,
+    /// The x402 `PaymentRequirements` that we asked, never the client's copy, for a remote facilitator.
+    pub requirements: Value,
+    /// How long settling may take, in seconds.
+    pub max_timeout_seconds: u32,
+}
+
+/// A transaction that is ready to be submitted, and holds what it needs for that.
+#[derive(Debug)]
+pub enum Prepared {
+    /// Built and signed here.
+    Own(own::Prepared),
+    /// To be built by the remote facilitator.
+    Remote(Sent),
+}
+
+impl Prepared {
+    /// What to record before submitting, so that a crash loses nothing.
+    #[must_use]
+    pub const fn sent(&self) -> &Sent {
+        match self {
+            Self::Own(prepared) => prepared.sent(),
+            Self::Remote(sent) => sent,
+        }
+    }
+}
+
+/// How to find a submitted payment again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The transaction's hash, where it is known before the network has it.
+    pub transaction: Option<TxHash>,
+    /// The time, in Unix seconds, after which the transaction cannot land any more.
+    pub valid_until: u64,
+    /// The latest closed ledger when it was made; it landed after this one or not at all.
+    pub since: u32,
+}
+
+/// What a facilitator offers on its network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Supported {
+    /// Whether the facilitator pays the network's fees: `extra.areFeesSponsored`.
+    pub are_fees_sponsored: bool,
+}
+
+/// Payments cannot be taken; a sentence that names what the operator can look at.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotReady(pub String);
+
+/// Why a payment was not verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VerifyError {
+    /// The payer's doing.
+    Invalid(Invalid),
+    /// Ours or a dependency's; the payment may be good.
+    Failed(Failure),
+}
+
+/// A payment that does not pay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// The x402 reason code: short, printable ASCII.
+    pub reason: Cow<'static, str>,
+    /// The same as a sentence, for the log and for our own clients; never a facilitator's text.
+    pub detail: String,
+    /// Who would have paid, where it is known.
+    pub payer: Option<Address>,
+}
+
+/// A payment could not be judged, through no fault of the payer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What kind.
+    pub kind: FailureKind,
+    /// What happened, for the log; never for a client.
+    pub detail: String,
+    /// When it is worth trying again.
+    pub retry_after: Duration,
+}
+
+impl Failure {
+    /// Something that cannot answer now.
+    pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self { kind: FailureKind::Unavailable, detail, retry_after: RETRY_AFTER }
+    }
+}
+
+/// What kind of failure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// A dependency does not answer, or we are at a limit of our own.
+    Unavailable,
+    /// A dependency answered nonsense.
+    BadAnswer,
+}
+
+/// What became of a submitted payment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The money moved.
+    Settled(Settled),
+    /// The money did not move, and this transaction will not move it.
+    Rejected {
+        /// The x402 reason code: short, printable ASCII.
+        reason: Cow<'static, str>,
+        /// The transaction that failed, where there was one.
+        transaction: Option<TxHash>,
+    },
+    /// Not known yet: never a reason to ask for another payment.
+    Unknown {
+        /// The transaction to watch, where known.
+        transaction: Option<TxHash>,
+        /// What happened; [`FailureKind::BadAnswer`] when a facilitator answered nonsense.
+        failure: Failure,
+    },
+    /// The transaction was refused before it entered the network, and can never land: prepare anew and submit that.
+    Stale,
+    /// Nothing was sent.
+    Unsent(Failure),
+}
+
+/// A payment that landed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The transaction that moved the money.
+    pub transaction: TxHash,
+    /// Who paid.
+    pub payer: Address,
+    /// Where.
+    pub network: Network,
+}
+
+const RETRY_AFTER: Duration = Duration::from_secs(2);
