@@ -1,1 +1,374 @@
-//! (being written)
+//! The valve: what may go to the upstream, and when money moves.
+//!
+//! It knows the order of things and the status of every outcome; it knows neither what a payment consists of (the
+//! methods do) nor how a request is forwarded (the inner service does).
+//!
+//! | | settle after the head | settle before forwarding |
+//! |---|---|---|
+//! | order | verify, claim, forward, head arrives, settle, release the head | verify, claim, settle, forward |
+//! | upstream fails, or its answer is not charged | nothing is settled, the claim is released | the settled payment may be presented again |
+//! | settlement fails | the head is dropped, nothing of it leaves | nothing is forwarded |
+
+mod permit;
+pub mod problem;
+
+use std::{error::Error as StdError, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header,
+};
+use http_body_util::{Either, Full};
+use rand_core::{OsRng, RngCore as _};
+use tokio_util::task::TaskTracker;
+use tracing::{debug, error, warn};
+
+pub use self::permit::Admitted;
+use self::problem::Problem;
+use crate::{
+    pay::{
+        Bound, Denied, Draw, Fault, FaultKind, Method, Receipt, Refusal, RefusalKind, SettleOrder,
+        Terms, x402::X402,
+    },
+    route::{Access, Route},
+    telemetry::Clock,
+};
+
+/// What the guard lets requests through to.
+///
+/// `B` is the request's body. A slot is taken before any payment, so that an upstream that is full costs nobody money.
+pub trait Forward<B>: Clone + Send + Sync + 'static {
+    /// Room for one request.
+    type Slot: Send + 'static;
+    /// The body of an answer.
+    type Body: http_body::Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>>
+        + Send
+        + 'static;
+
+    /// Takes room for one request to the route's upstream.
+    ///
+    /// # Errors
+    /// [`Obstacle::Busy`] if there is none.
+    fn reserve(&self, route: &Route) -> Result<Self::Slot, Obstacle>;
+
+    /// Forwards the request; returns when the head of the answer has come.
+    ///
+    /// # Errors
+    /// [`Obstacle`] if no answer came.
+    fn forward(
+        &self,
+        slot: Self::Slot,
+        route: &Route,
+        request: Admitted<Request<B>>,
+    ) -> impl Future<Output = Result<Response<Self::Body>, Obstacle>> + Send;
+}
+
+/// Why the upstream gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Obstacle {
+    /// It has as many requests as it may have.
+    #[error("the upstream has no room for another request")]
+    Busy,
+    /// It could not be reached; it has seen nothing of the request.
+    #[error("the upstream cannot be reached: {0}")]
+    Unreachable(String),
+    /// It did not begin to answer in time.
+    #[error("the upstream did not begin to answer in time")]
+    TimedOut,
+    /// The connection broke, or the answer was no HTTP.
+    #[error("the upstream broke off: {0}")]
+    Broken(String),
+}
+
+/// The body of an answer: the gateway's own, or the upstream's.
+pub type Body<B> = Either<Full<Bytes>, B>;
+
+/// The valve before the upstream `F`.
+#[derive(Clone, Debug)]
+pub struct Guard<F> {
+    inner: F,
+    x402: Option<Arc<X402>>,
+    clock: Clock,
+    tasks: TaskTracker,
+}
+
+impl<F> Guard<F> {
+    /// A guard before `inner` with the methods that are configured. Paid requests run on `tasks` and outlive their client.
+    pub const fn new(inner: F, x402: Option<Arc<X402>>, clock: Clock, tasks: TaskTracker) -> Self {
+        Self { inner, x402, clock, tasks }
+    }
+
+    /// Answers a request that belongs to `route`; `target` is its canonical path and query, as it will be forwarded.
+    pub async fn answer<B>(
+        &self,
+        request: Request<B>,
+        route: Arc<Route>,
+        target: String,
+    ) -> Response<Body<F::Body>>
+    where
+        F: Forward<B>,
+        B: Send + 'static,
+    {
+        match &route.access {
+            Access::Denied(status) => own(Problem::new(*status, "this is not served here")),
+            Access::Free => self.forward_free(request, &route).await,
+            Access::Priced(terms) => {
+                let terms = terms.clone();
+                let readable = request.headers().contains_key(header::ORIGIN);
+                let mut response = self.charge(request, route, terms, target).await;
+                if readable {
+                    expose_to_scripts(response.headers_mut());
+                }
+                response
+            }
+        }
+    }
+
+    async fn forward_free<B>(&self, request: Request<B>, route: &Route) -> Response<Body<F::Body>>
+    where
+        F: Forward<B>,
+        B: Send + 'static,
+    {
+        let slot = match self.inner.reserve(route) {
+            Ok(slot) => slot,
+            Err(obstacle) => return own(obstacle_problem(&obstacle, route)),
+        };
+        match self.inner.forward(slot, route, Admitted::new(request)).await {
+            Ok(response) => response.map(Either::Right),
+            Err(obstacle) => own(obstacle_problem(&obstacle, route)),
+        }
+    }
+
+    async fn charge<B>(
+        &self,
+        request: Request<B>,
+        route: Arc<Route>,
+        terms: Arc<Terms>,
+        target: String,
+    ) -> Response<Body<F::Body>>
+    where
+        F: Forward<B>,
+        B: Send + 'static,
+    {
+        let bound = Bound { method: priced_as(request.method()), target };
+        let Some(x402) = self.x402.clone() else {
+            return own(self.denied(
+                &terms,
+                &bound,
+                Fault::unavailable("no method is configured").into(),
+            ));
+        };
+        if let Err(fault) = x402.ready() {
+            return own(self.denied(&terms, &bound, fault.into()));
+        }
+        let credential = match x402.parse(request.headers()) {
+            Ok(Some(credential)) => credential,
+            Ok(None) => return own(self.denied(&terms, &bound, unpaid().into())),
+            Err(refusal) => return own(self.denied(&terms, &bound, refusal.into())),
+        };
+        let slot = match self.inner.reserve(&route) {
+            Ok(slot) => slot,
+            Err(obstacle) => return own(obstacle_problem(&obstacle, &route)),
+        };
+        // From here on money may move: the client may go away, the work goes on.
+        let guard = self.clone();
+        let work = self.tasks.spawn(async move {
+            let carried =
+                guard.carry(&*x402, credential, slot, request, &route, &terms, &bound).await;
+            carried.unwrap_or_else(|denied| own(guard.denied(&terms, &bound, denied)))
+        });
+        work.await.unwrap_or_else(|failure| {
+            error!(%failure, "a paid request was cut short");
+            own(Problem::from(&Fault::pending("cut short", None)))
+        })
+    }
+
+    /// The road of one paid request, in the order of the table above.
+    #[expect(clippy::too_many_arguments, reason = "one call, and every argument is its own thing")]
+    async fn carry<M: Method, B>(
+        &self,
+        method: &M,
+        credential: M::Credential,
+        slot: F::Slot,
+        request: Request<B>,
+        route: &Route,
+        terms: &Arc<Terms>,
+        bound: &Bound,
+    ) -> Result<Response<Body<F::Body>>, Denied>
+    where
+        F: Forward<B>,
+        B: Send + 'static,
+    {
+        let order = terms.settle.of(&bound.method);
+        let mut verified = method.verify(terms, bound, credential).await?;
+        let mut receipt = None;
+        if order == SettleOrder::BeforeForward {
+            let (settled, proof) = method.settle(verified).await?;
+            (verified, receipt) = (settled, Some(proof));
+        }
+        let response = match self.inner.forward(slot, route, Admitted::new(request)).await {
+            Ok(response) => response,
+            Err(obstacle) => {
+                method.release(verified).await;
+                let mut problem = obstacle_problem(&obstacle, route);
+                if let Some(receipt) = receipt {
+                    problem = problem.with_header(receipt.header.0, receipt.header.1);
+                }
+                return Ok(own(problem));
+            }
+        };
+        if !terms.charge_when.charges(response.status()) {
+            method.release(verified).await;
+            return Ok(with_receipt(response, receipt).map(Either::Right));
+        }
+        if receipt.is_none() {
+            let (settled, proof) = method.settle(verified).await?;
+            (verified, receipt) = (settled, Some(proof));
+        }
+        method.deliver(verified).await?;
+        Ok(with_receipt(response, receipt).map(Either::Right))
+    }
+
+    /// The answer to a request whose payment did not open the valve.
+    fn denied(&self, terms: &Terms, bound: &Bound, denied: Denied) -> Problem {
+        match denied {
+            Denied::Refused(refusal) => {
+                debug!(route = %terms.route, reason = %refusal.reason, "payment refused");
+                let reason = refusal.reason.clone();
+                let problem = Problem::from(refusal);
+                if problem.status() == StatusCode::PAYMENT_REQUIRED {
+                    self.challenges(problem, terms, bound, &reason)
+                } else {
+                    problem
+                }
+            }
+            Denied::Failed(fault) => {
+                match fault.kind {
+                    FaultKind::Pending { transaction } => {
+                        warn!(route = %terms.route, ?transaction, detail = %fault.detail, "settlement pending");
+                    }
+                    FaultKind::Unavailable => {
+                        warn!(route = %terms.route, detail = %fault.detail, "payments unavailable");
+                    }
+                }
+                Problem::from(&fault)
+            }
+        }
+    }
+
+    fn challenges(&self, problem: Problem, terms: &Terms, bound: &Bound, reason: &str) -> Problem {
+        let mut random = [0; 16];
+        OsRng.fill_bytes(&mut random);
+        let draw = Draw { now: self.clock.now(), random };
+        match &self.x402 {
+            Some(x402) => {
+                let (name, value) = x402.challenge(terms, bound, &draw, reason).header;
+                problem.with_header(name, value)
+            }
+            None => problem,
+        }
+    }
+}
+
+/// HEAD is priced, quoted and bound as GET: it asks for the same work.
+fn priced_as(method: &HttpMethod) -> HttpMethod {
+    if method == HttpMethod::HEAD { HttpMethod::GET } else { method.clone() }
+}
+
+fn unpaid() -> Refusal {
+    Refusal::new(
+        RefusalKind::Unpaid,
+        "Payment required",
+        "this resource costs money: pay as the challenge in the headers says, and send the request again",
+    )
+}
+
+fn own<B>(problem: Problem) -> Response<Body<B>> {
+    problem.into_response().map(Either::Left)
+}
+
+fn obstacle_problem(obstacle: &Obstacle, route: &Route) -> Problem {
+    warn!(route = %route.name, %obstacle, "no answer from the upstream");
+    let nothing = "nothing was charged that cannot be presented again";
+    match obstacle {
+        Obstacle::Busy => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the service has as much to do as it can take; nothing was charged",
+        )
+        .with_retry_after(Duration::from_secs(1)),
+        Obstacle::Unreachable(_) | Obstacle::Broken(_) => Problem::new(
+            StatusCode::BAD_GATEWAY,
+            format_args!("the service behind the gateway gave no answer; {nothing}"),
+        ),
+        Obstacle::TimedOut => Problem::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            format_args!("the service behind the gateway did not answer in time; {nothing}"),
+        ),
+    }
+}
+
+/// Puts the receipt on a paid answer, and keeps shared caches from handing it to those who did not pay.
+fn with_receipt<B>(mut response: Response<B>, receipt: Option<Receipt>) -> Response<B> {
+    if let Some(receipt) = receipt {
+        let headers = response.headers_mut();
+        headers.insert(receipt.header.0, receipt.header.1);
+        make_private(headers);
+    }
+    response
+}
+
+/// `Cache-Control` without `public` and `s-maxage`, and with `private` unless `no-store` says more.
+fn make_private(headers: &mut HeaderMap) {
+    let mut directives: Vec<String> = headers
+        .get_all(header::CACHE_CONTROL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|directive| directive.trim().to_owned())
+        .filter(|directive| !directive.is_empty())
+        .collect();
+    let name = |directive: &str| {
+        directive.split('=').next().unwrap_or_default().trim().to_ascii_lowercase()
+    };
+    directives.retain(|directive| !matches!(name(directive).as_str(), "public" | "s-maxage"));
+    if !directives.iter().any(|d| matches!(name(d).as_str(), "private" | "no-store")) {
+        directives.insert(0, "private".to_owned());
+    }
+    let value =
+        HeaderValue::try_from(directives.join(", ")).unwrap_or(HeaderValue::from_static("private"));
+    headers.insert(header::CACHE_CONTROL, value);
+}
+
+/// Lets scripts of any origin read the payment headers; a 402 of ours may be read by all, as it holds no secret.
+fn expose_to_scripts(headers: &mut HeaderMap) {
+    let exposed =
+        "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE, WWW-Authenticate, Payment-Receipt";
+    headers.append(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(exposed));
+    if headers.contains_key(HeaderName::from_static("payment-required")) {
+        headers.entry(header::ACCESS_CONTROL_ALLOW_ORIGIN).or_insert(HeaderValue::from_static("*"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paid_answers_are_private_whatever_the_upstream_says() {
+        for (given, made) in [
+            (None, "private"),
+            (Some("public, s-maxage=600"), "private"),
+            (Some("public, max-age=60, S-MaxAge=600"), "private, max-age=60"),
+            (Some("no-store"), "no-store"),
+            (Some("Private"), "Private"),
+            (Some("max-age=60"), "private, max-age=60"),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(given) = given {
+                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(given));
+            }
+            make_private(&mut headers);
+            assert_eq!(headers[header::CACHE_CONTROL], made, "{given:?}");
+        }
+    }
+}

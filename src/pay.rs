@@ -7,8 +7,7 @@ pub mod x402;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use http::{HeaderValue, StatusCode};
-use serde_json::Value;
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::protocol::{
     money::Amount,
@@ -54,6 +53,14 @@ pub struct Offer {
 pub enum MethodName {
     /// x402 `exact`.
     X402,
+}
+
+impl Terms {
+    /// The offer to pay by `method`, if the route makes one.
+    #[must_use]
+    pub fn offer(&self, method: MethodName) -> Option<&Offer> {
+        self.offers.iter().find(|offer| offer.method == method)
+    }
 }
 
 impl MethodName {
@@ -168,14 +175,22 @@ impl Refusal {
 /// What kind of refusal it is; the guard picks the status from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusalKind {
-    /// No credential, one that cannot be read, or one that pays nothing here: pay anew (402, with a fresh challenge).
-    PayAnew,
+    /// No credential (402).
+    Unpaid,
+    /// A credential that cannot be read (402).
+    Malformed,
+    /// A credential for terms that were not offered here, or one that was used already (402).
+    NotOffered,
+    /// A credential for an offer that has expired (402).
+    Expired,
+    /// A credential that does not pay (402).
+    Invalid,
     /// The payment was verified and then failed to settle (402).
     SettlementFailed,
     /// The request carries more than one payment (400).
     Ambiguous,
-    /// Another request with this payment is under way, or it belongs to another request (409).
-    Conflict,
+    /// Another request with this payment is under way (409).
+    InUse,
 }
 
 /// Our fault, or that of something we depend on.
@@ -192,10 +207,8 @@ pub struct Fault {
 /// What kind of fault it is; the guard picks the status from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// A dependency cannot answer now (503).
+    /// A dependency cannot answer now, or answers nonsense (503).
     Unavailable,
-    /// A dependency answered nonsense (502).
-    BadAnswer,
     /// The payment was sent and its outcome is not known yet (503 `settlement-pending`).
     Pending {
         /// The transaction to watch, where known.
@@ -203,7 +216,25 @@ pub enum FaultKind {
     },
 }
 
+impl From<Refusal> for Denied {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Fault> for Denied {
+    fn from(fault: Fault) -> Self {
+        Self::Failed(fault)
+    }
+}
+
 impl Fault {
+    /// A payment that was sent and whose outcome is not known yet.
+    #[must_use]
+    pub fn pending(detail: impl fmt::Display, transaction: Option<TxHash>) -> Self {
+        Self { kind: FaultKind::Pending { transaction }, ..Self::unavailable(detail) }
+    }
+
     /// A dependency that cannot answer now.
     #[must_use]
     pub fn unavailable(detail: impl fmt::Display) -> Self {
@@ -215,11 +246,69 @@ impl Fault {
     }
 }
 
-/// What a 402 carries for one method: response headers, each of which goes out as it is.
+/// What a 402 carries for one method.
 #[derive(Clone, Debug)]
 pub struct Challenge {
-    /// The headers that carry the challenge.
-    pub headers: Vec<(http::HeaderName, HeaderValue)>,
-    /// The challenge as JSON, for the body's reader.
-    pub body: Value,
+    /// The header that carries the challenge.
+    pub header: (http::HeaderName, HeaderValue),
+}
+
+/// What a challenge takes from the world: it is a pure function of these and the terms.
+#[derive(Clone, Copy, Debug)]
+pub struct Draw {
+    /// The time now, in seconds since 1970.
+    pub now: u64,
+    /// Fresh random bits.
+    pub random: [u8; 16],
+}
+
+/// A way to pay. The three of design are a closed set: the guard names each, and there is no registry.
+///
+/// Every [`Method::Verified`] ends in exactly one of [`Method::deliver`] and [`Method::release`]; a crash in between
+/// is the store's to sort out.
+pub trait Method: Send + Sync + 'static {
+    /// What the client sends as proof, read but not verified.
+    type Credential: Send;
+    /// A payment that is verified and claimed for one request, and perhaps settled.
+    type Verified: Send;
+
+    /// Whether payments can be taken now.
+    ///
+    /// # Errors
+    /// [`Fault`] says for the log what stands in the way.
+    fn ready(&self) -> Result<(), Fault>;
+
+    /// The challenge for a request to a route with `terms`; pure. `reason` says why there was no answer yet.
+    fn challenge(&self, terms: &Terms, bound: &Bound, draw: &Draw, reason: &str) -> Challenge;
+
+    /// Finds this method's credential among a request's headers; pure. `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Refusal`] if there is one that cannot be read, or more than one.
+    fn parse(&self, headers: &HeaderMap) -> Result<Option<Self::Credential>, Refusal>;
+
+    /// Checks that the credential pays `terms` for the request `bound`, then claims it for this request.
+    ///
+    /// # Cancellation
+    /// Must run to its end: a claim made by a dropped call is held until restart.
+    fn verify(
+        &self,
+        terms: &Arc<Terms>,
+        bound: &Bound,
+        credential: Self::Credential,
+    ) -> impl Future<Output = Result<Self::Verified, Denied>> + Send;
+
+    /// Makes the payment ours, once: one that is settled already gives the same receipt again.
+    ///
+    /// An error ends the payment: it is recorded as what it is, which is free again, refused for good, or pending.
+    fn settle(
+        &self,
+        verified: Self::Verified,
+    ) -> impl Future<Output = Result<(Self::Verified, Receipt), Denied>> + Send;
+
+    /// Records, durably, that the payment has bought its delivery.
+    fn deliver(&self, verified: Self::Verified) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Gives the payment back undelivered: unsettled it is free again, settled it may be presented again.
+    fn release(&self, verified: Self::Verified) -> impl Future<Output = ()> + Send;
 }

@@ -96,6 +96,8 @@ pub struct Payment {
     pub requirements: Value,
     /// How long settling may take, in seconds.
     pub max_timeout_seconds: u32,
+    /// For how many ledgers the authorization must still live: enough for what comes before it is settled.
+    pub min_remaining: u32,
 }
 
 /// A transaction that is ready to be submitted, and holds what it needs for that.

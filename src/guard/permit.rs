@@ -1,0 +1,39 @@
+//! The permit: a request that may go to the upstream.
+
+/// A request that the guard let through: paid, or on a route that is free.
+///
+/// The upstream takes nothing else, and only the guard can build one: an unpaid request to a priced route cannot be
+/// forwarded, because it does not typecheck.
+///
+/// ```compile_fail,E0423
+/// // Outside the guard there is no way to make a permit.
+/// let unpaid = http::Request::new(());
+/// let permit = tollgate::guard::Admitted(unpaid);
+/// ```
+///
+/// ```compile_fail,E0624
+/// let unpaid = http::Request::new(());
+/// let permit = tollgate::guard::Admitted::new(unpaid);
+/// ```
+///
+/// What comes out of one is plain again:
+///
+/// ```
+/// fn forward(permit: tollgate::guard::Admitted<http::Request<()>>) -> http::Request<()> {
+///     permit.into_inner()
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Admitted<T>(T);
+
+impl<T> Admitted<T> {
+    pub(super) const fn new(inner: T) -> Self {
+        Self(inner)
+    }
+
+    /// The request itself, which is no permit any more.
+    #[must_use]
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}

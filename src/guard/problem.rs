@@ -1,0 +1,142 @@
+//! Answers of the gateway's own: RFC 9457 problem documents, one status for each kind of refusal and fault.
+//!
+//! This is the only place that picks a status for a payment's outcome.
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use serde_json::{Map, Value};
+
+use crate::pay::{Fault, FaultKind, Refusal, RefusalKind};
+
+/// A problem document and the headers that go with it.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    status: StatusCode,
+    slug: Option<&'static str>,
+    title: &'static str,
+    detail: String,
+    members: Map<String, Value>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    /// A plain problem: what the status says, with a sentence of detail.
+    #[must_use]
+    pub fn new(status: StatusCode, detail: impl fmt::Display) -> Self {
+        Self {
+            status,
+            slug: None,
+            title: status.canonical_reason().unwrap_or("Problem"),
+            detail: detail.to_string(),
+            members: Map::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// A problem of payment, with its name under `https://paymentauth.org/problems/`.
+    #[must_use]
+    pub fn payment(status: StatusCode, slug: &'static str, detail: impl fmt::Display) -> Self {
+        Self { slug: Some(slug), ..Self::new(status, detail) }
+    }
+
+    /// Adds a response header.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Adds a member to the document.
+    #[must_use]
+    pub fn with_member(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.members.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Tells the client when it is worth trying again, in whole seconds and at least one.
+    #[must_use]
+    pub fn with_retry_after(self, wait: Duration) -> Self {
+        self.with_header(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)))
+    }
+
+    /// The status of the answer.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The whole answer; never to be cached.
+    #[must_use]
+    pub fn into_response(self) -> Response<Full<Bytes>> {
+        let mut document = self.members;
+        let kind = match self.slug {
+            Some(slug) => format!("https://paymentauth.org/problems/{slug}"),
+            None => "about:blank".to_owned(),
+        };
+        document.insert("type".to_owned(), kind.into());
+        document.insert("title".to_owned(), self.title.into());
+        document.insert("status".to_owned(), self.status.as_u16().into());
+        document.insert("detail".to_owned(), self.detail.into());
+        let mut response = Response::new(Full::from(Value::Object(document).to_string()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        for (name, value) in self.headers {
+            headers.append(name, value);
+        }
+        response
+    }
+}
+
+/// A refusal; the guard adds the fresh challenges to a 402.
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let (status, slug) = match refusal.kind {
+            RefusalKind::Unpaid => (StatusCode::PAYMENT_REQUIRED, "payment-required"),
+            RefusalKind::Malformed => (StatusCode::PAYMENT_REQUIRED, "malformed-credential"),
+            RefusalKind::NotOffered => (StatusCode::PAYMENT_REQUIRED, "invalid-challenge"),
+            RefusalKind::Expired => (StatusCode::PAYMENT_REQUIRED, "payment-expired"),
+            RefusalKind::Invalid => (StatusCode::PAYMENT_REQUIRED, "verification-failed"),
+            RefusalKind::SettlementFailed => (StatusCode::PAYMENT_REQUIRED, "settlement-failed"),
+            RefusalKind::Ambiguous => (StatusCode::BAD_REQUEST, "ambiguous-credentials"),
+            RefusalKind::InUse => (StatusCode::CONFLICT, "payment-in-use"),
+        };
+        let mut problem =
+            Self::payment(status, slug, refusal.detail).with_member("reason", refusal.reason);
+        if refusal.kind == RefusalKind::InUse {
+            problem = problem.with_retry_after(Duration::from_secs(1));
+        }
+        problem.headers.extend(refusal.header);
+        problem
+    }
+}
+
+/// A fault; what happened stays in the log.
+impl From<&Fault> for Problem {
+    fn from(fault: &Fault) -> Self {
+        let problem = match fault.kind {
+            FaultKind::Unavailable => Self::payment(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "payments-unavailable",
+                "payments cannot be taken at the moment; nothing was forwarded and nothing was charged",
+            ),
+            FaultKind::Pending { transaction } => {
+                let pending = Self::payment(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "settlement-pending",
+                    "the payment was sent and its outcome is not known yet; do not pay again: \
+                     send the same request with the same payment after `Retry-After`",
+                );
+                match transaction {
+                    Some(hash) => pending.with_member("transaction", hash.to_string()),
+                    None => pending,
+                }
+            }
+        };
+        problem.with_retry_after(fault.retry_after)
+    }
+}
