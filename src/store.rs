@@ -1,1 +1,372 @@
-//! (being written)
+//! Remembers which payments were made and what became of them, so that each buys one delivery.
+//!
+//! A payment is a *claim*: `claimed → submitting → settled → delivered`, with `released` and `refused` as other ends.
+//! Whoever holds a claim has its [`Ticket`]; every verb that moves the claim on takes it. A verb is one atomic step, and
+//! is durable before it returns. Knows no HTTP, no ledger and no clock: bytes, hashes and seconds come in as arguments.
+
+mod claim;
+mod embedded;
+mod record;
+
+use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use crate::protocol::stellar::TxHash;
+
+/// Names one payment: a digest of what makes it unrepeatable, such as network, payer and nonce.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClaimKey(pub [u8; 32]);
+
+impl fmt::Debug for ClaimKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ClaimKey({})", hex::encode(self.0))
+    }
+}
+
+/// What a payment is for: a digest of the request (route, method, canonical target) that must be the same when the
+/// payment comes again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Binding(pub [u8; 32]);
+
+impl fmt::Debug for Binding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Binding({})", hex::encode(self.0))
+    }
+}
+
+/// A payment that asks to be claimed.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// Which payment.
+    pub key: ClaimKey,
+    /// What it is for.
+    pub binding: Binding,
+    /// The time now, in seconds since 1970.
+    pub now: u64,
+    /// Until when the claim is remembered at least: not before the last instant at which the credential could still
+    /// verify, with a margin. In seconds since 1970.
+    pub keep_until: u64,
+    /// How it may come again if it was settled and not delivered. The first claim's limits hold: they are the terms
+    /// that were paid for.
+    pub limits: Limits,
+}
+
+/// How a payment that was settled and not delivered may be presented again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Deliveries tried in all, the first one included.
+    pub attempts: u8,
+    /// How long after settling.
+    pub within: Duration,
+}
+
+/// What became of asking for a claim.
+#[derive(Debug)]
+pub enum Claiming {
+    /// The claim is the caller's, and nothing happened to it before.
+    Fresh(Ticket),
+    /// The payment was settled and not delivered; this is one more attempt, already counted.
+    Redeliver(Ticket, Settled),
+    /// Another request holds the claim now.
+    InFlight,
+    /// The payment was submitted and its outcome is not known: find it, then [`Store::resolve`] and claim again.
+    Pending(Submitting),
+    /// The payment bought its delivery.
+    Delivered(Settled),
+    /// The payment was refused for good.
+    Refused {
+        /// As it was given to [`Store::refuse`].
+        reason: String,
+    },
+    /// The payment belongs to a request with another [`Binding`].
+    OtherRequest,
+    /// The payment was settled and not delivered, but its attempts are used up or its time has passed.
+    Exhausted,
+}
+
+/// A transaction that may be on its way to the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submitting {
+    /// Its hash; unknown while a remote facilitator has it.
+    pub transaction: Option<TxHash>,
+    /// After this instant it cannot be applied any more, in seconds since 1970.
+    pub valid_until: u64,
+    /// The latest ledger when it was submitted: where a search begins.
+    pub since_ledger: u32,
+    /// What the payment method needs to resolve it after a restart, at most 16 KiB; the store does not read it.
+    pub memo: Bytes,
+}
+
+/// A payment that moved the money.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The transaction that did.
+    pub transaction: Option<TxHash>,
+    /// The receipt, to be given again, at most 16 KiB; the store does not read it.
+    pub receipt: Bytes,
+    /// When, in seconds since 1970.
+    pub at: u64,
+}
+
+/// What was found out about a pending claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The money moved: the claim may be presented for its delivery.
+    Settled(Settled),
+    /// The money did not move, and this payment will not be tried again.
+    Refused {
+        /// Said to whoever presents it again.
+        reason: String,
+    },
+    /// The money did not move and the transaction is certain never to land: the claim is free again.
+    Free,
+}
+
+/// A claim whose outcome is not known and that no request holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// Which payment.
+    pub key: ClaimKey,
+    /// What was submitted.
+    pub submitting: Submitting,
+}
+
+/// The permit to move one claim on: there is at most one for a claim at any time.
+///
+/// Dropping it is [`Store::release`] without waiting, so a panic or a cancelled request leaves no claim stuck.
+pub struct Ticket(embedded::Hold);
+
+impl Ticket {
+    /// Which payment it is for.
+    #[must_use]
+    pub const fn key(&self) -> ClaimKey {
+        self.0.key()
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Ticket").field(&self.key()).finish()
+    }
+}
+
+/// The store. Clones share it.
+///
+/// # Cancellation
+/// A verb whose future is dropped may or may not be carried out; a ticket that it would have returned is released.
+#[derive(Clone, Debug)]
+pub struct Store(embedded::Embedded);
+
+impl Store {
+    /// Opens the file at `path`, making it if it does not exist, and locks it against other processes.
+    ///
+    /// The whole file is checked; it is small, since claims are forgotten once they cannot be presented any more.
+    ///
+    /// # Errors
+    /// [`Error::Locked`], [`Error::NoFolder`], [`Error::Open`], [`Error::Corrupt`] or [`Error::UnknownFormat`].
+    pub async fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
+        embedded::Embedded::open(path.into()).await.map(Self)
+    }
+
+    /// A store that lives in memory and is gone with the process: for tests and demonstrations.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if no thread can be started for it.
+    pub async fn in_memory() -> Result<Self, Error> {
+        embedded::Embedded::in_memory().await.map(Self)
+    }
+
+    /// Claims a payment for one request.
+    ///
+    /// # Atomicity
+    /// Of any number of calls with one key, at most one holds a ticket at any time.
+    ///
+    /// # Errors
+    /// As for every verb: [`Error::Unreachable`], [`Error::Stopped`]; [`Error::Corrupt`] and [`Error::UnknownFormat`] for this record.
+    pub async fn claim(&self, claim: Claim) -> Result<Claiming, Error> {
+        self.0.claim(claim).await
+    }
+
+    /// Records what is about to be submitted. Durable when it returns, so a crash never loses the hash: call it before sending.
+    ///
+    /// May be called again to add a hash that was not known the first time.
+    ///
+    /// # Errors
+    /// As [`Store::claim`]; [`Error::OutOfOrder`] if another transaction may be on its way already: [`Store::recall`] it first.
+    pub async fn submitting(
+        &self,
+        ticket: &mut Ticket,
+        submitting: Submitting,
+    ) -> Result<(), Error> {
+        self.0.step(&ticket.0, claim::Step::Submitting(submitting)).await
+    }
+
+    /// Takes back a submission that is certain never to land; the ticket may submit again, or end otherwise.
+    ///
+    /// # Errors
+    /// As [`Store::claim`]; [`Error::OutOfOrder`] if the claim is settled.
+    pub async fn recall(&self, ticket: &mut Ticket) -> Result<(), Error> {
+        self.0.step(&ticket.0, claim::Step::Recall).await
+    }
+
+    /// Records that the money moved; the delivery that is under way counts as the first attempt.
+    ///
+    /// # Errors
+    /// As [`Store::claim`]; [`Error::OutOfOrder`] if it is settled otherwise already.
+    pub async fn settled(&self, ticket: &mut Ticket, settled: Settled) -> Result<(), Error> {
+        self.0.step(&ticket.0, claim::Step::Settled(settled)).await
+    }
+
+    /// Records that a settled payment bought its delivery, and ends the ticket.
+    ///
+    /// # Errors
+    /// As [`Store::claim`]; [`Error::OutOfOrder`] if it is not settled. After an error the claim counts as not delivered.
+    pub async fn delivered(&self, ticket: Ticket) -> Result<(), Error> {
+        self.0.end(ticket.0, claim::Step::Delivered).await
+    }
+
+    /// [`Store::settled`] and [`Store::delivered`] in one step.
+    ///
+    /// # Errors
+    /// As both.
+    pub async fn settled_and_delivered(
+        &self,
+        ticket: Ticket,
+        settled: Settled,
+    ) -> Result<(), Error> {
+        self.0.end(ticket.0, claim::Step::SettledAndDelivered(settled)).await
+    }
+
+    /// Lets go of a claim. Not settled: it is free, as if it had never been claimed. Settled: it may be presented again.
+    /// Submitted: it stays pending, whatever the caller believes; see [`Store::recall`].
+    ///
+    /// # Errors
+    /// As [`Store::claim`].
+    pub async fn release(&self, ticket: Ticket) -> Result<(), Error> {
+        self.0.end(ticket.0, claim::Step::Release).await
+    }
+
+    /// Refuses a payment for good, for `reason` (cut at 1 KiB): it did not move money, and is not tried again.
+    ///
+    /// # Errors
+    /// As [`Store::claim`]; [`Error::OutOfOrder`] if it is settled.
+    pub async fn refuse(&self, ticket: Ticket, reason: impl Into<String>) -> Result<(), Error> {
+        self.0.end(ticket.0, claim::Step::Refused { reason: reason.into() }).await
+    }
+
+    /// Records what became of a pending claim. Does nothing, and says `false`, if `submitting` is not what the claim is
+    /// pending on any more, or a request holds it: whoever got there first has resolved it.
+    ///
+    /// # Errors
+    /// As [`Store::claim`].
+    pub async fn resolve(
+        &self,
+        key: ClaimKey,
+        submitting: &Submitting,
+        outcome: Outcome,
+    ) -> Result<bool, Error> {
+        self.0.resolve(key, submitting.clone(), outcome).await
+    }
+
+    /// The claims that are pending and not held, at most 256 of them, in the order of their keys, after `after`.
+    ///
+    /// # Errors
+    /// As [`Store::claim`].
+    pub async fn pending(&self, after: Option<ClaimKey>) -> Result<Vec<Pending>, Error> {
+        self.0.pending(after).await
+    }
+
+    /// The secret called `name`: 32 random bytes, made once and the same ever after.
+    ///
+    /// # Errors
+    /// As [`Store::claim`].
+    pub async fn secret(&self, name: &'static str) -> Result<[u8; 32], Error> {
+        self.0.secret(name).await
+    }
+
+    /// Whether the store can still record anything. Once it cannot, it stays so until the process starts again.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.0.is_running()
+    }
+
+    /// Carries out what was asked so far, closes the file and unlocks it. Later verbs fail with [`Error::Stopped`].
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if it had stopped already.
+    pub async fn close(&self) -> Result<(), Error> {
+        self.0.close().await
+    }
+}
+
+/// Why the store did not do what it was asked. Each is a fault, never an admission.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// It did not answer in time; the step may or may not be recorded, and repeating it is safe.
+    #[error("the store did not answer within {waited:?}")]
+    Unreachable {
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// It has stopped for good: a write failed, after which nobody knows what the disk holds, or it was closed.
+    #[error("the store has stopped: {reason}")]
+    Stopped {
+        /// What stopped it.
+        reason: Arc<str>,
+    },
+    /// What is stored is not what was written.
+    #[error(
+        "the store is corrupt: {what}; restore the file from a backup, or move it away to begin anew"
+    )]
+    Corrupt {
+        /// What was found.
+        what: Arc<str>,
+    },
+    /// Written by a newer version; reading it by guess could sell a payment twice.
+    #[error(
+        "the store has format {found}, and this version reads format {known}: run the version that wrote it"
+    )]
+    UnknownFormat {
+        /// As found.
+        found: u8,
+        /// As known here.
+        known: u8,
+    },
+    /// Another process has the file open.
+    #[error("`{path}` is in use by another process: each gateway needs a file of its own")]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The folder of the file does not exist.
+    #[error("`{path}` cannot be made: its folder does not exist")]
+    NoFolder {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file cannot be opened.
+    #[error("open `{path}`")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Arc<io::Error>,
+    },
+    /// The claim is in no state for this verb: a fault of the caller.
+    #[error("a claim that is {state} cannot become {asked}")]
+    OutOfOrder {
+        /// The state that it has.
+        state: &'static str,
+        /// The state that was asked for.
+        asked: &'static str,
+    },
+    /// A receipt or a memo above 16 KiB.
+    #[error("a receipt or memo of {length} bytes is above the {max} that the store keeps")]
+    TooLarge {
+        /// As given.
+        length: usize,
+        /// As allowed.
+        max: usize,
+    },
+}

@@ -1,0 +1,304 @@
+//! The file's tables, and the one commit that changes them.
+//!
+//! `claims` has the records by key. `due` has the same keys by the instant after which a record may be forgotten, so
+//! that pruning reads nothing else; what is pending stands at its end. `meta` has the format and the secrets.
+
+use std::{
+    collections::HashMap,
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    sync::Arc,
+};
+
+use redb::{
+    Database, DatabaseError, ReadOnlyTable, ReadableDatabase as _, ReadableTable as _,
+    StorageBackend, StorageError, TableDefinition, backends::FileBackend,
+};
+
+use crate::store::{
+    ClaimKey, Error, Pending,
+    claim::{NEVER, Record, State},
+    record::{self, FORMAT},
+};
+
+/// An open file.
+pub(super) struct Tables {
+    db: Database,
+}
+
+/// The tables as of one commit.
+pub(super) struct View {
+    claims: ReadOnlyTable<&'static [u8; 32], &'static [u8]>,
+    due: ReadOnlyTable<&'static [u8; 40], ()>,
+    meta: ReadOnlyTable<&'static str, &'static [u8]>,
+}
+
+/// What one commit changes.
+#[derive(Default)]
+pub(super) struct Changes {
+    pub(super) claims: HashMap<ClaimKey, Change>,
+    pub(super) secrets: HashMap<&'static str, [u8; 32]>,
+}
+
+/// What becomes of one record.
+pub(super) struct Change {
+    /// When the stored record is due, if there is one.
+    pub(super) stored_due: Option<u64>,
+    /// What is to be stored, and its bytes; `None` removes it.
+    pub(super) record: Option<(Record, Vec<u8>)>,
+}
+
+impl Changes {
+    pub(super) fn is_empty(&self) -> bool {
+        self.claims.is_empty() && self.secrets.is_empty()
+    }
+}
+
+impl Tables {
+    /// Opens the file, or makes it, readable by its owner alone: it holds a secret.
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let refused = |source: io::Error| Error::Open { path: path.into(), source: source.into() };
+        let open = || {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(path)
+        };
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let is_new = !path.exists();
+        let file = match open() {
+            Ok(file) => file,
+            Err(_) if !folder.is_dir() => return Err(Error::NoFolder { path: path.into() }),
+            Err(error) => return Err(refused(error)),
+        };
+        if is_new {
+            // Or a power loss could take the name away from the file that the first claims are in.
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(refused)?;
+        }
+        let backend = FileBackend::new(file).map_err(|error| opening(error, path))?;
+        Self::check(builder().create_with_backend(backend).map_err(|error| opening(error, path))?)
+    }
+
+    /// Opens what `backend` holds.
+    pub(super) fn open_on(backend: impl StorageBackend) -> Result<Self, Error> {
+        let db = builder().create_with_backend(backend);
+        Self::check(db.map_err(|error| opening(error, Path::new("(memory)")))?)
+    }
+
+    fn check(db: Database) -> Result<Self, Error> {
+        Self::check_format(&db).map_err(stopping)??;
+        Ok(Self { db })
+    }
+
+    /// Makes the tables in a new file; reads the format of another before anything else.
+    fn check_format(db: &Database) -> Result<Result<(), Error>, redb::Error> {
+        let tx = db.begin_write()?;
+        {
+            let mut meta = tx.open_table(META)?;
+            tx.open_table(CLAIMS)?;
+            tx.open_table(DUE)?;
+            let found = meta.get("format")?.map(|format| format.value().to_vec());
+            match found.as_deref() {
+                None => drop(meta.insert("format", [FORMAT].as_slice())?),
+                Some([FORMAT]) => {
+                    drop(meta);
+                    tx.abort()?;
+                    return Ok(Ok(()));
+                }
+                Some(found) => {
+                    let found = found.first().copied().unwrap_or(0);
+                    return Ok(Err(Error::UnknownFormat { found, known: FORMAT }));
+                }
+            }
+        }
+        tx.commit()?;
+        Ok(Ok(()))
+    }
+
+    /// The tables as the last commit left them.
+    pub(super) fn view(&self) -> Result<View, redb::Error> {
+        let tx = self.db.begin_read()?;
+        Ok(View {
+            claims: tx.open_table(CLAIMS)?,
+            due: tx.open_table(DUE)?,
+            meta: tx.open_table(META)?,
+        })
+    }
+
+    /// Stores `changes` in one commit, which is on the disk when this returns, and forgets some records that were due
+    /// before `now`, except those that `is_held` says are in use: as many as keep pace with what comes in.
+    pub(super) fn commit(
+        &self,
+        changes: &Changes,
+        now: u64,
+        is_held: impl Fn(ClaimKey) -> bool,
+    ) -> Result<(), redb::Error> {
+        let tx = self.db.begin_write()?;
+        {
+            let mut claims = tx.open_table(CLAIMS)?;
+            let mut due = tx.open_table(DUE)?;
+            for (key, change) in &changes.claims {
+                let new_due = change.record.as_ref().map(|(record, _)| record.due());
+                if let Some(stored) = change.stored_due
+                    && change.stored_due != new_due
+                {
+                    due.remove(&due_key(stored, *key))?;
+                }
+                match (&change.record, new_due) {
+                    (Some((_, bytes)), Some(new)) => {
+                        claims.insert(&key.0, bytes.as_slice())?;
+                        if change.stored_due != new_due {
+                            due.insert(&due_key(new, *key), ())?;
+                        }
+                    }
+                    _ => drop(claims.remove(&key.0)?),
+                }
+            }
+            let pace = changes.claims.len().saturating_mul(2).saturating_add(8);
+            let mut past = Vec::new();
+            for entry in due.range::<&[u8; 40]>(..&due_key(now, ClaimKey([0; 32])))? {
+                let entry = *entry?.0.value();
+                let key = key_of(&entry);
+                if !is_held(key) {
+                    past.push((entry, key));
+                }
+                if past.len() >= pace {
+                    break;
+                }
+            }
+            for (entry, key) in past {
+                due.remove(&entry)?;
+                claims.remove(&key.0)?;
+            }
+            if !changes.secrets.is_empty() {
+                let mut meta = tx.open_table(META)?;
+                for (name, secret) in &changes.secrets {
+                    meta.insert(secret_name(name).as_str(), secret.as_slice())?;
+                }
+            }
+        }
+        Ok(tx.commit()?)
+    }
+
+    /// Closes and unlocks the file.
+    pub(super) fn close(self) -> Result<(), redb::Error> {
+        Ok(self.db.close()?)
+    }
+}
+
+impl View {
+    /// The record of `key`; the outer error is the disk's, the inner one this record's.
+    pub(super) fn record(
+        &self,
+        key: ClaimKey,
+    ) -> Result<Result<Option<Record>, Error>, redb::Error> {
+        let bytes = self.claims.get(&key.0)?;
+        Ok(bytes.map(|bytes| record::decode(key, bytes.value())).transpose())
+    }
+
+    /// The pending claims after `after`, by key, that `is_free`; at most [`PAGE`].
+    pub(super) fn pending(
+        &self,
+        after: Option<ClaimKey>,
+        is_free: impl Fn(ClaimKey) -> bool,
+    ) -> Result<Result<Vec<Pending>, Error>, redb::Error> {
+        let first = due_key(NEVER, after.unwrap_or(ClaimKey([0; 32])));
+        let mut page = Vec::new();
+        for entry in self.due.range::<&[u8; 40]>(&first..)? {
+            let key = key_of(entry?.0.value());
+            if Some(key) == after || !is_free(key) {
+                continue;
+            }
+            match self.record(key)? {
+                Ok(Some(Record { state: State::Submitting(submitting), .. })) => {
+                    page.push(Pending { key, submitting });
+                }
+                Ok(_) => {
+                    let what = format!("{key:?} is listed as pending and is not").into();
+                    return Ok(Err(Error::Corrupt { what }));
+                }
+                Err(error) => return Ok(Err(error)),
+            }
+            if page.len() >= PAGE {
+                break;
+            }
+        }
+        Ok(Ok(page))
+    }
+
+    /// The secret called `name`, if it was made.
+    pub(super) fn secret(
+        &self,
+        name: &str,
+    ) -> Result<Result<Option<[u8; 32]>, Error>, redb::Error> {
+        let Some(bytes) = self.meta.get(secret_name(name).as_str())? else { return Ok(Ok(None)) };
+        let corrupt =
+            |_| Error::Corrupt { what: format!("the secret `{name}` does not read").into() };
+        Ok(bytes.value().try_into().map(Some).map_err(corrupt))
+    }
+}
+
+/// A fault of the disk after which the store must stop.
+pub(super) fn stopping(error: redb::Error) -> Error {
+    match error {
+        redb::Error::Corrupted(what) => Error::Corrupt { what: what.into() },
+        error => Error::Stopped { reason: Arc::from(error.to_string()) },
+    }
+}
+
+fn builder() -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE).set_check_integrity_on_open(true);
+    builder
+}
+
+fn opening(error: DatabaseError, path: &Path) -> Error {
+    let corrupt =
+        |what: String| Error::Corrupt { what: format!("`{}`: {what}", path.display()).into() };
+    match error {
+        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
+            Error::Locked { path: path.into() }
+        }
+        DatabaseError::Storage(StorageError::Io(source))
+            if source.kind() != io::ErrorKind::InvalidData =>
+        {
+            Error::Open { path: path.into(), source: source.into() }
+        }
+        error => corrupt(error.to_string()),
+    }
+}
+
+/// The instant, most significant byte first so that the order of bytes is the order of time, and then the key.
+fn due_key(instant: u64, key: ClaimKey) -> [u8; 40] {
+    let mut due = [0; 40];
+    let (time, rest) = due.split_at_mut(8);
+    time.copy_from_slice(&instant.to_be_bytes());
+    rest.copy_from_slice(&key.0);
+    due
+}
+
+fn key_of(due: &[u8; 40]) -> ClaimKey {
+    ClaimKey(*due.last_chunk().expect("40 bytes end with 32"))
+}
+
+fn secret_name(name: &str) -> String {
+    format!("secret/{name}")
+}
+
+const CLAIMS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("claims");
+const DUE: TableDefinition<'_, &[u8; 40], ()> = TableDefinition::new("due");
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+
+/// Pending claims in one answer.
+const PAGE: usize = 256;
+
+/// Of pages in memory, in bytes: a bound, not what is used. Claims are looked up once and again while young.
+const CACHE: usize = 16 * 1024 * 1024;

@@ -1,0 +1,311 @@
+//! The one writer: takes what waits, carries it out, commits once, answers.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use rand_core::{OsRng, RngCore as _};
+use tokio::sync::mpsc;
+use tracing::error;
+
+use super::{
+    Hold, Permit, Queued, Reply, Wish,
+    tables::{Change, Changes, Tables, View, stopping},
+};
+use crate::store::{
+    Claim, ClaimKey, Claiming, Error, Outcome, Submitting, Ticket,
+    claim::{After, Origin, Presented, Record, State, Step},
+    record,
+};
+
+pub(super) struct Writer {
+    tables: Tables,
+    holds: HashMap<ClaimKey, Held>,
+    /// The latest time that a claim told; what is due before it may be forgotten.
+    now: u64,
+    queue: mpsc::WeakUnboundedSender<Queued>,
+    stopped: Arc<OnceLock<Arc<str>>>,
+}
+
+/// A claim that a request has in hand.
+struct Held {
+    number: u64,
+    origin: Origin,
+}
+
+/// What was carried out together: read against one view, stored by one commit, answered after it.
+struct Batch {
+    view: View,
+    changes: Changes,
+    answers: Vec<Box<dyn FnOnce()>>,
+    close: Option<Reply<()>>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        tables: Tables,
+        queue: mpsc::WeakUnboundedSender<Queued>,
+        stopped: Arc<OnceLock<Arc<str>>>,
+    ) -> Self {
+        Self { tables, holds: HashMap::new(), now: 0, queue, stopped }
+    }
+
+    /// Serves wishes until the store is closed, nobody is left to ask, or the disk fails.
+    pub(super) fn run(mut self, mut wishes: mpsc::UnboundedReceiver<Queued>) {
+        while let Some(first) = wishes.blocking_recv() {
+            match self.serve(first, &mut wishes) {
+                Ok(None) => {}
+                Ok(Some(closed)) => {
+                    self.stop("it was closed", &mut wishes);
+                    drop(closed.send(self.tables.close().map_err(stopping)));
+                    return;
+                }
+                Err(failed) => {
+                    // What the disk holds is not known any more, and a second sync could say all is well when it is
+                    // not. So nothing is tried again; the next start reads what is there.
+                    error!(error = %failed, "the store has stopped: nothing can be paid until the next start");
+                    self.stop(&failed.to_string(), &mut wishes);
+                    return;
+                }
+            }
+        }
+        if let Err(failed) = self.tables.close() {
+            error!(error = %failed, "the store's file was not closed cleanly; the next start repairs it");
+        }
+    }
+
+    /// Carries out `first` and what waits behind it. Returns who asked to close the store, if someone did.
+    fn serve(
+        &mut self,
+        first: Queued,
+        wishes: &mut mpsc::UnboundedReceiver<Queued>,
+    ) -> Result<Option<Reply<()>>, redb::Error> {
+        let mut batch = Batch {
+            view: self.tables.view()?,
+            changes: Changes::default(),
+            answers: Vec::new(),
+            close: None,
+        };
+        let mut rooms = vec![first.room];
+        self.carry_out(first.wish, &mut batch)?;
+        while rooms.len() < BATCH
+            && batch.close.is_none()
+            && let Ok(Queued { wish, room }) = wishes.try_recv()
+        {
+            rooms.push(room);
+            self.carry_out(wish, &mut batch)?;
+        }
+        // The view would keep the commit from using the pages that it frees.
+        let Batch { view, changes, answers, close } = batch;
+        drop(view);
+        if !changes.is_empty() {
+            self.tables.commit(&changes, self.now, |key| self.holds.contains_key(&key))?;
+        }
+        answers.into_iter().for_each(|answer| answer());
+        Ok(close)
+    }
+
+    /// Answers whoever waits, and whoever asks later, that the store has stopped.
+    fn stop(&self, reason: &str, wishes: &mut mpsc::UnboundedReceiver<Queued>) {
+        // Nobody else sets it: there is one writer, and it stops once.
+        drop(self.stopped.set(reason.into()));
+        wishes.close();
+        while wishes.try_recv().is_ok() {}
+    }
+
+    /// The outer error is the disk's and ends the store; errors of one wish are its answer.
+    fn carry_out(&mut self, wish: Wish, batch: &mut Batch) -> Result<(), redb::Error> {
+        match wish {
+            Wish::Claim(claim, reply) => {
+                let claiming = self.claim(&claim, batch)?;
+                batch.answer(reply, claiming);
+            }
+            Wish::Step(permit, step, reply) => {
+                let done = self.step(permit, step, batch)?;
+                batch.answer(reply, done);
+            }
+            Wish::LetGo(permit) => self.let_go(permit),
+            Wish::Resolve { key, submitting, outcome, reply } => {
+                let resolved = self.resolve(key, &submitting, outcome, batch)?;
+                batch.answer(reply, resolved);
+            }
+            Wish::Pending { after, reply } => {
+                // The list comes from the tables, so what this batch has changed must not be in it.
+                let is_free = |key| {
+                    !self.holds.contains_key(&key) && !batch.changes.claims.contains_key(&key)
+                };
+                let page = batch.view.pending(after, is_free)?;
+                batch.answer(reply, page);
+            }
+            Wish::Secret { name, reply } => {
+                let secret = batch.secret(name)?;
+                batch.answer(reply, secret);
+            }
+            Wish::Close(reply) => batch.close = Some(reply),
+        }
+        Ok(())
+    }
+
+    fn claim(
+        &mut self,
+        claim: &Claim,
+        batch: &mut Batch,
+    ) -> Result<Result<Claiming, Error>, redb::Error> {
+        self.now = self.now.max(claim.now);
+        if let Some(held) = self.holds.get(&claim.key) {
+            let same = held.origin.binding == claim.binding;
+            return Ok(Ok(if same { Claiming::InFlight } else { Claiming::OtherRequest }));
+        }
+        let record = match batch.record(claim.key)? {
+            Ok(Some(record)) => record,
+            Ok(None) => return Ok(Ok(Claiming::Fresh(self.hold(claim.key, claim.into())))),
+            Err(error) => return Ok(Err(error)),
+        };
+        Ok(Ok(match record.present(claim.binding, claim.now) {
+            Presented::Redeliver { settled, attempts } => {
+                let state = State::Settled { settled: settled.clone(), attempts };
+                if let Err(error) = batch.put(claim.key, record.origin, After::Record(state))? {
+                    return Ok(Err(error));
+                }
+                Claiming::Redeliver(self.hold(claim.key, record.origin), settled)
+            }
+            Presented::Pending(submitting) => Claiming::Pending(submitting),
+            Presented::Delivered(settled) => Claiming::Delivered(settled),
+            Presented::Refused { reason } => Claiming::Refused { reason },
+            Presented::OtherRequest => Claiming::OtherRequest,
+            Presented::Exhausted => Claiming::Exhausted,
+        }))
+    }
+
+    fn hold(&mut self, key: ClaimKey, origin: Origin) -> Ticket {
+        let number = NEXT_HOLD.fetch_add(1, Ordering::Relaxed);
+        self.holds.insert(key, Held { number, origin });
+        Ticket(Hold { permit: Permit { key, number }, queue: Some(self.queue.clone()) })
+    }
+
+    fn let_go(&mut self, permit: Permit) {
+        if self.held(permit).is_some() {
+            self.holds.remove(&permit.key);
+        }
+    }
+
+    fn held(&self, permit: Permit) -> Option<&Held> {
+        self.holds.get(&permit.key).filter(|held| held.number == permit.number)
+    }
+
+    fn step(
+        &mut self,
+        permit: Permit,
+        step: Step,
+        batch: &mut Batch,
+    ) -> Result<Result<(), Error>, redb::Error> {
+        let Some(held) = self.held(permit) else {
+            return Ok(Err(Error::OutOfOrder { state: "not held", asked: step.name() }));
+        };
+        let origin = held.origin;
+        if step.is_end() {
+            self.let_go(permit);
+        }
+        let record = match batch.record(permit.key)? {
+            Ok(record) => record,
+            Err(error) => return Ok(Err(error)),
+        };
+        match step.apply(record.as_ref().map(|record| &record.state)) {
+            Ok(after) => batch.put(permit.key, origin, after),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    fn resolve(
+        &self,
+        key: ClaimKey,
+        submitting: &Submitting,
+        outcome: Outcome,
+        batch: &mut Batch,
+    ) -> Result<Result<bool, Error>, redb::Error> {
+        if self.holds.contains_key(&key) {
+            return Ok(Ok(false));
+        }
+        let origin = match batch.record(key)? {
+            Ok(Some(Record { origin, state: State::Submitting(found) }))
+                if found == *submitting =>
+            {
+                origin
+            }
+            Ok(_) => return Ok(Ok(false)),
+            Err(error) => return Ok(Err(error)),
+        };
+        Ok(batch.put(key, origin, outcome.into_after())?.map(|()| true))
+    }
+}
+
+impl Batch {
+    /// What is stored of `key`, with what this batch has changed.
+    fn record(&self, key: ClaimKey) -> Result<Result<Option<Record>, Error>, redb::Error> {
+        match self.changes.claims.get(&key) {
+            Some(change) => Ok(Ok(change.record.as_ref().map(|(record, _)| record.clone()))),
+            None => self.view.record(key),
+        }
+    }
+
+    fn put(
+        &mut self,
+        key: ClaimKey,
+        origin: Origin,
+        after: After,
+    ) -> Result<Result<(), Error>, redb::Error> {
+        let record = match after {
+            After::Same => return Ok(Ok(())),
+            After::Nothing => None,
+            After::Record(state) => {
+                let record = Record { origin, state };
+                match record::encode(key, &record) {
+                    Ok(bytes) => Some((record, bytes)),
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
+        };
+        let stored_due = match self.changes.claims.get(&key) {
+            Some(change) => change.stored_due,
+            None => match self.view.record(key)? {
+                Ok(stored) => stored.map(|stored| stored.due()),
+                Err(error) => return Ok(Err(error)),
+            },
+        };
+        self.changes.claims.insert(key, Change { stored_due, record });
+        Ok(Ok(()))
+    }
+
+    fn secret(&mut self, name: &'static str) -> Result<Result<[u8; 32], Error>, redb::Error> {
+        if let Some(secret) = self.changes.secrets.get(name) {
+            return Ok(Ok(*secret));
+        }
+        match self.view.secret(name)? {
+            Ok(Some(secret)) => return Ok(Ok(secret)),
+            Ok(None) => {}
+            Err(error) => return Ok(Err(error)),
+        }
+        let mut secret = [0; 32];
+        if let Err(error) = OsRng.try_fill_bytes(&mut secret) {
+            return Ok(Err(Error::Stopped { reason: format!("no randomness: {error}").into() }));
+        }
+        self.changes.secrets.insert(name, secret);
+        Ok(Ok(secret))
+    }
+
+    /// Answers once the batch is stored. If it never is, dropping the reply says so.
+    fn answer<T: 'static>(&mut self, reply: Reply<T>, answer: Result<T, Error>) {
+        // Who has gone does not hear; a ticket in the answer is let go of by being dropped.
+        self.answers.push(Box::new(move || drop(reply.send(answer))));
+    }
+}
+
+/// One for the whole process, so that a ticket of one store means nothing to another.
+static NEXT_HOLD: AtomicU64 = AtomicU64::new(0);
+
+/// Wishes in one commit at most, so that the first of them does not wait for a crowd.
+const BATCH: usize = 1024;

@@ -1,0 +1,177 @@
+//! Records as bytes: a version, the fields in a fixed order, and a checksum over them and their key.
+//!
+//! An unknown version is refused and never guessed at; so is a record that belongs to another key.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Binding, ClaimKey, Error, Limits, Settled, Submitting,
+    claim::{Origin, Record, State},
+};
+use crate::protocol::stellar::TxHash;
+
+/// The format of records and of the tables that hold them.
+pub(super) const FORMAT: u8 = 1;
+
+/// The longest receipt or memo, in bytes.
+const MAX_BYTES: usize = 16 * 1024;
+
+/// Writes the record of `key`.
+///
+/// # Errors
+/// [`Error::TooLarge`] for a receipt or memo above 16 KiB.
+pub(super) fn encode(key: ClaimKey, record: &Record) -> Result<Vec<u8>, Error> {
+    let mut out = Vec::with_capacity(160);
+    out.push(FORMAT);
+    out.extend(record.origin.binding.0);
+    out.extend(record.origin.keep_until.to_be_bytes());
+    out.push(record.origin.limits.attempts);
+    out.extend(record.origin.limits.within.as_secs().to_be_bytes());
+    match &record.state {
+        State::Submitting(submitting) => {
+            out.push(SUBMITTING);
+            put_hash(&mut out, submitting.transaction);
+            out.extend(submitting.valid_until.to_be_bytes());
+            out.extend(submitting.since_ledger.to_be_bytes());
+            put_bytes(&mut out, &submitting.memo)?;
+        }
+        State::Settled { settled, attempts } => {
+            out.push(SETTLED);
+            out.push(*attempts);
+            put_settled(&mut out, settled)?;
+        }
+        State::Delivered(settled) => {
+            out.push(DELIVERED);
+            put_settled(&mut out, settled)?;
+        }
+        State::Refused { reason } => {
+            out.push(REFUSED);
+            put_bytes(&mut out, reason.as_bytes())?;
+        }
+    }
+    let sum = checksum(key, &out);
+    out.extend(sum);
+    Ok(out)
+}
+
+/// Reads the record of `key`.
+///
+/// # Errors
+/// [`Error::UnknownFormat`] or [`Error::Corrupt`].
+pub(super) fn decode(key: ClaimKey, bytes: &[u8]) -> Result<Record, Error> {
+    match bytes.first() {
+        Some(&FORMAT) => {}
+        Some(&found) => return Err(Error::UnknownFormat { found, known: FORMAT }),
+        None => return Err(corrupt(key)),
+    }
+    read(key, bytes).ok_or_else(|| corrupt(key))
+}
+
+fn read(key: ClaimKey, bytes: &[u8]) -> Option<Record> {
+    let (body, sum) = bytes.split_last_chunk()?;
+    if checksum(key, body) != *sum {
+        return None;
+    }
+    let mut reader = Reader(body.get(1..)?);
+    let origin = Origin {
+        binding: Binding(reader.array()?),
+        keep_until: reader.u64()?,
+        limits: Limits { attempts: reader.u8()?, within: Duration::from_secs(reader.u64()?) },
+    };
+    let state = match reader.u8()? {
+        SUBMITTING => State::Submitting(Submitting {
+            transaction: reader.hash()?,
+            valid_until: reader.u64()?,
+            since_ledger: u32::from_be_bytes(reader.array()?),
+            memo: reader.bytes()?,
+        }),
+        SETTLED => {
+            let attempts = reader.u8()?;
+            State::Settled { settled: reader.settled()?, attempts }
+        }
+        DELIVERED => State::Delivered(reader.settled()?),
+        REFUSED => State::Refused { reason: String::from_utf8(reader.bytes()?.into()).ok()? },
+        _ => return None,
+    };
+    reader.0.is_empty().then_some(Record { origin, state })
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.array().map(|[byte]| byte)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    fn bytes(&mut self) -> Option<Bytes> {
+        let length = usize::from(u16::from_be_bytes(self.array()?));
+        let (head, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(Bytes::copy_from_slice(head))
+    }
+
+    fn hash(&mut self) -> Option<Option<TxHash>> {
+        match self.u8()? {
+            0 => Some(None),
+            1 => self.array().map(|hash| Some(TxHash(hash))),
+            _ => None,
+        }
+    }
+
+    fn settled(&mut self) -> Option<Settled> {
+        Some(Settled { transaction: self.hash()?, receipt: self.bytes()?, at: self.u64()? })
+    }
+}
+
+fn put_settled(out: &mut Vec<u8>, settled: &Settled) -> Result<(), Error> {
+    put_hash(out, settled.transaction);
+    put_bytes(out, &settled.receipt)?;
+    out.extend(settled.at.to_be_bytes());
+    Ok(())
+}
+
+fn put_hash(out: &mut Vec<u8>, hash: Option<TxHash>) {
+    match hash {
+        None => out.push(0),
+        Some(TxHash(hash)) => {
+            out.push(1);
+            out.extend(hash);
+        }
+    }
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Error> {
+    let length = u16::try_from(bytes.len()).ok().filter(|_| bytes.len() <= MAX_BYTES);
+    let length = length.ok_or(Error::TooLarge { length: bytes.len(), max: MAX_BYTES })?;
+    out.extend(length.to_be_bytes());
+    out.extend(bytes);
+    Ok(())
+}
+
+/// Not against an attacker, who could write the file anyway: against a bit that flipped.
+fn checksum(key: ClaimKey, body: &[u8]) -> [u8; 8] {
+    let digest: [u8; 32] = Sha256::new().chain_update(key.0).chain_update(body).finalize().into();
+    *digest.first_chunk().expect("32 bytes begin with 8")
+}
+
+fn corrupt(key: ClaimKey) -> Error {
+    Error::Corrupt { what: format!("the record of {key:?} does not read").into() }
+}
+
+const SUBMITTING: u8 = 1;
+const SETTLED: u8 = 2;
+const DELIVERED: u8 = 3;
+const REFUSED: u8 = 4;
