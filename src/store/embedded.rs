@@ -8,6 +8,8 @@
 //! costs no write, and when the process dies its holds die with it.
 
 mod tables;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::{

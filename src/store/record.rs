@@ -175,3 +175,104 @@ const SUBMITTING: u8 = 1;
 const SETTLED: u8 = 2;
 const DELIVERED: u8 = 3;
 const REFUSED: u8 = 4;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn records() -> impl Strategy<Value = Record> {
+        let hash = || proptest::option::of(any::<[u8; 32]>().prop_map(TxHash));
+        let bytes = || proptest::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from);
+        let settled = move || {
+            (hash(), bytes(), any::<u64>()).prop_map(|(transaction, receipt, at)| Settled {
+                transaction,
+                receipt,
+                at,
+            })
+        };
+        let state =
+            prop_oneof![
+                (hash(), any::<u64>(), any::<u32>(), bytes()).prop_map(
+                    |(transaction, valid_until, since_ledger, memo)| State::Submitting(
+                        Submitting { transaction, valid_until, since_ledger, memo }
+                    )
+                ),
+                (settled(), any::<u8>())
+                    .prop_map(|(settled, attempts)| State::Settled { settled, attempts }),
+                settled().prop_map(State::Delivered),
+                ".{0,40}".prop_map(|reason| State::Refused { reason }),
+            ];
+        let origin = (any::<[u8; 32]>(), any::<u64>(), any::<u8>(), any::<u64>()).prop_map(
+            |(binding, keep_until, attempts, within)| Origin {
+                binding: Binding(binding),
+                keep_until,
+                limits: Limits { attempts, within: Duration::from_secs(within) },
+            },
+        );
+        (origin, state).prop_map(|(origin, state)| Record { origin, state })
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_reads_back_as_it_was_written(key: [u8; 32], record in records()) {
+            let bytes = encode(ClaimKey(key), &record).unwrap();
+            prop_assert_eq!(decode(ClaimKey(key), &bytes).unwrap(), record);
+        }
+
+        #[test]
+        fn a_flipped_bit_is_found(key: [u8; 32], record in records(), place: prop::sample::Index) {
+            let mut bytes = encode(ClaimKey(key), &record).unwrap();
+            let bit = place.index(bytes.len() * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(decode(ClaimKey(key), &bytes).is_err());
+        }
+
+        #[test]
+        fn a_record_of_another_key_is_refused(keys: ([u8; 32], [u8; 32]), record in records()) {
+            prop_assume!(keys.0 != keys.1);
+            let bytes = encode(ClaimKey(keys.0), &record).unwrap();
+            let is_corrupt = matches!(decode(ClaimKey(keys.1), &bytes), Err(Error::Corrupt { .. }));
+            prop_assert!(is_corrupt);
+        }
+
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes: Vec<u8>) {
+            let _ = decode(ClaimKey([0; 32]), &bytes);
+        }
+    }
+
+    #[test]
+    fn a_record_of_a_newer_version_is_refused_and_not_guessed_at() {
+        let key = ClaimKey([1; 32]);
+        let newer = FORMAT + 1;
+        for bytes in [vec![newer], [&[newer][..], &[0; 200]].concat()] {
+            let error = decode(key, &bytes).unwrap_err();
+            assert!(
+                matches!(error, Error::UnknownFormat { found, known: FORMAT } if found == newer)
+            );
+        }
+    }
+
+    #[test]
+    fn a_receipt_has_a_bound() {
+        let key = ClaimKey([1; 32]);
+        let record = |length| Record {
+            origin: Origin {
+                binding: Binding([0; 32]),
+                keep_until: 0,
+                limits: Limits { attempts: 1, within: Duration::ZERO },
+            },
+            state: State::Delivered(Settled {
+                transaction: None,
+                receipt: vec![0; length].into(),
+                at: 0,
+            }),
+        };
+        assert!(encode(key, &record(MAX_BYTES)).is_ok());
+        for length in [MAX_BYTES + 1, 70_000] {
+            assert!(matches!(encode(key, &record(length)), Err(Error::TooLarge { .. })));
+        }
+    }
+}

@@ -50,6 +50,26 @@ pub(super) struct Change {
     pub(super) record: Option<(Record, Vec<u8>)>,
 }
 
+/// Why something was not carried out.
+pub(super) enum Fault {
+    /// The fault of one wish, and its answer.
+    Wish(Error),
+    /// The disk's: nobody knows what it holds any more, and the store must stop.
+    Disk(redb::Error),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Wish(error)
+    }
+}
+
+impl<E: Into<redb::Error>> From<E> for Fault {
+    fn from(error: E) -> Self {
+        Self::Disk(error.into())
+    }
+}
+
 impl Changes {
     pub(super) fn is_empty(&self) -> bool {
         self.claims.is_empty() && self.secrets.is_empty()
@@ -94,33 +114,31 @@ impl Tables {
     }
 
     fn check(db: Database) -> Result<Self, Error> {
-        Self::check_format(&db).map_err(stopping)??;
-        Ok(Self { db })
+        match Self::check_format(&db) {
+            Ok(()) => Ok(Self { db }),
+            Err(Fault::Wish(error)) => Err(error),
+            Err(Fault::Disk(error)) => Err(stopping(error)),
+        }
     }
 
     /// Makes the tables in a new file; reads the format of another before anything else.
-    fn check_format(db: &Database) -> Result<Result<(), Error>, redb::Error> {
+    fn check_format(db: &Database) -> Result<(), Fault> {
         let tx = db.begin_write()?;
-        {
-            let mut meta = tx.open_table(META)?;
-            tx.open_table(CLAIMS)?;
-            tx.open_table(DUE)?;
-            let found = meta.get("format")?.map(|format| format.value().to_vec());
-            match found.as_deref() {
-                None => drop(meta.insert("format", [FORMAT].as_slice())?),
-                Some([FORMAT]) => {
-                    drop(meta);
-                    tx.abort()?;
-                    return Ok(Ok(()));
-                }
-                Some(found) => {
-                    let found = found.first().copied().unwrap_or(0);
-                    return Ok(Err(Error::UnknownFormat { found, known: FORMAT }));
-                }
+        let found = tx.open_table(META)?.get("format")?.map(|format| format.value().to_vec());
+        match found.as_deref() {
+            None => {
+                tx.open_table(META)?.insert("format", [FORMAT].as_slice())?;
+                tx.open_table(CLAIMS)?;
+                tx.open_table(DUE)?;
+                tx.commit()?;
+                Ok(())
+            }
+            Some([FORMAT]) => Ok(tx.abort()?),
+            Some(found) => {
+                let found = found.first().copied().unwrap_or(0);
+                Err(Error::UnknownFormat { found, known: FORMAT }.into())
             }
         }
-        tx.commit()?;
-        Ok(Ok(()))
     }
 
     /// The tables as the last commit left them.
@@ -195,13 +213,10 @@ impl Tables {
 }
 
 impl View {
-    /// The record of `key`; the outer error is the disk's, the inner one this record's.
-    pub(super) fn record(
-        &self,
-        key: ClaimKey,
-    ) -> Result<Result<Option<Record>, Error>, redb::Error> {
-        let bytes = self.claims.get(&key.0)?;
-        Ok(bytes.map(|bytes| record::decode(key, bytes.value())).transpose())
+    /// The record of `key`.
+    pub(super) fn record(&self, key: ClaimKey) -> Result<Option<Record>, Fault> {
+        let Some(bytes) = self.claims.get(&key.0)? else { return Ok(None) };
+        Ok(Some(record::decode(key, bytes.value())?))
     }
 
     /// The pending claims after `after`, by key, that `is_free`; at most [`PAGE`].
@@ -209,7 +224,7 @@ impl View {
         &self,
         after: Option<ClaimKey>,
         is_free: impl Fn(ClaimKey) -> bool,
-    ) -> Result<Result<Vec<Pending>, Error>, redb::Error> {
+    ) -> Result<Vec<Pending>, Fault> {
         let first = due_key(NEVER, after.unwrap_or(ClaimKey([0; 32])));
         let mut page = Vec::new();
         for entry in self.due.range::<&[u8; 40]>(&first..)? {
@@ -217,32 +232,27 @@ impl View {
             if Some(key) == after || !is_free(key) {
                 continue;
             }
-            match self.record(key)? {
-                Ok(Some(Record { state: State::Submitting(submitting), .. })) => {
-                    page.push(Pending { key, submitting });
-                }
-                Ok(_) => {
-                    let what = format!("{key:?} is listed as pending and is not").into();
-                    return Ok(Err(Error::Corrupt { what }));
-                }
-                Err(error) => return Ok(Err(error)),
-            }
+            let Some(Record { state: State::Submitting(submitting), .. }) = self.record(key)?
+            else {
+                let what = format!("{key:?} is listed as pending and is not");
+                return Err(Error::Corrupt { what: what.into() }.into());
+            };
+            page.push(Pending { key, submitting });
             if page.len() >= PAGE {
                 break;
             }
         }
-        Ok(Ok(page))
+        Ok(page)
     }
 
     /// The secret called `name`, if it was made.
-    pub(super) fn secret(
-        &self,
-        name: &str,
-    ) -> Result<Result<Option<[u8; 32]>, Error>, redb::Error> {
-        let Some(bytes) = self.meta.get(secret_name(name).as_str())? else { return Ok(Ok(None)) };
-        let corrupt =
-            |_| Error::Corrupt { what: format!("the secret `{name}` does not read").into() };
-        Ok(bytes.value().try_into().map(Some).map_err(corrupt))
+    pub(super) fn secret(&self, name: &str) -> Result<Option<[u8; 32]>, Fault> {
+        let Some(bytes) = self.meta.get(secret_name(name).as_str())? else { return Ok(None) };
+        let secret = bytes.value().try_into().map_err(|_| {
+            let what = format!("the secret `{name}` does not read");
+            Error::Corrupt { what: what.into() }
+        })?;
+        Ok(Some(secret))
     }
 }
 

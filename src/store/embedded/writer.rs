@@ -14,7 +14,7 @@ use tracing::error;
 
 use super::{
     Hold, Permit, Queued, Reply, Wish,
-    tables::{Change, Changes, Tables, View, stopping},
+    tables::{Change, Changes, Fault, Tables, View, stopping},
 };
 use crate::store::{
     Claim, ClaimKey, Claiming, Error, Outcome, Submitting, Ticket,
@@ -117,60 +117,57 @@ impl Writer {
         while wishes.try_recv().is_ok() {}
     }
 
-    /// The outer error is the disk's and ends the store; errors of one wish are its answer.
+    /// Carries out one wish. Its answer waits for the commit, and so does its error.
     fn carry_out(&mut self, wish: Wish, batch: &mut Batch) -> Result<(), redb::Error> {
         match wish {
             Wish::Claim(claim, reply) => {
-                let claiming = self.claim(&claim, batch)?;
-                batch.answer(reply, claiming);
+                let claiming = self.claim(&claim, batch);
+                batch.answer(reply, claiming)
             }
             Wish::Step(permit, step, reply) => {
-                let done = self.step(permit, step, batch)?;
-                batch.answer(reply, done);
+                let done = self.step(permit, step, batch);
+                batch.answer(reply, done)
             }
-            Wish::LetGo(permit) => self.let_go(permit),
+            Wish::LetGo(permit) => {
+                self.let_go(permit);
+                Ok(())
+            }
             Wish::Resolve { key, submitting, outcome, reply } => {
-                let resolved = self.resolve(key, &submitting, outcome, batch)?;
-                batch.answer(reply, resolved);
+                let resolved = self.resolve(key, &submitting, outcome, batch);
+                batch.answer(reply, resolved)
             }
             Wish::Pending { after, reply } => {
                 // The list comes from the tables, so what this batch has changed must not be in it.
                 let is_free = |key| {
                     !self.holds.contains_key(&key) && !batch.changes.claims.contains_key(&key)
                 };
-                let page = batch.view.pending(after, is_free)?;
-                batch.answer(reply, page);
+                let page = batch.view.pending(after, is_free);
+                batch.answer(reply, page)
             }
             Wish::Secret { name, reply } => {
-                let secret = batch.secret(name)?;
-                batch.answer(reply, secret);
+                let secret = batch.secret(name);
+                batch.answer(reply, secret)
             }
-            Wish::Close(reply) => batch.close = Some(reply),
+            Wish::Close(reply) => {
+                batch.close = Some(reply);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
-    fn claim(
-        &mut self,
-        claim: &Claim,
-        batch: &mut Batch,
-    ) -> Result<Result<Claiming, Error>, redb::Error> {
+    fn claim(&mut self, claim: &Claim, batch: &mut Batch) -> Result<Claiming, Fault> {
         self.now = self.now.max(claim.now);
         if let Some(held) = self.holds.get(&claim.key) {
             let same = held.origin.binding == claim.binding;
-            return Ok(Ok(if same { Claiming::InFlight } else { Claiming::OtherRequest }));
+            return Ok(if same { Claiming::InFlight } else { Claiming::OtherRequest });
         }
-        let record = match batch.record(claim.key)? {
-            Ok(Some(record)) => record,
-            Ok(None) => return Ok(Ok(Claiming::Fresh(self.hold(claim.key, claim.into())))),
-            Err(error) => return Ok(Err(error)),
+        let Some(record) = batch.record(claim.key)? else {
+            return Ok(Claiming::Fresh(self.hold(claim.key, claim.into())));
         };
-        Ok(Ok(match record.present(claim.binding, claim.now) {
+        Ok(match record.present(claim.binding, claim.now) {
             Presented::Redeliver { settled, attempts } => {
                 let state = State::Settled { settled: settled.clone(), attempts };
-                if let Err(error) = batch.put(claim.key, record.origin, After::Record(state))? {
-                    return Ok(Err(error));
-                }
+                batch.put(claim.key, record.origin, After::Record(state))?;
                 Claiming::Redeliver(self.hold(claim.key, record.origin), settled)
             }
             Presented::Pending(submitting) => Claiming::Pending(submitting),
@@ -178,7 +175,7 @@ impl Writer {
             Presented::Refused { reason } => Claiming::Refused { reason },
             Presented::OtherRequest => Claiming::OtherRequest,
             Presented::Exhausted => Claiming::Exhausted,
-        }))
+        })
     }
 
     fn hold(&mut self, key: ClaimKey, origin: Origin) -> Ticket {
@@ -197,27 +194,17 @@ impl Writer {
         self.holds.get(&permit.key).filter(|held| held.number == permit.number)
     }
 
-    fn step(
-        &mut self,
-        permit: Permit,
-        step: Step,
-        batch: &mut Batch,
-    ) -> Result<Result<(), Error>, redb::Error> {
+    fn step(&mut self, permit: Permit, step: Step, batch: &mut Batch) -> Result<(), Fault> {
         let Some(held) = self.held(permit) else {
-            return Ok(Err(Error::OutOfOrder { state: "not held", asked: step.name() }));
+            return Err(Error::OutOfOrder { state: "not held", asked: step.name() }.into());
         };
         let origin = held.origin;
         if step.is_end() {
             self.let_go(permit);
         }
-        let record = match batch.record(permit.key)? {
-            Ok(record) => record,
-            Err(error) => return Ok(Err(error)),
-        };
-        match step.apply(record.as_ref().map(|record| &record.state)) {
-            Ok(after) => batch.put(permit.key, origin, after),
-            Err(error) => Ok(Err(error)),
-        }
+        let record = batch.record(permit.key)?;
+        let after = step.apply(record.as_ref().map(|record| &record.state))?;
+        batch.put(permit.key, origin, after)
     }
 
     fn resolve(
@@ -226,81 +213,76 @@ impl Writer {
         submitting: &Submitting,
         outcome: Outcome,
         batch: &mut Batch,
-    ) -> Result<Result<bool, Error>, redb::Error> {
-        if self.holds.contains_key(&key) {
-            return Ok(Ok(false));
-        }
-        let origin = match batch.record(key)? {
-            Ok(Some(Record { origin, state: State::Submitting(found) }))
-                if found == *submitting =>
+    ) -> Result<bool, Fault> {
+        match batch.record(key)? {
+            Some(Record { origin, state: State::Submitting(found) })
+                if found == *submitting && !self.holds.contains_key(&key) =>
             {
-                origin
+                batch.put(key, origin, outcome.into_after())?;
+                Ok(true)
             }
-            Ok(_) => return Ok(Ok(false)),
-            Err(error) => return Ok(Err(error)),
-        };
-        Ok(batch.put(key, origin, outcome.into_after())?.map(|()| true))
+            _ => Ok(false),
+        }
     }
 }
 
 impl Batch {
     /// What is stored of `key`, with what this batch has changed.
-    fn record(&self, key: ClaimKey) -> Result<Result<Option<Record>, Error>, redb::Error> {
+    fn record(&self, key: ClaimKey) -> Result<Option<Record>, Fault> {
         match self.changes.claims.get(&key) {
-            Some(change) => Ok(Ok(change.record.as_ref().map(|(record, _)| record.clone()))),
+            Some(change) => Ok(change.record.as_ref().map(|(record, _)| record.clone())),
             None => self.view.record(key),
         }
     }
 
-    fn put(
-        &mut self,
-        key: ClaimKey,
-        origin: Origin,
-        after: After,
-    ) -> Result<Result<(), Error>, redb::Error> {
+    fn put(&mut self, key: ClaimKey, origin: Origin, after: After) -> Result<(), Fault> {
         let record = match after {
-            After::Same => return Ok(Ok(())),
+            After::Same => return Ok(()),
             After::Nothing => None,
             After::Record(state) => {
                 let record = Record { origin, state };
-                match record::encode(key, &record) {
-                    Ok(bytes) => Some((record, bytes)),
-                    Err(error) => return Ok(Err(error)),
-                }
+                let bytes = record::encode(key, &record)?;
+                Some((record, bytes))
             }
         };
         let stored_due = match self.changes.claims.get(&key) {
             Some(change) => change.stored_due,
-            None => match self.view.record(key)? {
-                Ok(stored) => stored.map(|stored| stored.due()),
-                Err(error) => return Ok(Err(error)),
-            },
+            None => self.view.record(key)?.map(|stored| stored.due()),
         };
         self.changes.claims.insert(key, Change { stored_due, record });
-        Ok(Ok(()))
+        Ok(())
     }
 
-    fn secret(&mut self, name: &'static str) -> Result<Result<[u8; 32], Error>, redb::Error> {
+    fn secret(&mut self, name: &'static str) -> Result<[u8; 32], Fault> {
         if let Some(secret) = self.changes.secrets.get(name) {
-            return Ok(Ok(*secret));
+            return Ok(*secret);
         }
-        match self.view.secret(name)? {
-            Ok(Some(secret)) => return Ok(Ok(secret)),
-            Ok(None) => {}
-            Err(error) => return Ok(Err(error)),
+        if let Some(secret) = self.view.secret(name)? {
+            return Ok(secret);
         }
         let mut secret = [0; 32];
-        if let Err(error) = OsRng.try_fill_bytes(&mut secret) {
-            return Ok(Err(Error::Stopped { reason: format!("no randomness: {error}").into() }));
-        }
+        OsRng.try_fill_bytes(&mut secret).map_err(|error| {
+            let reason = format!("the system gave no randomness: {error}");
+            Error::Stopped { reason: reason.into() }
+        })?;
         self.changes.secrets.insert(name, secret);
-        Ok(Ok(secret))
+        Ok(secret)
     }
 
-    /// Answers once the batch is stored. If it never is, dropping the reply says so.
-    fn answer<T: 'static>(&mut self, reply: Reply<T>, answer: Result<T, Error>) {
+    /// Answers once the batch is stored; if it never is, dropping the reply says so. A fault of the disk is no answer.
+    fn answer<T: 'static>(
+        &mut self,
+        reply: Reply<T>,
+        answer: Result<T, Fault>,
+    ) -> Result<(), redb::Error> {
+        let answer = match answer {
+            Ok(answer) => Ok(answer),
+            Err(Fault::Wish(error)) => Err(error),
+            Err(Fault::Disk(error)) => return Err(error),
+        };
         // Who has gone does not hear; a ticket in the answer is let go of by being dropped.
         self.answers.push(Box::new(move || drop(reply.send(answer))));
+        Ok(())
     }
 }
 

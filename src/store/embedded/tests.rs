@@ -1,0 +1,448 @@
+//! What the file promises, against a disk that the test controls.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    protocol::stellar::TxHash,
+    store::{Binding, Limits, Settled, Store, Ticket},
+};
+
+/// A disk in memory that remembers every write and every sync, and can fail.
+#[derive(Clone, Debug, Default)]
+struct Disk(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    bytes: Vec<u8>,
+    log: Vec<Event>,
+    /// Syncs that still succeed; `None` is all of them.
+    syncs_left: Option<u32>,
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Write { offset: usize, data: Vec<u8> },
+    Length(usize),
+    Sync,
+}
+
+impl Disk {
+    fn of(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(Mutex::new(State { bytes, ..State::default() })))
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        self.0.lock().unwrap().bytes.clone()
+    }
+
+    fn events(&self) -> usize {
+        self.0.lock().unwrap().log.len()
+    }
+
+    fn fail_syncs_after(&self, syncs: Option<u32>) {
+        self.0.lock().unwrap().syncs_left = syncs;
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.lock().unwrap().bytes.len().try_into().unwrap())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let offset = usize::try_from(offset).unwrap();
+        let state = self.0.lock().unwrap();
+        let read = state.bytes.get(offset..offset + out.len());
+        out.copy_from_slice(read.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let length = usize::try_from(len).unwrap();
+        let mut state = self.0.lock().unwrap();
+        state.log.push(Event::Length(length));
+        state.bytes.resize(length, 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap();
+        match &mut state.syncs_left {
+            Some(0) => return Err(io::Error::other("EIO")),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        state.log.push(Event::Sync);
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let event = Event::Write { offset: usize::try_from(offset).unwrap(), data: data.into() };
+        let mut state = self.0.lock().unwrap();
+        event.apply(&mut state.bytes);
+        state.log.push(event);
+        Ok(())
+    }
+}
+
+impl Event {
+    fn apply(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Self::Write { offset, data } => {
+                let end = offset + data.len();
+                if bytes.len() < end {
+                    bytes.resize(end, 0);
+                }
+                bytes[*offset..end].copy_from_slice(data);
+            }
+            Self::Length(length) => bytes.resize(*length, 0),
+            Self::Sync => {}
+        }
+    }
+
+    /// The write as far as `sectors` of it got to the disk.
+    fn torn(&self, sectors: usize) -> Self {
+        match self {
+            Self::Write { offset, data } => Self::Write {
+                offset: *offset,
+                data: data[..data.len().min(sectors * 512)].to_vec(),
+            },
+            event => event.clone(),
+        }
+    }
+}
+
+async fn store_on(disk: &Disk) -> Result<Store, Error> {
+    Embedded::start_on(disk.clone()).await.map(Store)
+}
+
+fn claim(n: u8) -> Claim {
+    Claim {
+        key: ClaimKey([n; 32]),
+        binding: Binding([0; 32]),
+        now: 1_000,
+        keep_until: 2_000,
+        limits: Limits { attempts: 3, within: Duration::from_secs(500) },
+    }
+}
+
+fn submitting(n: u8) -> Submitting {
+    Submitting {
+        transaction: Some(TxHash([n; 32])),
+        valid_until: 1_500,
+        since_ledger: 7,
+        memo: Bytes::from_static(b"memo"),
+    }
+}
+
+fn settled(n: u8) -> Settled {
+    Settled { transaction: Some(TxHash([n; 32])), receipt: vec![n; 40].into(), at: 1_010 }
+}
+
+async fn fresh(store: &Store, claim: Claim) -> Ticket {
+    match store.claim(claim).await.unwrap() {
+        Claiming::Fresh(ticket) => ticket,
+        other => panic!("expected a fresh claim, got {other:?}"),
+    }
+}
+
+/// What a step was answered with, and how much the disk had seen by then.
+struct Acknowledged {
+    n: u8,
+    step: &'static str,
+    events: usize,
+}
+
+#[tokio::test]
+async fn power_lost_at_any_point_loses_nothing_that_was_acknowledged() {
+    let disk = Disk::default();
+    let store = store_on(&disk).await.unwrap();
+    let mut acknowledged = Vec::new();
+    let mut ack = |n, step| acknowledged.push(Acknowledged { n, step, events: disk.events() });
+    for n in 1..=24 {
+        let mut ticket = fresh(&store, claim(n)).await;
+        store.submitting(&mut ticket, submitting(n)).await.unwrap();
+        ack(n, "submitting");
+        store.settled(&mut ticket, settled(n)).await.unwrap();
+        ack(n, "settled");
+        store.delivered(ticket).await.unwrap();
+        ack(n, "delivered");
+    }
+    let secret = store.secret("quotes").await.unwrap();
+    let secret_at = disk.events();
+    // Not closed: the power goes.
+    let log = disk.0.lock().unwrap().log.clone();
+    drop(store);
+
+    let mut random = numbers(7);
+    let mut synced = Vec::new();
+    let mut unsynced: Vec<Event> = Vec::new();
+    for (index, event) in log.iter().enumerate() {
+        match event {
+            Event::Sync => unsynced.drain(..).for_each(|event| event.apply(&mut synced)),
+            event => unsynced.push(event.clone()),
+        }
+        let seen = index + 1;
+        // The disk kept any part of what was not synced, in any order, and some of it in part.
+        let mut after = synced.clone();
+        let mut kept = unsynced.clone();
+        while !kept.is_empty() {
+            let event = kept.swap_remove(random(kept.len()));
+            match random(4) {
+                0 => {}
+                1 => event.torn(random(9)).apply(&mut after),
+                _ => event.apply(&mut after),
+            }
+        }
+        let Some(last) = acknowledged.iter().rposition(|ack| ack.events <= seen) else {
+            continue;
+        };
+        let store = store_on(&Disk::of(after)).await.unwrap();
+        // The latest of them, and one from before.
+        for ack in [&acknowledged[last], &acknowledged[random(last + 1)]] {
+            let step = acknowledged[..=last].iter().rfind(|other| other.n == ack.n).unwrap().step;
+            let found = store.claim(claim(ack.n)).await.unwrap();
+            let held = match (step, &found) {
+                ("submitting", Claiming::Pending(found)) => *found == submitting(ack.n),
+                ("submitting" | "settled", Claiming::Redeliver(_, found)) => {
+                    *found == settled(ack.n)
+                }
+                (_, Claiming::Delivered(found)) => *found == settled(ack.n),
+                _ => false,
+            };
+            assert!(held, "power lost after event {seen}: {} was {step}, found {found:?}", ack.n);
+        }
+        if secret_at <= seen {
+            assert_eq!(store.secret("quotes").await.unwrap(), secret);
+        }
+    }
+}
+
+/// Numbers below the argument, the same at every run.
+fn numbers(seed: u64) -> impl FnMut(usize) -> usize {
+    let mut state = seed;
+    move |below| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % below
+    }
+}
+
+#[tokio::test]
+async fn a_failed_sync_stops_the_store_for_good() {
+    let disk = Disk::default();
+    let store = store_on(&disk).await.unwrap();
+    let mut before = fresh(&store, claim(1)).await;
+    store.settled(&mut before, settled(1)).await.unwrap();
+    assert!(store.is_running());
+
+    disk.fail_syncs_after(Some(0));
+    let failed = store.delivered(before).await;
+    assert!(matches!(failed, Err(Error::Stopped { .. })), "{failed:?}");
+    // The disk is well again, and nobody knows what it holds.
+    disk.fail_syncs_after(None);
+    for _ in 0..3 {
+        let refused = store.claim(claim(2)).await;
+        assert!(matches!(refused, Err(Error::Stopped { .. })), "{refused:?}");
+    }
+    assert!(!store.is_running());
+
+    let store = store_on(&Disk::of(disk.bytes())).await.unwrap();
+    let found = store.claim(claim(1)).await.unwrap();
+    assert!(matches!(found, Claiming::Redeliver(..) | Claiming::Delivered(_)), "{found:?}");
+}
+
+#[tokio::test]
+async fn nothing_is_written_for_claims_that_come_to_nothing() {
+    let disk = Disk::default();
+    let store = store_on(&disk).await.unwrap();
+    let before = disk.events();
+    for n in 0..100 {
+        let ticket = fresh(&store, claim(n)).await;
+        assert!(matches!(store.claim(claim(n)).await.unwrap(), Claiming::InFlight));
+        if n % 2 == 0 {
+            store.release(ticket).await.unwrap();
+        }
+    }
+    assert_eq!(disk.events(), before);
+    let ticket = fresh(&store, claim(200)).await;
+    store.settled_and_delivered(ticket, settled(200)).await.unwrap();
+    assert!(disk.events() > before);
+}
+
+#[tokio::test]
+async fn steps_that_wait_together_share_one_sync() {
+    let disk = Disk::default();
+    let store = store_on(&disk).await.unwrap();
+    let mut tickets = Vec::new();
+    for n in 0..64 {
+        tickets.push(fresh(&store, claim(n)).await);
+    }
+    let syncs = || {
+        let state = disk.0.lock().unwrap();
+        state.log.iter().filter(|event| matches!(event, Event::Sync)).count()
+    };
+    let before = syncs();
+    // Joined futures put all their wishes into the queue before the first of them waits.
+    let steps = tickets.into_iter().map(|ticket| store.settled_and_delivered(ticket, settled(1)));
+    for step in futures_util::future::join_all(steps).await {
+        step.unwrap();
+    }
+    let used = syncs() - before;
+    assert!(used <= 16, "64 steps took {used} syncs");
+}
+
+#[tokio::test]
+async fn a_record_is_forgotten_after_its_time_and_never_before() {
+    let disk = Disk::default();
+    let store = store_on(&disk).await.unwrap();
+    let at = |n, now, keep_until| Claim { now, keep_until, ..claim(n) };
+    // Delivered; refused; settled and not delivered; pending.
+    let ticket = fresh(&store, at(1, 1_000, 2_000)).await;
+    store.settled_and_delivered(ticket, settled(1)).await.unwrap();
+    let ticket = fresh(&store, at(2, 1_000, 2_000)).await;
+    store.refuse(ticket, "no money").await.unwrap();
+    let mut ticket = fresh(&store, at(3, 1_000, 1_200)).await;
+    store.settled(&mut ticket, settled(3)).await.unwrap();
+    store.release(ticket).await.unwrap();
+    let mut ticket = fresh(&store, at(4, 1_000, 1_200)).await;
+    store.submitting(&mut ticket, submitting(4)).await.unwrap();
+    store.release(ticket).await.unwrap();
+
+    let mut other = 100;
+    let mut write_at = async |now| {
+        other += 1;
+        let ticket = fresh(&store, at(other, now, u64::MAX)).await;
+        store.settled_and_delivered(ticket, settled(other)).await.unwrap();
+    };
+    // Past what 3 was kept for as a credential, but it may be presented until 1,510.
+    write_at(1_500).await;
+    let again = store.claim(at(3, 1_500, 1_200)).await.unwrap();
+    assert!(matches!(again, Claiming::Redeliver(..)), "{again:?}");
+    drop(again);
+    write_at(2_000).await;
+    assert!(matches!(store.claim(at(1, 2_000, 0)).await.unwrap(), Claiming::Delivered(_)));
+    assert!(matches!(store.claim(at(2, 2_000, 0)).await.unwrap(), Claiming::Refused { .. }));
+    write_at(2_001).await;
+    for n in [1, 2, 3] {
+        let found = store.claim(at(n, 2_001, 0)).await.unwrap();
+        assert!(matches!(found, Claiming::Fresh(_)), "{n}: {found:?}");
+    }
+    // What is pending is money whose whereabouts are not known.
+    write_at(u64::MAX).await;
+    assert!(matches!(store.claim(at(4, u64::MAX, 0)).await.unwrap(), Claiming::Pending(_)));
+}
+
+#[tokio::test]
+async fn a_redelivery_under_way_is_not_forgotten_under_its_holder() {
+    let store = store_on(&Disk::default()).await.unwrap();
+    let mut ticket = fresh(&store, claim(1)).await;
+    store.settled(&mut ticket, settled(1)).await.unwrap();
+    store.release(ticket).await.unwrap();
+    let Claiming::Redeliver(ticket, _) = store.claim(claim(1)).await.unwrap() else {
+        panic!("a settled claim may be presented again");
+    };
+    let late = Claim { now: 9_000, keep_until: 10_000, ..claim(2) };
+    let other = fresh(&store, late).await;
+    store.settled_and_delivered(other, settled(2)).await.unwrap();
+    store.delivered(ticket).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_busy_store_forgets_as_fast_as_it_learns() {
+    let disk = Disk::default();
+    let store = store_on(&disk).await.unwrap();
+    let mut length = 0;
+    for round in 0_u64..40 {
+        for n in 0..50 {
+            let now = 1_000 + round * 10;
+            let claim = Claim { now, keep_until: now + 20, ..claim(n) };
+            let ticket = fresh(&store, Claim { key: key(round, n), ..claim }).await;
+            store.settled_and_delivered(ticket, Settled { at: 0, ..settled(n) }).await.unwrap();
+        }
+        if round == 20 {
+            length = disk.bytes().len();
+        }
+    }
+    assert_eq!(disk.bytes().len(), length, "the file does not grow any more");
+}
+
+fn key(round: u64, n: u8) -> ClaimKey {
+    let mut key = [n; 32];
+    key[..8].copy_from_slice(&round.to_be_bytes());
+    ClaimKey(key)
+}
+
+#[tokio::test]
+async fn pending_claims_are_listed_page_by_page() {
+    let disk = Disk::default();
+    let store = store_on(&disk).await.unwrap();
+    let mut held = None;
+    for round in 0..3 {
+        for n in 0..100 {
+            let mut ticket = fresh(&store, Claim { key: key(round, n), ..claim(n) }).await;
+            store.submitting(&mut ticket, submitting(n)).await.unwrap();
+            if (round, n) == (1, 50) {
+                held = Some(ticket);
+            }
+        }
+    }
+    store.close().await.unwrap();
+    drop(held);
+    // A new process: nobody holds anything.
+    let store = store_on(&Disk::of(disk.bytes())).await.unwrap();
+    let Claiming::Pending(found) =
+        store.claim(Claim { key: key(1, 50), ..claim(0) }).await.unwrap()
+    else {
+        panic!("a claim of a dead process stays pending");
+    };
+    assert_eq!(found, submitting(50));
+    let first = store.pending(None).await.unwrap();
+    assert_eq!(first.len(), 256);
+    let rest = store.pending(first.last().map(|last| last.key)).await.unwrap();
+    assert_eq!(first.len() + rest.len(), 300);
+    let keys: Vec<_> = first.iter().chain(&rest).map(|pending| pending.key).collect();
+    assert!(keys.is_sorted());
+    // One is resolved and leaves the list; resolving it twice does nothing the second time.
+    let one = &first[0];
+    let outcome = Outcome::Settled(settled(1));
+    assert!(store.resolve(one.key, &one.submitting, outcome.clone()).await.unwrap());
+    assert!(!store.resolve(one.key, &one.submitting, outcome).await.unwrap());
+    assert_eq!(store.pending(None).await.unwrap()[0], first[1]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_damaged_file_is_refused_or_reads_right(place: prop::sample::Index, bit in 0..8_u8) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let disk = Disk::default();
+            let store = store_on(&disk).await.unwrap();
+            for n in 0..20 {
+                let ticket = fresh(&store, claim(n)).await;
+                store.settled_and_delivered(ticket, settled(n)).await.unwrap();
+            }
+            store.close().await.unwrap();
+            let mut bytes = disk.bytes();
+            let place = place.index(bytes.len());
+            bytes[place] ^= 1 << bit;
+            let Ok(store) = store_on(&Disk::of(bytes)).await else { return };
+            for n in 0..20 {
+                let Ok(found) = store.claim(claim(n)).await else { return };
+                let Claiming::Delivered(found) = found else {
+                    panic!("bit {bit} of byte {place} was flipped, and {n} is {found:?}");
+                };
+                assert_eq!(found, settled(n));
+            }
+        });
+    }
+}
