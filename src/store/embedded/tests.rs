@@ -433,7 +433,9 @@ proptest! {
             }
             store.close().await.unwrap();
             let mut bytes = disk.bytes();
-            let place = place.index(bytes.len());
+            // Most of a small file is nothing at all.
+            let used: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
+            let place = *place.get(&used);
             bytes[place] ^= 1 << bit;
             let Ok(store) = store_on(&Disk::of(bytes)).await else { return };
             for n in 0..20 {

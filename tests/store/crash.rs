@@ -1,0 +1,80 @@
+//! A process that is killed.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Command, Stdio},
+};
+
+use futures_util::future::join_all;
+use tollgate::store::{Claiming, Store};
+
+use super::{Folder, claim, fresh, settled, submitting};
+
+#[test]
+fn a_killed_process_has_lost_nothing_that_it_acknowledged() {
+    let folder = Folder::new();
+    for round in 0..5 {
+        // A number that was not acknowledged may be delivered all the same, so each round has numbers of its own.
+        let first = round * 100_000;
+        let enough = first + 40 * (round + 1);
+        let mut next = first;
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "crash::the_child_that_is_killed", "--nocapture"])
+            .env(CHILD_FILE, folder.file())
+            .env(CHILD_FIRST, first.to_string())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let acknowledgements = |line: std::io::Result<String>| {
+            line.unwrap().split_once("acknowledged ").map(|(_, n)| n.parse::<u32>().unwrap())
+        };
+        for n in lines.by_ref().filter_map(acknowledgements) {
+            next = n + 1;
+            if next >= enough {
+                break;
+            }
+        }
+        child.kill().unwrap();
+        // What it had said before it was killed, it had said.
+        next = lines.filter_map(acknowledgements).last().map_or(next, |n| n + 1);
+        child.wait().unwrap();
+        assert!(next >= enough, "the child ended by itself at {next}");
+        tokio::runtime::Runtime::new().unwrap().block_on(async {
+            let store = Store::open(folder.file()).await.unwrap();
+            for n in (0..=round)
+                .flat_map(|round| round * 100_000..round * 100_000 + 40)
+                .chain(first..next)
+            {
+                let found = store.claim(claim(n)).await.unwrap();
+                assert!(matches!(found, Claiming::Delivered(_)), "{n}: {found:?}");
+            }
+            store.close().await.unwrap();
+        });
+    }
+}
+
+/// Not a test of its own: what `a_killed_process_has_lost_nothing_that_it_acknowledged` starts and kills.
+#[tokio::test]
+async fn the_child_that_is_killed() {
+    let (Some(file), Some(first)) = (std::env::var_os(CHILD_FILE), std::env::var_os(CHILD_FIRST))
+    else {
+        return;
+    };
+    let store = Store::open(file).await.unwrap();
+    // Eight at a time, acknowledged in order.
+    for group in (first.into_string().unwrap().parse::<u32>().unwrap()..).step_by(8) {
+        let paid = join_all((group..group + 8).map(async |n| {
+            let mut ticket = fresh(&store, claim(n)).await;
+            store.submitting(&mut ticket, submitting(1)).await.unwrap();
+            store.settled_and_delivered(ticket, settled(1)).await.unwrap();
+            n
+        }));
+        for n in paid.await {
+            writeln!(std::io::stdout(), "acknowledged {n}").unwrap();
+        }
+    }
+}
+
+const CHILD_FILE: &str = "TOLLGATE_TEST_STORE_FILE";
+const CHILD_FIRST: &str = "TOLLGATE_TEST_STORE_FIRST";

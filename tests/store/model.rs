@@ -1,0 +1,325 @@
+//! Any order of verbs, restarts and crashes, against a model that was written from the documentation of the verbs.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use proptest::prelude::*;
+use tollgate::{
+    protocol::stellar::TxHash,
+    store::{Binding, Claim, Claiming, Error, Outcome, Settled, Store, Submitting, Ticket},
+};
+
+use super::{LIMITS, NOW, WITHIN, claim, key, settled, submitting};
+
+/// What is done to a store in the model test.
+#[derive(Clone, Debug)]
+enum Verb {
+    Claim { n: u32, binding: u8 },
+    Submitting { n: u32, hash: Option<u8> },
+    Recall { n: u32 },
+    Settled { n: u32 },
+    Delivered { n: u32 },
+    SettledAndDelivered { n: u32 },
+    Release { n: u32 },
+    Drop { n: u32 },
+    Refuse { n: u32 },
+    Resolve { n: u32, hash: Option<u8>, outcome: u8 },
+    Wait { seconds: u64 },
+    Pending,
+    Restart,
+    Kill,
+}
+
+fn verbs() -> impl Strategy<Value = Verb> {
+    let n = || 0..4_u32;
+    let hash = || proptest::option::weighted(0.7, 0..2_u8);
+    prop_oneof![
+        8 => (n(), prop_oneof![9 => Just(0), 1 => Just(1)])
+            .prop_map(|(n, binding)| Verb::Claim { n, binding }),
+        4 => (n(), hash()).prop_map(|(n, hash)| Verb::Submitting { n, hash }),
+        1 => n().prop_map(|n| Verb::Recall { n }),
+        3 => n().prop_map(|n| Verb::Settled { n }),
+        2 => n().prop_map(|n| Verb::Delivered { n }),
+        1 => n().prop_map(|n| Verb::SettledAndDelivered { n }),
+        2 => n().prop_map(|n| Verb::Release { n }),
+        1 => n().prop_map(|n| Verb::Drop { n }),
+        1 => n().prop_map(|n| Verb::Refuse { n }),
+        2 => (n(), hash(), 0..3_u8)
+            .prop_map(|(n, hash, outcome)| Verb::Resolve { n, hash, outcome }),
+        1 => (0..80_u64).prop_map(|seconds| Verb::Wait { seconds }),
+        1 => Just(Verb::Pending),
+        1 => Just(Verb::Restart),
+        1 => Just(Verb::Kill),
+    ]
+}
+
+/// What the model believes of one claim: written from the documentation of the verbs, not from their code.
+#[derive(Clone, Debug, PartialEq)]
+struct Believed {
+    what: What,
+    keep_until: u64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum What {
+    Submitting(Submitting),
+    Settled { settled: Settled, attempts: u8 },
+    Delivered(Settled),
+    Refused,
+}
+
+struct Model {
+    file: PathBuf,
+    files: u32,
+    store: Store,
+    now: u64,
+    believed: BTreeMap<u32, Believed>,
+    tickets: BTreeMap<u32, (Ticket, u64)>,
+}
+
+impl Model {
+    async fn new(folder: &Path) -> Self {
+        let file = folder.join("0.redb");
+        let store = Store::open(&file).await.unwrap();
+        Self {
+            file,
+            files: 0,
+            store,
+            now: NOW,
+            believed: BTreeMap::new(),
+            tickets: BTreeMap::new(),
+        }
+    }
+
+    async fn carry_out(&mut self, verb: Verb) {
+        match verb {
+            Verb::Claim { n, binding } => self.claim(n, binding).await,
+            Verb::Submitting { n, hash } => {
+                let Some((mut ticket, keep_until)) = self.tickets.remove(&n) else { return };
+                let new = self.submission(hash);
+                let ok = match self.believed.get(&n).map(|believed| &believed.what) {
+                    None => true,
+                    Some(What::Submitting(old)) => *old == new || old.transaction.is_none(),
+                    Some(_) => false,
+                };
+                let done = self.store.submitting(&mut ticket, new.clone()).await;
+                check(ok, &done);
+                if ok {
+                    self.believe(n, keep_until, What::Submitting(new));
+                }
+                self.tickets.insert(n, (ticket, keep_until));
+            }
+            Verb::Recall { n } => {
+                let Some((mut ticket, keep_until)) = self.tickets.remove(&n) else { return };
+                let ok = self.is_unsettled(n);
+                check(ok, &self.store.recall(&mut ticket).await);
+                if ok {
+                    self.believed.remove(&n);
+                }
+                self.tickets.insert(n, (ticket, keep_until));
+            }
+            Verb::Settled { n } => {
+                let Some((mut ticket, keep_until)) = self.tickets.remove(&n) else { return };
+                let ok = self.is_unsettled(n);
+                let new = Settled { at: self.now, ..settled(1) };
+                let repeated = matches!(self.believed.get(&n), Some(Believed { what: What::Settled { settled, .. }, .. }) if *settled == new);
+                check(ok || repeated, &self.store.settled(&mut ticket, new.clone()).await);
+                if ok {
+                    self.believe(n, keep_until, What::Settled { settled: new, attempts: 1 });
+                }
+                self.tickets.insert(n, (ticket, keep_until));
+            }
+            Verb::Delivered { n } => {
+                let Some((ticket, _)) = self.tickets.remove(&n) else { return };
+                let done = self.store.delivered(ticket).await;
+                match self.believed.get_mut(&n) {
+                    Some(Believed { what, .. }) if matches!(what, What::Settled { .. }) => {
+                        check(true, &done);
+                        let What::Settled { settled, .. } = what.clone() else { unreachable!() };
+                        *what = What::Delivered(settled);
+                    }
+                    _ => check(false, &done),
+                }
+            }
+            Verb::SettledAndDelivered { n } => {
+                let Some((ticket, keep_until)) = self.tickets.remove(&n) else { return };
+                let ok = self.is_unsettled(n);
+                let new = Settled { at: self.now, ..settled(2) };
+                check(ok, &self.store.settled_and_delivered(ticket, new.clone()).await);
+                if ok {
+                    self.believe(n, keep_until, What::Delivered(new));
+                }
+            }
+            Verb::Release { n } => {
+                let Some((ticket, _)) = self.tickets.remove(&n) else { return };
+                self.store.release(ticket).await.unwrap();
+            }
+            Verb::Drop { n } => drop(self.tickets.remove(&n)),
+            Verb::Refuse { n } => {
+                let Some((ticket, keep_until)) = self.tickets.remove(&n) else { return };
+                let ok = self.is_unsettled(n);
+                check(ok, &self.store.refuse(ticket, "refused").await);
+                if ok {
+                    self.believe(n, keep_until, What::Refused);
+                }
+            }
+            Verb::Resolve { n, hash, outcome } => self.resolve(n, hash, outcome).await,
+            Verb::Wait { seconds } => self.now += seconds,
+            Verb::Pending => {
+                let pending = self.store.pending(None).await.unwrap();
+                let listed: Vec<_> =
+                    pending.into_iter().map(|found| (found.key, found.submitting)).collect();
+                let believed = self.believed.iter().filter(|(n, _)| !self.tickets.contains_key(n));
+                let believed: Vec<_> = believed
+                    .filter_map(|(n, believed)| match &believed.what {
+                        What::Submitting(submitting) => Some((key(*n), submitting.clone())),
+                        _ => None,
+                    })
+                    .collect();
+                assert_eq!(listed, believed);
+            }
+            Verb::Restart => {
+                self.store.close().await.unwrap();
+                self.tickets.clear();
+                self.store = Store::open(&self.file).await.unwrap();
+            }
+            Verb::Kill => {
+                // What a killed process leaves is the file as it stands.
+                self.files += 1;
+                let copy = self.file.with_file_name(format!("{}.redb", self.files));
+                std::fs::copy(&self.file, &copy).unwrap();
+                self.tickets.clear();
+                self.file = copy;
+                self.store = Store::open(&self.file).await.unwrap();
+            }
+        }
+    }
+
+    async fn claim(&mut self, n: u32, binding: u8) {
+        let keep_until = self.now + 100;
+        let asked =
+            Claim { binding: Binding([binding; 32]), now: self.now, keep_until, ..claim(n) };
+        let found = self.store.claim(asked).await.unwrap();
+        if self.believed.get(&n).is_some_and(|believed| believed.due() < self.now)
+            && !self.tickets.contains_key(&n)
+            && matches!(found, Claiming::Fresh(_))
+        {
+            // It was allowed to forget.
+            self.believed.remove(&n);
+        }
+        let in_flight = self.tickets.contains_key(&n);
+        let known = self.believed.get(&n).map(|believed| believed.what.clone());
+        match (found, known) {
+            (Claiming::OtherRequest, known) => {
+                assert!(binding != 0 && (in_flight || known.is_some()));
+            }
+            (_, _) if binding != 0 && in_flight => panic!("another request's claim is held"),
+            (Claiming::InFlight, _) => assert!(in_flight),
+            (_, _) if in_flight => panic!("two hold {n}"),
+            (Claiming::Fresh(ticket), None) => {
+                // Only the requests that come with binding 0 stay, so that the model knows whose a claim is.
+                if binding == 0 {
+                    self.tickets.insert(n, (ticket, keep_until));
+                }
+            }
+            (_, Some(_)) if binding != 0 => panic!("{n} belongs to another request"),
+            (Claiming::Redeliver(ticket, found), Some(What::Settled { settled, attempts })) => {
+                assert!(attempts < LIMITS.attempts && self.now <= settled.at + WITHIN);
+                assert_eq!(found, settled);
+                let believed = self.believed.get_mut(&n).unwrap();
+                believed.what = What::Settled { settled, attempts: attempts + 1 };
+                self.tickets.insert(n, (ticket, believed.keep_until));
+            }
+            (Claiming::Exhausted, Some(What::Settled { settled, attempts })) => {
+                assert!(attempts >= LIMITS.attempts || self.now > settled.at + WITHIN);
+            }
+            (Claiming::Pending(found), Some(What::Submitting(submitting))) => {
+                assert_eq!(found, submitting);
+            }
+            (Claiming::Delivered(found), Some(What::Delivered(settled))) => {
+                assert_eq!(found, settled);
+            }
+            (Claiming::Refused { reason }, Some(What::Refused)) => assert_eq!(reason, "refused"),
+            (found, known) => panic!("{n} is {known:?} and was answered {found:?}"),
+        }
+    }
+
+    async fn resolve(&mut self, n: u32, hash: Option<u8>, outcome: u8) {
+        let submitting = match self.believed.get(&n) {
+            Some(Believed { what: What::Submitting(submitting), .. }) if hash.is_some() => {
+                submitting.clone()
+            }
+            _ => self.submission(hash),
+        };
+        let is_pending = matches!(self.believed.get(&n), Some(Believed { what: What::Submitting(found), .. }) if *found == submitting)
+            && !self.tickets.contains_key(&n);
+        let settled = Settled { at: self.now, ..settled(3) };
+        let (outcome, what) = match outcome {
+            0 => (Outcome::Free, None),
+            1 => (Outcome::Refused { reason: "refused".to_owned() }, Some(What::Refused)),
+            _ => (Outcome::Settled(settled.clone()), Some(What::Settled { settled, attempts: 0 })),
+        };
+        let resolved = self.store.resolve(key(n), &submitting, outcome).await.unwrap();
+        assert_eq!(resolved, is_pending);
+        if is_pending {
+            let keep_until = self.believed.remove(&n).unwrap().keep_until;
+            if let Some(what) = what {
+                self.believe(n, keep_until, what);
+            }
+        }
+    }
+
+    fn submission(&self, hash: Option<u8>) -> Submitting {
+        Submitting { transaction: hash.map(|hash| TxHash([hash; 32])), ..submitting(0) }
+    }
+
+    fn believe(&mut self, n: u32, keep_until: u64, what: What) {
+        self.believed.insert(n, Believed { what, keep_until });
+    }
+
+    fn is_unsettled(&self, n: u32) -> bool {
+        matches!(self.believed.get(&n), None | Some(Believed { what: What::Submitting(_), .. }))
+    }
+}
+
+impl Believed {
+    fn due(&self) -> u64 {
+        match &self.what {
+            What::Submitting(_) => u64::MAX,
+            What::Settled { settled, .. } => self.keep_until.max(settled.at + WITHIN),
+            What::Delivered(_) | What::Refused => self.keep_until,
+        }
+    }
+}
+
+fn check(ok: bool, done: &Result<(), Error>) {
+    match done {
+        Ok(()) => assert!(ok, "done, though out of order"),
+        Err(Error::OutOfOrder { .. }) => assert!(!ok, "out of order, though it was not"),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 256,
+        max_shrink_iters: 500,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn any_order_of_verbs_and_crashes_does_what_the_model_does(
+        verbs in proptest::collection::vec(verbs(), 1..80)
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let mut model = Model::new(folder.path()).await;
+            for verb in verbs {
+                model.carry_out(verb).await;
+            }
+        });
+    }
+}
