@@ -6,23 +6,60 @@
 //! balances; an operation that it does not carry out answers `opNOT_SUPPORTED`.
 
 mod config;
-mod network;
 mod record;
 mod store;
+
+mod admission;
+mod queue;
+
+mod apply;
+mod classic;
+mod soroban;
+
+mod history;
+mod simulate;
+
+mod account;
+mod event;
+mod frame;
+mod host;
+mod network;
+mod outcome;
+mod signature;
 mod xdr;
 
-use std::sync::Arc;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ed25519_dalek::SigningKey;
-use stellar_xdr::{Hash, LedgerKey, TransactionEnvelope};
+use soroban_env_host::ModuleCache;
+use stellar_xdr::{
+    AccountId, GeneralizedTransactionSet, Hash, LedgerCloseMeta, LedgerCloseMetaExt,
+    LedgerCloseMetaV2, LedgerHeader, LedgerHeaderExt, LedgerHeaderHistoryEntry,
+    LedgerHeaderHistoryEntryExt, LedgerKey, ParallelTxsComponent, PublicKey, StellarValue,
+    StellarValueExt, TimePoint, TransactionEnvelope, TransactionPhase, TransactionResultPair,
+    TransactionResultSet, TransactionSetV1, Uint256, VecM,
+};
 use tokio::sync::watch;
 
+use self::admission::Header;
+use self::apply::{Applied, Surroundings};
 pub use self::config::{LedgerConfig, PROTOCOL_VERSION};
+use self::frame::Frame;
+use self::history::History;
+use self::network::Network;
+use self::outcome::{Refusal, Verdict};
+use self::queue::{ArmedFault, Gate, Queue, Waiting};
 pub use self::record::{
     ApplyFault, AuthMode, ClosedLedger, EventRecord, LedgerMark, RestorePreamble, SimulateOptions,
     Simulation, SimulationFailure, StateChange, Submission, TransactionRecord, TransactionStatus,
 };
+use self::store::{Entries, Working};
 pub use self::store::{Found, Snapshot};
+use self::xdr::{hash, list, sha256};
 
 /// A handle on one ledger; clones share it.
 ///
@@ -35,14 +72,49 @@ pub struct Ledger {
 
 struct Inner {
     config: LedgerConfig,
+    network: Network,
+    modules: ModuleCache,
+    /// Held for the whole of a close, so that closes follow each other.
+    closing: Mutex<()>,
+    /// Held for moments only.
+    state: Mutex<State>,
     closed: watch::Sender<u32>,
+}
+
+struct State {
+    /// The newest states, oldest first; the last is that of the latest closed ledger.
+    snapshots: VecDeque<Snapshot>,
+    head: Snapshot,
+    history: History,
+    queue: Queue,
 }
 
 impl Ledger {
     /// Makes a ledger whose first closed ledger holds one account, [`Ledger::root`], with all lumens.
     pub fn new(config: LedgerConfig) -> Self {
+        let network = Network::new(sha256(config.passphrase.as_bytes()));
+        let modules =
+            host::modules().expect("an empty cache needs no more than the default budget");
+        let head = genesis(&config, &network);
+        let mut history = History::new(config.kept_ledgers);
+        history.push(LedgerMark { sequence: 1, close_time: config.start_time }, Vec::new());
+        let state = State {
+            snapshots: VecDeque::from([head.clone()]),
+            head,
+            history,
+            queue: Queue::default(),
+        };
         let (closed, _) = watch::channel(1);
-        Self { inner: Arc::new(Inner { config, closed }) }
+        Self {
+            inner: Arc::new(Inner {
+                config,
+                network,
+                modules,
+                closing: Mutex::new(()),
+                state: Mutex::new(state),
+                closed,
+            }),
+        }
     }
 
     /// The passphrase that transactions sign over.
@@ -52,12 +124,12 @@ impl Ledger {
 
     /// SHA-256 of the passphrase.
     pub fn network_id(&self) -> Hash {
-        todo!()
+        self.inner.network.id.clone()
     }
 
     /// The key of the genesis account, which holds all lumens: its seed is the network id, as in stellar-core.
     pub fn root(&self) -> SigningKey {
-        todo!()
+        root(&self.inner.network)
     }
 
     /// Watches the sequence of the latest closed ledger, so that a caller can await "ledger N closed".
@@ -67,22 +139,25 @@ impl Ledger {
 
     /// The latest closed ledger.
     pub fn latest(&self) -> Arc<ClosedLedger> {
-        todo!()
+        Arc::clone(&self.state().head.ledger)
     }
 
     /// The oldest ledger whose transactions and events are still kept.
     pub fn oldest(&self) -> LedgerMark {
-        todo!()
+        let state = self.state();
+        let ClosedLedger { sequence, close_time, .. } = *state.head.ledger;
+        state.history.oldest().unwrap_or(LedgerMark { sequence, close_time })
     }
 
     /// The state as of the latest closed ledger; costs O(1).
     pub fn snapshot(&self) -> Snapshot {
-        todo!()
+        self.state().head.clone()
     }
 
     /// The state as of ledger `sequence`, if it is one of the few most recent ([`LedgerConfig::kept_snapshots`]).
-    pub fn snapshot_at(&self, _sequence: u32) -> Option<Snapshot> {
-        todo!()
+    pub fn snapshot_at(&self, sequence: u32) -> Option<Snapshot> {
+        let state = self.state();
+        state.snapshots.iter().find(|snapshot| snapshot.ledger.sequence == sequence).cloned()
     }
 
     /// The entries under `keys` in the latest closed ledger; keys without an entry are left out.
@@ -91,36 +166,36 @@ impl Ledger {
     }
 
     /// Admits `envelope` for the next ledger, or says why not, as stellar-core's transaction queue does.
-    pub fn submit(&self, _envelope: TransactionEnvelope) -> Submission {
-        todo!()
+    pub fn submit(&self, envelope: TransactionEnvelope) -> Submission {
+        self.admit(envelope, false)
     }
 
     /// As [`Ledger::submit`], but the signatures of [`LedgerConfig::trusted`] accounts count as given.
     ///
     /// The sandbox's one deviation: nobody has the key of the testnet USDC issuer, so the bootstrap and the faucet mint
     /// and deploy through this door. Everything else about the transaction is checked and applied as usual. In-process only.
-    pub fn submit_unsigned(&self, _envelope: TransactionEnvelope) -> Submission {
-        todo!()
+    pub fn submit_unsigned(&self, envelope: TransactionEnvelope) -> Submission {
+        self.admit(envelope, true)
     }
 
     /// Whether the transaction waits for the next ledger. A fee bump is found by its own hash and by its inner one.
-    pub fn is_pending(&self, _hash: &Hash) -> bool {
-        todo!()
+    pub fn is_pending(&self, hash: &Hash) -> bool {
+        self.state().queue.contains(hash)
     }
 
     /// The applied transaction with this hash. A fee bump is found by its own hash and by its inner one.
-    pub fn transaction(&self, _hash: &Hash) -> Option<Arc<TransactionRecord>> {
-        todo!()
+    pub fn transaction(&self, hash: &Hash) -> Option<Arc<TransactionRecord>> {
+        self.state().history.transaction(hash)
     }
 
     /// The applied transactions of ledger `sequence`, in order of application; empty when it is not kept.
-    pub fn transactions_in(&self, _sequence: u32) -> Vec<Arc<TransactionRecord>> {
-        todo!()
+    pub fn transactions_in(&self, sequence: u32) -> Vec<Arc<TransactionRecord>> {
+        self.state().history.transactions_in(sequence)
     }
 
     /// The events of the kept ledgers from `first` through `last`, in order of their ids.
-    pub fn events(&self, _first: u32, _last: u32) -> Vec<EventRecord> {
-        todo!()
+    pub fn events(&self, first: u32, last: u32) -> Vec<EventRecord> {
+        self.state().history.events(first, last)
     }
 
     /// Runs the one Soroban operation of `envelope` against the latest closed ledger without changing it.
@@ -141,27 +216,240 @@ impl Ledger {
     /// As [`Ledger::simulate`].
     pub fn simulate_at(
         &self,
-        _snapshot: &Snapshot,
-        _envelope: &TransactionEnvelope,
-        _options: SimulateOptions,
+        snapshot: &Snapshot,
+        envelope: &TransactionEnvelope,
+        options: SimulateOptions,
     ) -> Result<Simulation, SimulationFailure> {
-        todo!()
+        simulate::simulate(snapshot, envelope, options, &self.inner.network)
     }
 
     /// Closes a ledger over what was admitted and returns it.
     ///
     /// `now` is the Unix time in seconds; the close time is `now`, or the previous one if that is later.
-    pub fn close(&self, _now: u64) -> Arc<ClosedLedger> {
-        todo!()
+    pub fn close(&self, now: u64) -> Arc<ClosedLedger> {
+        let inner = &*self.inner;
+        let _closing = inner.closing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (head, waiting) = {
+            let state = self.state();
+            (state.head.clone(), state.queue.waiting())
+        };
+        let header = Header {
+            sequence: head.ledger.sequence.saturating_add(1),
+            close_time: now.max(head.ledger.close_time),
+        };
+        let surroundings = Surroundings {
+            network: &inner.network,
+            modules: &inner.modules,
+            trusted: &inner.config.trusted,
+            header,
+        };
+        let fee_pool = head.ledger.header.fee_pool;
+        let entries = head.entries.clone();
+        let applied = host::on_big_stack(|| {
+            let timely: Vec<_> = waiting
+                .iter()
+                .filter(|waiting| self.holds(waiting, &head, header))
+                .cloned()
+                .collect();
+            apply::apply(entries, fee_pool, &timely, &surroundings)
+        })
+        .unwrap_or_else(|broken| {
+            tracing::error!(error = %broken, "a ledger is closed without its transactions");
+            Applied { entries: head.entries.clone(), fee_pool, records: Vec::new() }
+        });
+        let closed = Arc::new(close_header(Some(&head.ledger), &applied, header));
+        let snapshot = Snapshot { ledger: Arc::clone(&closed), entries: applied.entries };
+        {
+            let mut state = self.state();
+            state.queue.remove(&waiting);
+            let Header { sequence, close_time } = header;
+            state.history.push(LedgerMark { sequence, close_time }, applied.records);
+            state.snapshots.push_back(snapshot.clone());
+            while state.snapshots.len() > inner.config.kept_snapshots.max(1) {
+                state.snapshots.pop_front();
+            }
+            state.head = snapshot;
+        }
+        inner.closed.send_replace(header.sequence);
+        closed
     }
 
     /// Makes the next `count` admitted transactions that `matches` accepts meet `fault`. For tests.
     pub fn arm(
         &self,
-        _fault: ApplyFault,
-        _count: u32,
-        _matches: impl Fn(&TransactionEnvelope) -> bool + Send + Sync + 'static,
+        fault: ApplyFault,
+        count: u32,
+        matches: impl Fn(&TransactionEnvelope) -> bool + Send + Sync + 'static,
     ) {
-        todo!()
+        if count > 0 {
+            let matches = Box::new(matches);
+            self.state().queue.arm(ArmedFault { fault, left: count, matches });
+        }
+    }
+
+    fn admit(&self, envelope: TransactionEnvelope, trusted: bool) -> Submission {
+        let network = &self.inner.network;
+        let frame = Frame::new(envelope, &network.id);
+        let hash = frame.full_hash().clone();
+        let fee = frame.fee_to_quote();
+        let (gate, head) = {
+            let state = self.state();
+            (state.queue.gate(&frame), state.head.clone())
+        };
+        let refuse = |frame: &Frame, refusal| Submission::Error {
+            hash: hash.clone(),
+            result: Box::new(Verdict::Refused(refusal).into_result(frame, fee)),
+            diagnostics: Vec::new(),
+        };
+        let closed_gate = |gate, frame: &Frame| match gate {
+            Gate::Open => None,
+            Gate::Duplicate => Some(Submission::Duplicate { hash: hash.clone() }),
+            Gate::Occupied => Some(Submission::TryAgainLater { hash: hash.clone() }),
+            Gate::Overtaken => Some(refuse(frame, Refusal::BadSeq)),
+        };
+        if let Some(answer) = closed_gate(gate, &frame) {
+            return answer;
+        }
+        let header = Header {
+            sequence: head.ledger.sequence.saturating_add(1),
+            close_time: head.ledger.close_time,
+        };
+        let accounts: &[AccountId] = if trusted { &self.inner.config.trusted } else { &[] };
+        if let Err(rejection) =
+            admission::validate(&frame, &head.entries, header, network, accounts)
+        {
+            return Submission::Error {
+                hash,
+                result: Box::new(rejection.result),
+                diagnostics: rejection.diagnostics,
+            };
+        }
+        let mut state = self.state();
+        // Another of the same account may have come in between.
+        if let Some(answer) = closed_gate(state.queue.gate(&frame), &frame) {
+            return answer;
+        }
+        let payer = frame.fee_source();
+        let due = frame.full_fee().saturating_add(state.queue.fees_of(&payer));
+        if account::load(&head.entries, &payer).is_none_or(|payer| account::available(payer) < due)
+        {
+            return Submission::Error {
+                hash,
+                result: Box::new(Refusal::InsufficientBalance.into_result(fee)),
+                diagnostics: Vec::new(),
+            };
+        }
+        let validated_at = head.ledger.sequence;
+        state.queue.add(Waiting { frame, trusted, fault: None, validated_at });
+        Submission::Pending { hash }
+    }
+
+    /// Whether a transaction that waited is still to be applied in `header`. A network would not nominate it otherwise.
+    fn holds(&self, waiting: &Waiting, head: &Snapshot, header: Header) -> bool {
+        if waiting.fault == Some(ApplyFault::Vanish) {
+            return false;
+        }
+        if waiting.validated_at == head.ledger.sequence {
+            return admission::is_timely(&waiting.frame, header);
+        }
+        let trusted: &[AccountId] = if waiting.trusted { &self.inner.config.trusted } else { &[] };
+        let network = &self.inner.network;
+        admission::validate(&waiting.frame, &head.entries, header, network, trusted).is_ok()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The first ledger: the settings and the root account.
+fn genesis(config: &LedgerConfig, network: &Network) -> Snapshot {
+    let header = Header { sequence: 1, close_time: config.start_time };
+    let mut state = Working::new(Entries::new(), header.sequence);
+    state.begin();
+    for entry in network::entries() {
+        state.put(entry.data, None);
+    }
+    let key = Uint256(root(network).verifying_key().to_bytes());
+    let id = AccountId(PublicKey::PublicKeyTypeEd25519(key));
+    account::store(&mut state, account::new(id, network::TOTAL_COINS, 0));
+    state.commit();
+    let applied = Applied { entries: state.into_entries(), fee_pool: 0, records: Vec::new() };
+    let ledger = Arc::new(close_header(None, &applied, header));
+    Snapshot { ledger, entries: applied.entries }
+}
+
+fn root(network: &Network) -> SigningKey {
+    SigningKey::from_bytes(&network.id.0)
+}
+
+/// The header over what was applied. There is no bucket list and no consensus, so their hashes are zero.
+fn close_header(
+    previous: Option<&ClosedLedger>,
+    applied: &Applied,
+    header: Header,
+) -> ClosedLedger {
+    let previous_hash = previous.map_or_else(Hash::default, |ledger| ledger.hash.clone());
+    let results = applied
+        .records
+        .iter()
+        .map(|record| TransactionResultPair {
+            transaction_hash: record.hash.clone(),
+            result: record.result.clone(),
+        })
+        .collect();
+    let tx_set = GeneralizedTransactionSet::V1(TransactionSetV1 {
+        previous_ledger_hash: previous_hash.clone(),
+        phases: list(vec![
+            TransactionPhase::V0(VecM::default()),
+            TransactionPhase::V1(ParallelTxsComponent {
+                base_fee: Some(i64::from(network::BASE_FEE)),
+                execution_stages: VecM::default(),
+            }),
+        ]),
+    });
+    let header = LedgerHeader {
+        ledger_version: PROTOCOL_VERSION,
+        previous_ledger_hash: previous_hash,
+        scp_value: StellarValue {
+            tx_set_hash: hash(&tx_set),
+            close_time: TimePoint(header.close_time),
+            upgrades: VecM::default(),
+            ext: StellarValueExt::Basic,
+        },
+        tx_set_result_hash: hash(&TransactionResultSet { results: list(results) }),
+        bucket_list_hash: Hash::default(),
+        ledger_seq: header.sequence,
+        total_coins: network::TOTAL_COINS,
+        fee_pool: applied.fee_pool,
+        inflation_seq: 0,
+        id_pool: 0,
+        base_fee: network::BASE_FEE,
+        base_reserve: network::BASE_RESERVE,
+        max_tx_set_size: 1000,
+        skip_list: [Hash::default(), Hash::default(), Hash::default(), Hash::default()],
+        ext: LedgerHeaderExt::V0,
+    };
+    let hash = hash(&header);
+    let meta = LedgerCloseMeta::V2(LedgerCloseMetaV2 {
+        ext: LedgerCloseMetaExt::V0,
+        ledger_header: LedgerHeaderHistoryEntry {
+            hash: hash.clone(),
+            header: header.clone(),
+            ext: LedgerHeaderHistoryEntryExt::V0,
+        },
+        tx_set,
+        tx_processing: VecM::default(),
+        upgrades_processing: VecM::default(),
+        scp_info: VecM::default(),
+        total_byte_size_of_live_soroban_state: 0,
+        evicted_keys: VecM::default(),
+    });
+    ClosedLedger {
+        sequence: header.ledger_seq,
+        hash,
+        close_time: header.scp_value.close_time.0,
+        header,
+        meta,
     }
 }

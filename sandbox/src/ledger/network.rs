@@ -9,7 +9,6 @@
 mod cost;
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use soroban_env_host::storage::{EntryWithLiveUntil, SnapshotSource};
 use soroban_env_host::{HostError, LedgerInfo};
@@ -184,6 +183,3 @@ pub(super) const MAX_ENTRY_TTL: u32 = 3_110_400;
 /// Ledgers that a persistent entry lives when created or restored, the current one included.
 pub(super) const MIN_PERSISTENT_TTL: u32 = 120_960;
 const STATE_TARGET_BYTES: i64 = 4_000_000_000;
-
-/// The settings shared by every reader.
-pub(super) type SharedNetwork = Arc<Network>;
