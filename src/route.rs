@@ -32,6 +32,8 @@ pub struct Route {
     pub upstream: usize,
     /// How long the upstream may take to its first response byte.
     pub timeout: Duration,
+    /// The most bytes that a request's body may have; a longer one is refused.
+    pub body_limit: u64,
 }
 
 /// What a route asks of a request.
