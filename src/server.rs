@@ -1,1 +1,284 @@
-//! (being written)
+//! The front door: accepts connections, reads requests strictly, and lets the door close in order.
+//!
+//! HTTP/1.1 and HTTP/2 (with prior knowledge) come in on one port. What the edge ([`Refused`]) lets through has one
+//! canonical [`Target`] and one `Host`, and is handed to a [`Service`]. The server knows no route and no payment.
+//!
+//! Bounded here: connections, the time that a request's head may take, its size and the number of its headers, the
+//! streams of an HTTP/2 connection. The limits of what hyper lets an edge see: it drops the `Content-Length` beside a
+//! `Transfer-Encoding` and a second equal `Content-Length`, cuts a fragment off, and takes bare line feeds, all before
+//! this code runs; what goes to the upstream is written anew and so has one framing.
+//!
+//! Source: RFC 9112 sections 3 and 6, RFC 9113 section 8.3.
+
+mod edge;
+
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, Version, header};
+use http_body::Body;
+use hyper::{body::Incoming, rt::Executor, server::conn, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulConnection,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, warn};
+
+pub use self::edge::Refused;
+use crate::protocol::target::Target;
+
+/// What the server hands requests to.
+pub trait Service: Clone + Send + Sync + 'static {
+    /// The body of an answer.
+    type Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
+
+    /// Answers a request that the edge let through.
+    ///
+    /// # Cancellation
+    /// The future is dropped when the client goes away.
+    fn answer(
+        &self,
+        inbound: Inbound,
+    ) -> impl Future<Output = Response<Self::Body>> + Send + 'static;
+
+    /// Answers a request that the edge refused; the connection is closed after it.
+    fn refuse(&self, refused: Refused) -> Response<Self::Body>;
+}
+
+/// A request with one reading.
+#[derive(Debug)]
+pub struct Inbound<B = Incoming> {
+    /// The request. Its URI is the canonical target, with scheme and authority if it has a `Host`; HTTP/2 requests have
+    /// their `:authority` as `Host`. Its extensions hold the [`SocketAddr`] of who sent it.
+    pub request: Request<B>,
+    /// The canonical target.
+    pub target: Target,
+}
+
+/// Why a body ended early, of whatever type.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a server bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at once; more wait in the listener's queue.
+    pub connections: usize,
+    /// The most bytes that a request's head may have.
+    pub header_bytes: usize,
+    /// How long a request's head may take, from the end of the answer before it.
+    pub header_timeout: Duration,
+    /// The streams that an HTTP/2 client may have open.
+    pub streams: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 16_384,
+            header_bytes: 32 * 1024,
+            header_timeout: Duration::from_secs(10),
+            streams: 100,
+        }
+    }
+}
+
+/// Serves the connections of `listener` until `stop`, then lets requests under way finish within `grace`.
+///
+/// Returns how many connections it cut off because they did not.
+pub async fn serve<S: Service>(
+    listener: TcpListener,
+    service: S,
+    limits: Limits,
+    grace: Duration,
+    stop: CancellationToken,
+) -> usize {
+    let room = Arc::new(Semaphore::new(limits.connections));
+    let house = House {
+        limits,
+        stop: stop.clone(),
+        cut: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+    };
+    while let Some((stream, peer, place)) = stop.run_until_cancelled(accept(&listener, &room)).await
+    {
+        let conversation = house.clone().converse(stream, peer, service.clone());
+        house.tasks.spawn(async move {
+            conversation.await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    house.tasks.close();
+    if timeout(grace, house.tasks.wait()).await.is_ok() {
+        return 0;
+    }
+    let late = limits.connections.saturating_sub(room.available_permits());
+    warn!(connections = late, "cut off connections that did not finish in time");
+    house.cut.cancel();
+    house.tasks.wait().await;
+    late
+}
+
+/// The next connection, as soon as there is room for it.
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+    let place = room.clone().acquire_owned().await.expect("the semaphore is never closed");
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => return (stream, peer, place),
+            // The client gave up before it was accepted, or the machine is out of file descriptors: others may do better.
+            Err(error) => {
+                warn!(%error, "accept a connection");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// What the connections of one listener share.
+#[derive(Clone)]
+struct House {
+    limits: Limits,
+    /// Finish what is under way.
+    stop: CancellationToken,
+    /// Finish nothing.
+    cut: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl House {
+    /// Answers the requests of one connection until it ends.
+    async fn converse<S: Service>(self, stream: TcpStream, peer: SocketAddr, service: S) {
+        let cut = self.cut.clone();
+        let ended = cut.run_until_cancelled(async {
+            // Answers are written whole; waiting for more to send would only delay them.
+            stream.set_nodelay(true)?;
+            let begun = timeout(self.limits.header_timeout, speaks_h2(&stream));
+            let Some(Ok(is_h2)) = self.stop.run_until_cancelled(begun).await else {
+                // Not a byte in time, or before the end.
+                return Ok(());
+            };
+            let ended = if is_h2? {
+                self.converse_h2(stream, peer, service).await
+            } else {
+                self.converse_h1(stream, peer, service).await
+            };
+            ended.map_err(io::Error::other)
+        });
+        if let Some(Err(error)) = ended.await {
+            debug!(%error, %peer, "connection ended");
+        }
+    }
+
+    async fn converse_h1<S: Service>(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        service: S,
+    ) -> hyper::Result<()> {
+        let connection = conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.header_timeout)
+            .max_header_size(self.limits.header_bytes)
+            .serve_connection(
+                TokioIo::new(stream),
+                service_fn(move |request| answer(service.clone(), request, peer)),
+            );
+        self.finish(connection).await
+    }
+
+    async fn converse_h2<S: Service>(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        service: S,
+    ) -> hyper::Result<()> {
+        let connection = conn::http2::Builder::new(self.clone())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(self.limits.streams)
+            .max_header_list_size(self.limits.header_bytes.try_into().unwrap_or(u32::MAX))
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .keep_alive_interval(PING_EVERY)
+            .serve_connection(
+                TokioIo::new(stream),
+                service_fn(move |request| answer(service.clone(), request, peer)),
+            );
+        self.finish(connection).await
+    }
+
+    /// Drives a connection to its end; told to stop, it takes no further request.
+    async fn finish<C: GracefulConnection>(&self, connection: C) -> Result<(), C::Error> {
+        let mut connection = pin!(connection);
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => return ended,
+            () = self.stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await
+    }
+}
+
+/// Runs the streams of HTTP/2 connections as tasks that the server waits for.
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for House {
+    fn execute(&self, stream: F) {
+        self.tasks.spawn(self.cut.clone().run_until_cancelled_owned(stream));
+    }
+}
+
+/// Answers one request: first the edge, then the service.
+async fn answer<S: Service>(
+    service: S,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Result<Response<S::Body>, Infallible> {
+    let version = request.version();
+    match edge::read(request, peer) {
+        Ok(inbound) => Ok(service.answer(inbound).await),
+        Err(refused) => {
+            debug!(%refused, %peer, "request refused at the edge");
+            let mut response = service.refuse(refused);
+            // What follows on this connection may have been framed by the same hand. HTTP/2 frames for itself.
+            if version < Version::HTTP_2 {
+                response
+                    .headers_mut()
+                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response)
+        }
+    }
+}
+
+/// Whether the client begins with the preface of HTTP/2; takes nothing off the stream.
+async fn speaks_h2(stream: &TcpStream) -> io::Result<bool> {
+    let mut start = [0; H2_PREFACE.len()];
+    loop {
+        let length = stream.peek(&mut start).await?;
+        let start = start.get(..length).unwrap_or_default();
+        if length == 0 || !H2_PREFACE.starts_with(start) {
+            return Ok(false);
+        }
+        if length == H2_PREFACE.len() {
+            return Ok(true);
+        }
+        // Peeking does not wait for more than there is. A preface comes in one piece, unless someone is playing.
+        sleep(PREFACE_PAUSE).await;
+    }
+}
+
+const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const PREFACE_PAUSE: Duration = Duration::from_millis(10);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Flow-control windows as Envoy recommends them at an edge.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// How often an HTTP/2 client is asked whether it is still there.
+const PING_EVERY: Duration = Duration::from_secs(30);
