@@ -20,12 +20,12 @@ use stellar_xdr::{
 use tollgate_sandbox::{Clock, DevAccount, Options, Sandbox};
 
 /// A sandbox whose ledgers close by hand.
-pub async fn by_hand() -> Sandbox {
+pub(crate) async fn by_hand() -> Sandbox {
     Sandbox::start(Options { clock: Clock::Manual, ..Options::default() }).await.unwrap()
 }
 
 /// Sends a request; the error is the transport's.
-pub async fn request(
+pub(crate) async fn request(
     method: &str,
     url: &str,
     body: impl Into<Bytes>,
@@ -36,20 +36,24 @@ pub async fn request(
     Ok((response.status(), whole(response).await))
 }
 
-pub async fn get(url: &str) -> (StatusCode, Value) {
+pub(crate) async fn get(url: &str) -> (StatusCode, Value) {
     let (status, body) = request("GET", url, "").await.unwrap();
     (status, serde_json::from_slice(&body).unwrap())
 }
 
 /// Posts a JSON-RPC body and reads the JSON that comes back.
-pub async fn post(sandbox: &Sandbox, body: &Value) -> Value {
+pub(crate) async fn post(sandbox: &Sandbox, body: &Value) -> Value {
     let (status, body) = request("POST", sandbox.rpc_url(), body.to_string()).await.unwrap();
     assert_eq!(status, StatusCode::OK);
     serde_json::from_slice(&body).unwrap()
 }
 
 /// Calls a method; the error is the JSON-RPC error.
-pub async fn try_call(sandbox: &Sandbox, method: &str, params: Value) -> Result<Value, Value> {
+pub(crate) async fn try_call(
+    sandbox: &Sandbox,
+    method: &str,
+    params: Value,
+) -> Result<Value, Value> {
     let mut answer =
         post(sandbox, &json!({ "jsonrpc": "2.0", "id": 7, "method": method, "params": params }))
             .await;
@@ -61,12 +65,12 @@ pub async fn try_call(sandbox: &Sandbox, method: &str, params: Value) -> Result<
 }
 
 /// Calls a method that must answer with a result.
-pub async fn call(sandbox: &Sandbox, method: &str, params: Value) -> Value {
+pub(crate) async fn call(sandbox: &Sandbox, method: &str, params: Value) -> Value {
     try_call(sandbox, method, params).await.unwrap()
 }
 
 /// Reads the account over the RPC.
-pub async fn account(sandbox: &Sandbox, account: &DevAccount) -> Option<AccountEntry> {
+pub(crate) async fn account(sandbox: &Sandbox, account: &DevAccount) -> Option<AccountEntry> {
     let key = base64(&LedgerKey::Account(LedgerKeyAccount { account_id: account_id(account) }));
     let found = call(sandbox, "getLedgerEntries", json!({ "keys": [key] })).await;
     match from_base64(found["entries"][0]["xdr"].as_str()?) {
@@ -76,7 +80,11 @@ pub async fn account(sandbox: &Sandbox, account: &DevAccount) -> Option<AccountE
 }
 
 /// The next transaction of `source` with one operation, unsigned.
-pub async fn next(sandbox: &Sandbox, source: &DevAccount, body: OperationBody) -> Transaction {
+pub(crate) async fn next(
+    sandbox: &Sandbox,
+    source: &DevAccount,
+    body: OperationBody,
+) -> Transaction {
     let sequence = account(sandbox, source).await.unwrap().seq_num.0;
     Transaction {
         source_account: muxed(source),
@@ -90,7 +98,7 @@ pub async fn next(sandbox: &Sandbox, source: &DevAccount, body: OperationBody) -
 }
 
 /// `transaction` signed by `signer` for the sandbox's network.
-pub fn sign(
+pub(crate) fn sign(
     sandbox: &Sandbox,
     transaction: Transaction,
     signer: &DevAccount,
@@ -101,17 +109,17 @@ pub fn sign(
 }
 
 /// Sends a transaction; answers the result of `sendTransaction`.
-pub async fn send(sandbox: &Sandbox, envelope: &TransactionEnvelope) -> Value {
+pub(crate) async fn send(sandbox: &Sandbox, envelope: &TransactionEnvelope) -> Value {
     call(sandbox, "sendTransaction", json!({ "transaction": base64(envelope) })).await
 }
 
 /// Reads a transaction by the hash that `sendTransaction` told.
-pub async fn transaction(sandbox: &Sandbox, sent: &Value) -> Value {
+pub(crate) async fn transaction(sandbox: &Sandbox, sent: &Value) -> Value {
     call(sandbox, "getTransaction", json!({ "hash": sent["hash"] })).await
 }
 
 /// A payment of `stroops` to `payee`.
-pub fn payment(payee: &DevAccount, stroops: i64) -> OperationBody {
+pub(crate) fn payment(payee: &DevAccount, stroops: i64) -> OperationBody {
     OperationBody::Payment(PaymentOp {
         destination: muxed(payee),
         asset: Asset::Native,
@@ -120,7 +128,7 @@ pub fn payment(payee: &DevAccount, stroops: i64) -> OperationBody {
 }
 
 /// A call of the USDC contract's `transfer`.
-pub fn transfer(
+pub(crate) fn transfer(
     sandbox: &Sandbox,
     from: &DevAccount,
     to: &DevAccount,
@@ -141,13 +149,13 @@ pub fn transfer(
 }
 
 /// Simulates an unsigned transaction; answers the result of `simulateTransaction`.
-pub async fn simulate(sandbox: &Sandbox, transaction: &Transaction) -> Value {
+pub(crate) async fn simulate(sandbox: &Sandbox, transaction: &Transaction) -> Value {
     let envelope = TransactionEnvelope::from(transaction);
     call(sandbox, "simulateTransaction", json!({ "transaction": base64(&envelope) })).await
 }
 
 /// `transaction` with the auth entries and resources that its simulation found.
-pub fn assemble(mut transaction: Transaction, simulated: &Value) -> Transaction {
+pub(crate) fn assemble(mut transaction: Transaction, simulated: &Value) -> Transaction {
     let data: SorobanTransactionData = from_base64(simulated["transactionData"].as_str().unwrap());
     let fee: u32 = simulated["minResourceFee"].as_str().unwrap().parse().unwrap();
     let mut operations = transaction.operations.to_vec();
@@ -164,15 +172,15 @@ pub fn assemble(mut transaction: Transaction, simulated: &Value) -> Transaction 
     transaction
 }
 
-pub fn base64(value: &impl WriteXdr) -> String {
+pub(crate) fn base64(value: &impl WriteXdr) -> String {
     value.to_xdr_base64(Limits::none()).unwrap()
 }
 
-pub fn from_base64<T: ReadXdr>(text: &str) -> T {
+pub(crate) fn from_base64<T: ReadXdr>(text: &str) -> T {
     T::from_xdr_base64(text, Limits::none()).unwrap()
 }
 
-pub fn account_id(account: &DevAccount) -> AccountId {
+pub(crate) fn account_id(account: &DevAccount) -> AccountId {
     AccountId(XdrPublicKey::PublicKeyTypeEd25519(Uint256(key_of(account))))
 }
 

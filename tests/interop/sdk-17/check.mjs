@@ -10,10 +10,9 @@ await run(sdk, {
     const { tr } = result.result.results[0];
     return tr[`${tr.type}Result`].type;
   },
-  feeCharged: (result) => result.feeCharged,
+  feeCharged: (result) => BigInt(result.feeCharged),
   credentials: (entry) => entry.credentials.type,
-  trustlineBalance: (line) => BigInt(line.balance),
-  number: (value) => BigInt(value),
+  balance: (entry) => BigInt(entry.balance),
   latestLedger: (latest) => {
     assert.equal(latest.headerXdr.ledgerSeq, latest.sequence);
     assert.equal(latest.headerXdr.ledgerVersion, 30);

@@ -6,9 +6,8 @@ export const lens = {
   recordedCredentials: "sorobanCredentialsAddress",
   code: (result) => result.result().switch().name,
   operationCode: (result) => result.result().results()[0].tr().value().switch().name,
-  feeCharged: (result) => result.feeCharged().toString(),
+  feeCharged: (result) => BigInt(result.feeCharged().toString()),
   credentials: (entry) => entry.credentials().switch().name,
-  trustlineBalance: (line) => BigInt(line.balance().toString()),
-  number: (value) => BigInt(typeof value === "function" ? value().toString() : value.toString()),
+  balance: (entry) => BigInt(entry.balance().toString()),
   latestLedger: (latest) => assert.equal(Number(latest.protocolVersion), 30),
 };
