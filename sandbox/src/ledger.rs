@@ -287,6 +287,19 @@ impl Ledger {
         }
     }
 
+    /// Pretends that all ledgers up to `sequence` have closed empty, so that entries age.
+    #[cfg(test)]
+    fn jump(&self, sequence: u32) {
+        let mut state = self.state();
+        let head = state.head.clone();
+        let header = Header { sequence, close_time: head.ledger.close_time };
+        let fee_pool = head.ledger.header.fee_pool;
+        let applied = Applied { entries: head.entries.clone(), fee_pool, records: Vec::new() };
+        let ledger = Arc::new(close_header(Some(&head.ledger), &applied, header));
+        state.head = Snapshot { ledger, entries: applied.entries };
+        state.history = History::new(self.inner.config.kept_ledgers);
+    }
+
     fn admit(&self, envelope: TransactionEnvelope, trusted: bool) -> Submission {
         let network = &self.inner.network;
         let frame = Frame::new(envelope, &network.id);
