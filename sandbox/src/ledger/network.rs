@@ -1,10 +1,9 @@
 //! The network's settings: fees, limits, lifetimes, as entries of the ledger and as the host wants them.
 //!
 //! Source: the newest settings published for testnet, `stellar/quickstart`,
-//! `local/core/etc/config-settings/p27/testnet.json`, which mirror what validators voted. Two numbers are the sandbox's:
-//! the cost table is the linked host's ([`cost`]), and the size of the contract state, which sets the price of rent, is
-//! taken to be the target size, where rent costs most before it is penalised; a network that starts empty would
-//! otherwise quote rent at a tenth of the real price.
+//! `local/core/etc/config-settings/p27/testnet.json`, which mirror what validators voted; only the cost table is the
+//! linked host's ([`cost`]). Rent depends on how much contract state a network has; the sandbox has next to none, so it
+//! asks the protocol's least rent, as testnet does while its state is below two thirds of the target.
 
 mod cost;
 
@@ -90,7 +89,7 @@ fn settings() -> Vec<ConfigSettingEntry> {
             fee_disk_read_ledger_entry: 1563,
             fee_write_ledger_entry: 2500,
             fee_disk_read1_kb: 447,
-            soroban_state_target_size_bytes: STATE_TARGET_BYTES,
+            soroban_state_target_size_bytes: 4_000_000_000,
             rent_fee1_kb_soroban_state_size_low: -17_000,
             rent_fee1_kb_soroban_state_size_high: 10_000,
             soroban_state_rent_fee_growth_factor: 5000,
@@ -126,10 +125,7 @@ fn settings() -> Vec<ConfigSettingEntry> {
         ConfigSettingEntry::ContractExecutionLanes(ConfigSettingContractExecutionLanesV0 {
             ledger_max_tx_count: 2000,
         }),
-        ConfigSettingEntry::LiveSorobanStateSizeWindow(list(vec![
-            STATE_TARGET_BYTES.unsigned_abs();
-            30
-        ])),
+        ConfigSettingEntry::LiveSorobanStateSizeWindow(list(vec![0; 30])),
         ConfigSettingEntry::ContractParallelComputeV0(ConfigSettingContractParallelComputeV0 {
             ledger_max_dependent_tx_clusters: 2,
         }),
@@ -182,4 +178,3 @@ pub(super) const MAX_ENTRY_BYTES_CODE: u32 = 131_072;
 pub(super) const MAX_ENTRY_TTL: u32 = 3_110_400;
 /// Ledgers that a persistent entry lives when created or restored, the current one included.
 pub(super) const MIN_PERSISTENT_TTL: u32 = 120_960;
-const STATE_TARGET_BYTES: i64 = 4_000_000_000;
