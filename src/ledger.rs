@@ -11,6 +11,10 @@ pub mod remote;
 pub mod rpc;
 pub mod signer;
 
+mod budget;
 mod http;
+mod search;
+mod sponsor;
 
-pub use http::{Http, HttpError};
+pub use self::budget::Budget;
+pub use self::http::{Http, HttpError};

@@ -4,14 +4,14 @@
 //! signs and sends nothing, [`Facilitator::submit`] sends. What it cannot find out it calls unknown, never failed, and
 //! [`Facilitator::resolve`] finds out later. It keeps no record of payments: that is the caller's store.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, error::Error as _, time::Duration};
 
 use serde_json::Value;
 
-use super::{own, remote};
+use super::{own, remote, rpc};
 use crate::protocol::{
     stellar::{Address, Network, TxHash},
-    transfer::{Expected, Transfer},
+    transfer::{self, Expected, Transfer},
 };
 
 /// Who verifies and settles: this gateway itself, or another service over HTTP.
@@ -163,6 +163,13 @@ pub struct Invalid {
     pub payer: Option<Address>,
 }
 
+impl Invalid {
+    /// What a local check found, of a payment by `payer`.
+    pub(super) fn new(error: transfer::Error, payer: Option<Address>) -> Self {
+        Self { reason: Cow::Borrowed(error.reason()), detail: error.to_string(), payer }
+    }
+}
+
 /// A payment could not be judged, through no fault of the payer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -176,9 +183,27 @@ pub struct Failure {
 
 impl Failure {
     /// Something that cannot answer now.
-    pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
+    pub(super) fn unavailable(detail: impl Into<String>) -> Self {
         let detail = detail.into();
         Self { kind: FailureKind::Unavailable, detail, retry_after: RETRY_AFTER }
+    }
+
+    /// Something that answered nonsense.
+    pub(super) fn bad_answer(detail: impl Into<String>) -> Self {
+        Self { kind: FailureKind::BadAnswer, ..Self::unavailable(detail) }
+    }
+}
+
+impl From<rpc::Error> for Failure {
+    fn from(error: rpc::Error) -> Self {
+        let detail = match error.source() {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        };
+        match error {
+            rpc::Error::Garbage { .. } => Self::bad_answer(detail),
+            _ => Self::unavailable(detail),
+        }
     }
 }
 
@@ -226,5 +251,9 @@ pub struct Settled {
     /// Where.
     pub network: Network,
 }
+
+/// The reason of a transaction that failed, or that never landed.
+pub(super) const TRANSACTION_FAILED: Cow<'static, str> =
+    Cow::Borrowed("settle_exact_stellar_transaction_failed");
 
 const RETRY_AFTER: Duration = Duration::from_secs(2);

@@ -1,22 +1,59 @@
 //! The gateway's own facilitator: checks, rebuilds, signs, sends, and watches.
+//!
+//! Of the client's transaction it takes the call and the authorization. Everything that costs us something is ours:
+//! source, sequence, time bounds, resources from our own simulation, and a fee that never passes the ceiling. So a client
+//! cannot make us pay more than the operator allowed, whatever it declares.
+//! Source: x402 v2, scheme `exact` on Stellar, facilitator.
 
-use std::time::Duration;
+mod keeper;
+mod settle;
 
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use stellar_xdr as xdr;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    facilitator::{NotReady, Outcome, Payment, Sent, Supported, VerifyError},
-    rpc::Rpc,
+    Budget,
+    budget::{Reservation, Spending},
+    facilitator::{Failure, Invalid, NotReady, Outcome, Payment, Sent, Supported, VerifyError},
+    rpc::{AuthMode, Rpc, Simulated, Simulation},
+    search,
     signer::Seed,
+    sponsor::{HeldLane, Lanes},
 };
 use crate::{
-    protocol::stellar::{AccountId, Network},
+    protocol::{
+        stellar::{AccountId, Network},
+        transfer::{self, unsigned_envelope},
+    },
     telemetry::Clock,
 };
 
-/// Settles payments with sponsor keys of its own; one transaction a lane and ledger, side by side.
+/// Settles payments with sponsor keys of its own; one transaction a lane and ledger, side by side. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Facilitator(Arc<Inner>);
+
 #[derive(Debug)]
-pub struct Facilitator {}
+struct Inner {
+    settings: Settings,
+    rpc: Rpc,
+    clock: Clock,
+    lanes: Lanes,
+    spending: Spending,
+    /// What we bid for inclusion at most, in stroops an operation.
+    bid: AtomicU32,
+    /// Why payments cannot be taken, if so.
+    trouble: Mutex<Option<String>>,
+    /// Whoever must not pay: sponsors, lanes, payees.
+    excluded: Vec<AccountId>,
+}
 
 /// What the facilitator works with.
 #[derive(Clone, Debug)]
@@ -35,17 +72,6 @@ pub struct Settings {
     pub excluded: Vec<AccountId>,
 }
 
-/// The most that may be spent on fees within a sliding window, in stroops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
-    /// In all.
-    pub stroops: u64,
-    /// For one payer.
-    pub per_payer: u64,
-    /// Within this long.
-    pub per: Duration,
-}
-
 impl Facilitator {
     /// Starts the facilitator; it creates its lanes in the background, on `tasks`, until `stop`.
     #[must_use]
@@ -56,35 +82,168 @@ impl Facilitator {
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        todo!()
+        let lanes = Lanes::new(&settings.sponsors, settings.lanes, settings.network);
+        let sponsors = settings.sponsors.iter().map(Seed::account);
+        let excluded =
+            sponsors.chain(lanes.accounts()).chain(settings.excluded.iter().copied()).collect();
+        let facilitator = Self(Arc::new(Inner {
+            spending: Spending::new(settings.budget),
+            settings,
+            rpc,
+            clock,
+            lanes,
+            bid: AtomicU32::new(LEAST_BID),
+            trouble: Mutex::new(Some("the lanes are not looked up yet".to_owned())),
+            excluded,
+        }));
+        tasks.spawn(keeper::keep(facilitator.clone(), stop));
+        facilitator
     }
 
-    /// As [`super::facilitator::Facilitator::supported`].
-    pub(super) fn supported(&self) -> Result<Supported, NotReady> {
-        todo!()
+    /// The accounts that pay the network's fees.
+    pub fn signers(&self) -> impl Iterator<Item = AccountId> + '_ {
+        self.0.settings.sponsors.iter().map(Seed::account)
     }
 
-    pub(super) async fn verify(&self, payment: &Payment) -> Result<(), VerifyError> {
-        todo!()
+    /// Whether payments can be taken now.
+    ///
+    /// # Errors
+    /// [`NotReady`], a sentence for the operator.
+    pub fn supported(&self) -> Result<Supported, NotReady> {
+        match &*self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => Ok(Supported { are_fees_sponsored: true }),
+            Some(trouble) => Err(NotReady(trouble.clone())),
+        }
     }
 
-    pub(super) async fn prepare(&self, payment: &Payment) -> Result<Prepared, VerifyError> {
-        todo!()
+    /// As [`super::facilitator::Facilitator::verify`].
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub async fn verify(&self, payment: &Payment) -> Result<(), VerifyError> {
+        self.check(payment)?;
+        let operation = payment.transfer.operation();
+        let envelope = unsigned_envelope(operation, None, LEAST_BID, 0);
+        self.simulate(payment, &envelope, payment.min_remaining).await?;
+        Ok(())
     }
 
-    pub(super) async fn submit(&self, payment: &Payment, prepared: Prepared) -> Outcome {
-        todo!()
+    /// As [`super::facilitator::Facilitator::prepare`].
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub async fn prepare(&self, payment: &Payment) -> Result<Prepared, VerifyError> {
+        self.check(payment)?;
+        let lane = self.0.lanes.acquire(PATIENCE).await.map_err(|busy| unavailable(&busy))?;
+        let now = self.0.clock.now();
+        let valid_until = valid_until(payment, now);
+        let mut inner = rebuilt(payment, &lane, valid_until);
+        let simulated = self.simulate(payment, &envelope_of(inner.clone()), 1).await?;
+        let fee = self
+            .fee(&simulated)
+            .ok_or_else(|| invalid(payment, transfer::Error::FeeAboveMaximum))?;
+        let payer = payment.transfer.payer();
+        let reservation = self
+            .0
+            .spending
+            .reserve(payer, fee.outer.into(), now)
+            .map_err(|exceeded| unavailable(&exceeded))?;
+        inner.fee = fee.inner;
+        let resource_fee = simulated.min_resource_fee.into();
+        inner.ext =
+            xdr::TransactionExt::V1(xdr::SorobanTransactionData { resource_fee, ..simulated.data });
+        let (envelope, transaction) =
+            settle::sign(inner, fee.outer, lane.keys(), self.0.rpc.network()).ok_or_else(|| {
+                VerifyError::Failed(Failure::unavailable("the transaction cannot be encoded"))
+            })?;
+        let sent = Sent { transaction: Some(transaction), valid_until, since: simulated.ledger };
+        Ok(Prepared { sent, transaction, envelope, lane, reservation })
     }
 
-    pub(super) async fn resolve(&self, payment: &Payment, sent: &Sent) -> Outcome {
-        todo!()
+    /// As [`super::facilitator::Facilitator::submit`].
+    pub async fn submit(&self, payment: &Payment, prepared: Prepared) -> Outcome {
+        settle::submit(&self.0, payment, prepared).await
+    }
+
+    /// As [`super::facilitator::Facilitator::resolve`].
+    pub async fn resolve(&self, payment: &Payment, sent: &Sent) -> Outcome {
+        search::resolve(&self.0.rpc, payment, sent).await
+    }
+
+    /// Everything that needs no ledger.
+    fn check(&self, payment: &Payment) -> Result<(), VerifyError> {
+        let Payment { transfer, expected, .. } = payment;
+        if expected.network != self.0.settings.network {
+            return Err(VerifyError::Invalid(Invalid {
+                reason: "network_mismatch".into(),
+                detail: format!("this facilitator settles on {} only", self.0.settings.network),
+                payer: None,
+            }));
+        }
+        self.supported().map_err(|not_ready| unavailable(&not_ready))?;
+        transfer
+            .check(expected, &self.0.excluded)
+            .and_then(|()| transfer.check_time(self.0.clock.now()))
+            .and_then(|()| transfer.check_fee(0, self.0.settings.max_fee_stroops))
+            .and_then(|()| transfer.check_signature(expected.network))
+            .map_err(|error| invalid(payment, error))
+    }
+
+    /// Runs `envelope` on the ledger as it is now, where it has to be this payment and nothing else.
+    async fn simulate(
+        &self,
+        payment: &Payment,
+        envelope: &xdr::TransactionEnvelope,
+        min_remaining: u32,
+    ) -> Result<Simulated, VerifyError> {
+        let simulation = self.0.rpc.simulate(envelope, AuthMode::Enforce).await;
+        let simulation = simulation.map_err(|error| VerifyError::Failed(error.into()))?;
+        let transfer = &payment.transfer;
+        let ledger = simulation.ledger();
+        // Looked at first, because an expired authorization fails the simulation too, and tells less.
+        transfer
+            .check_life(ledger, payment.max_timeout_seconds, min_remaining)
+            .map_err(|error| invalid(payment, error))?;
+        let simulated = match simulation {
+            Simulation::Success(simulated) if !simulated.needs_restore => *simulated,
+            Simulation::Success(_) => {
+                return Err(failed(payment, "archived ledger entries have to be restored first"));
+            }
+            Simulation::Failure { error, .. } => return Err(failed(payment, &error)),
+        };
+        // The payer's own simulation was some ledgers ago, when fees may have been a little lower.
+        let fee = simulated.min_resource_fee;
+        let minimum = fee.saturating_sub(fee.div_ceil(10));
+        transfer
+            .check_fee(minimum, self.0.settings.max_fee_stroops)
+            .and_then(|()| transfer.check_events(&simulated.events))
+            .and_then(|()| transfer.check_changes(&simulated.changed))
+            .map_err(|error| invalid(payment, error))?;
+        Ok(simulated)
+    }
+
+    /// The fees to declare, or `None` where even the least would pass the ceiling.
+    fn fee(&self, simulated: &Simulated) -> Option<Fee> {
+        let resources = simulated.min_resource_fee;
+        let room = self.0.settings.max_fee_stroops.checked_sub(resources)?.checked_div(2)?;
+        let bid = self.0.bid.load(Ordering::Relaxed).min(room);
+        if bid < LEAST_BID {
+            return None;
+        }
+        // A fee bump counts as one more operation, and the network asks for the same bid for each.
+        let outer = bid.checked_mul(2)?.checked_add(resources)?;
+        Some(Fee { inner: bid.checked_add(resources)?, outer })
     }
 }
 
-/// A signed transaction that holds its lane.
+/// A signed transaction that holds its lane and its part of the budget.
 #[derive(Debug)]
 pub struct Prepared {
     sent: Sent,
+    transaction: crate::protocol::stellar::TxHash,
+    envelope: xdr::TransactionEnvelope,
+    lane: HeldLane,
+    reservation: Reservation,
 }
 
 impl Prepared {
@@ -93,4 +252,74 @@ impl Prepared {
     pub const fn sent(&self) -> &Sent {
         &self.sent
     }
+
+    /// The transaction as it will be sent.
+    #[must_use]
+    pub const fn envelope(&self) -> &xdr::TransactionEnvelope {
+        &self.envelope
+    }
 }
+
+/// What a transaction declares to pay at most, in stroops.
+struct Fee {
+    inner: u32,
+    outer: u32,
+}
+
+/// The client's call and authorization in a transaction of the lane, without resources yet.
+fn rebuilt(payment: &Payment, lane: &HeldLane, valid_until: u64) -> xdr::Transaction {
+    xdr::Transaction {
+        source_account: lane.keys().seed.account().to_muxed(),
+        fee: LEAST_BID,
+        seq_num: xdr::SequenceNumber(lane.next_sequence()),
+        cond: xdr::Preconditions::Time(xdr::TimeBounds {
+            min_time: xdr::TimePoint(0),
+            max_time: xdr::TimePoint(valid_until),
+        }),
+        memo: xdr::Memo::None,
+        operations: vec![payment.transfer.operation()]
+            .try_into()
+            .expect("one operation is below the bound of 100"),
+        ext: xdr::TransactionExt::V0,
+    }
+}
+
+fn envelope_of(tx: xdr::Transaction) -> xdr::TransactionEnvelope {
+    let signatures = xdr::VecM::default();
+    xdr::TransactionEnvelope::Tx(xdr::TransactionV1Envelope { tx, signatures })
+}
+
+/// Our own limit, and the client's where it is tighter.
+fn valid_until(payment: &Payment, now: u64) -> u64 {
+    let ours = now.saturating_add(payment.max_timeout_seconds.into());
+    match payment.transfer.time_bounds().max {
+        0 => ours,
+        theirs => ours.min(theirs),
+    }
+}
+
+fn invalid(payment: &Payment, error: transfer::Error) -> VerifyError {
+    VerifyError::Invalid(Invalid::new(error, Some(payment.transfer.payer())))
+}
+
+fn failed(payment: &Payment, why: &str) -> VerifyError {
+    VerifyError::Invalid(Invalid {
+        reason: "invalid_exact_stellar_payload_simulation_failed".into(),
+        detail: format!("the transfer would fail on the ledger: {}", first_line(why)),
+        payer: Some(payment.transfer.payer()),
+    })
+}
+
+/// The host follows its error with a page of diagnostic events.
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().chars().take(200).collect()
+}
+
+fn unavailable(why: &dyn std::error::Error) -> VerifyError {
+    VerifyError::Failed(Failure::unavailable(why.to_string()))
+}
+
+/// The network's least bid for one operation, in stroops.
+const LEAST_BID: u32 = 100;
+/// How long a payment waits for a lane.
+const PATIENCE: Duration = Duration::from_secs(20);

@@ -7,6 +7,7 @@
 
 mod authorization;
 mod error;
+mod event;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest as _, Sha256};

@@ -162,6 +162,6 @@ fn field<const N: usize>(entry: &xdr::ScMapEntry, name: &str) -> Option<[u8; N]>
     bytes.0.as_slice().try_into().ok()
 }
 
-fn symbol(name: &'static str) -> xdr::ScSymbol {
+pub(super) fn symbol(name: &'static str) -> xdr::ScSymbol {
     xdr::ScSymbol(name.try_into().expect("a name of the interface has at most 32 characters"))
 }

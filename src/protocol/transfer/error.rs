@@ -72,6 +72,30 @@ pub enum Error {
     /// More life than allowed.
     #[error("the authorization lives longer than allowed")]
     ExpiresTooLate,
+    /// The transaction emits another event than a transfer.
+    #[error("the transaction emits an event that is no transfer")]
+    EventNotTransfer,
+    /// Another contract emits an event.
+    #[error("another contract than the token emits an event")]
+    EventWrongAsset,
+    /// No event.
+    #[error("the transaction emits no transfer event")]
+    NoTransferEvent,
+    /// More than one event.
+    #[error("the transaction emits more than one transfer event")]
+    ManyTransferEvents,
+    /// The event tells another payer.
+    #[error("the transfer event tells another payer")]
+    EventWrongFrom,
+    /// The event tells another payee.
+    #[error("the transfer event tells another payee")]
+    EventWrongTo,
+    /// The event tells another amount.
+    #[error("the transfer event tells another amount")]
+    EventWrongAmount,
+    /// The transaction changes entries that a transfer has no part in.
+    #[error("the transaction changes more than the balances of payer and payee")]
+    OtherChanges,
 }
 
 impl Error {
@@ -104,6 +128,14 @@ impl Error {
             }
             Self::EnvelopeSigned => "invalid_exact_stellar_payload_has_envelope_signatures",
             Self::Expired => "invalid_exact_stellar_payload_auth_already_expired",
+            Self::EventNotTransfer => "invalid_exact_stellar_payload_event_not_transfer",
+            Self::EventWrongAsset => "invalid_exact_stellar_payload_event_wrong_asset",
+            Self::NoTransferEvent => "invalid_exact_stellar_payload_no_transfer_events",
+            Self::ManyTransferEvents => "invalid_exact_stellar_payload_multiple_transfers",
+            Self::EventWrongFrom => "invalid_exact_stellar_payload_event_wrong_from",
+            Self::EventWrongTo => "invalid_exact_stellar_payload_event_wrong_to",
+            Self::EventWrongAmount => "invalid_exact_stellar_payload_event_wrong_amount",
+            Self::OtherChanges => "invalid_exact_stellar_payload_unexpected_balance_changes",
             Self::ExpiresTooLate => "invalid_exact_stellar_signature_expiration_too_far",
         }
     }

@@ -28,6 +28,11 @@ fn expected() -> Expected {
     }
 }
 
+/// The transfer of vector A.
+pub(super) fn transfer() -> Transfer {
+    Transfer::parse(VECTOR_A).unwrap()
+}
+
 fn envelope() -> xdr::TransactionV1Envelope {
     let bytes = STANDARD.decode(VECTOR_A).unwrap();
     match xdr::TransactionEnvelope::from_xdr(bytes, xdr::Limits::none()).unwrap() {

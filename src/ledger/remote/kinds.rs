@@ -1,0 +1,163 @@
+//! What the facilitator supports, asked in the background; the last good answer stays in force.
+
+use std::{sync::PoisonError, time::Duration};
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use serde_json::Value;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::Facilitator;
+use crate::{
+    ledger::facilitator::{NotReady, Supported},
+    protocol::{json, stellar::Network},
+};
+
+/// The last good answer, or why there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Kinds(Result<Supported, String>);
+
+impl Kinds {
+    pub(super) fn unknown(base: &str) -> Self {
+        Self(Err(format!("the facilitator at {base} has not been asked yet")))
+    }
+
+    pub(super) fn supported(&self) -> Result<Supported, NotReady> {
+        self.0.clone().map_err(NotReady)
+    }
+}
+
+/// Asks again and again until `stop`: soon after a failure, seldom after a success.
+pub(super) async fn refresh(facilitator: Facilitator, stop: CancellationToken) {
+    let mut pause = SHORT_PAUSE;
+    loop {
+        let asked = tokio::select! {
+            () = stop.cancelled() => return,
+            asked = ask(&facilitator) => asked,
+        };
+        let wait = if asked.is_ok() { LONG_PAUSE } else { pause };
+        pause = if asked.is_ok() { SHORT_PAUSE } else { pause.saturating_mul(2).min(MIDDLE_PAUSE) };
+        note(&facilitator, asked);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(wait) => {}
+        }
+    }
+}
+
+fn note(facilitator: &Facilitator, asked: Result<Supported, String>) {
+    let mut kinds = facilitator.0.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+    match (&kinds.0, &asked) {
+        (Ok(_), Err(reason)) => {
+            warn!(
+                reason,
+                "the facilitator's kinds could not be refreshed; the last ones stay in force"
+            );
+            return;
+        }
+        (Err(before), Err(now)) if before != now => warn!(reason = now, "payments cannot be taken"),
+        (Err(_), Ok(_)) => info!(facilitator = facilitator.0.base, "payments can be taken"),
+        _ => {}
+    }
+    kinds.0 = asked;
+}
+
+/// Asks once; the error is a sentence for the operator.
+async fn ask(facilitator: &Facilitator) -> Result<Supported, String> {
+    let inner = &facilitator.0;
+    let base = &inner.base;
+    let see = match &inner.settings.api_key_name {
+        Some(name) => format!("see `payments.x402.facilitator.url` and the key {name}"),
+        None => "see `payments.x402.facilitator.url`; no key is set".to_owned(),
+    };
+    if inner.settings.api_key.is_some() && inner.authorization.is_none() {
+        return Err(format!("the key for the facilitator at {base} is no header value: {see}"));
+    }
+    let timeout = inner.settings.timeout;
+    let answered = facilitator.send(Method::GET, "supported", Bytes::new(), timeout).await;
+    let (status, body) = answered
+        .map_err(|error| format!("the facilitator at {base} is out of reach ({error}): {see}"))?;
+    match status {
+        StatusCode::OK => {}
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            return Err(format!(
+                "the facilitator at {base} refuses the key (status {status}): {see}"
+            ));
+        }
+        status => {
+            return Err(format!(
+                "the facilitator at {base} answered /supported with status {status}: {see}"
+            ));
+        }
+    }
+    let network = inner.settings.network;
+    let answer = json::parse(&body).map_err(|_| {
+        format!("the facilitator at {base} answered /supported with nonsense: {see}")
+    })?;
+    read(&answer, network).map_err(|what| {
+        format!("the facilitator at {base} {what} x402 `exact` on {network}: {see}")
+    })
+}
+
+/// Finds our kind, leniently: `signers` and `extensions` may be absent, `extra` may be null.
+fn read(answer: &Value, network: Network) -> Result<Supported, &'static str> {
+    let kinds = answer.get("kinds").and_then(Value::as_array).ok_or("offers no")?;
+    let ours = |kind: &&Value| {
+        kind.get("x402Version").and_then(Value::as_u64) == Some(2)
+            && kind.get("scheme").and_then(Value::as_str) == Some("exact")
+            && kind.get("network").and_then(Value::as_str) == Some(network.name())
+    };
+    let kind = kinds.iter().find(ours).ok_or("offers no")?;
+    // Clients refuse to pay unless fees are sponsored, so a facilitator that is silent about it must mean it.
+    match kind.pointer("/extra/areFeesSponsored") {
+        Some(Value::Bool(false)) => Err("does not sponsor the fees of"),
+        _ => Ok(Supported { are_fees_sponsored: true }),
+    }
+}
+
+const SHORT_PAUSE: Duration = Duration::from_secs(1);
+/// After a failure: a facilitator that returns is in use again within five seconds.
+const MIDDLE_PAUSE: Duration = Duration::from_secs(4);
+const LONG_PAUSE: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn kind(network: &str, extra: Value) -> Value {
+        json!({"x402Version": 2, "scheme": "exact", "network": network, "extra": extra})
+    }
+
+    #[test]
+    fn kinds_are_read_as_facilitators_spell_them() {
+        let sponsored = Ok(Supported { are_fees_sponsored: true });
+        let good = json!({"areFeesSponsored": true});
+        for (answer, verdict) in [
+            (
+                json!({"kinds": [kind("stellar:testnet", good.clone())], "extensions": [],
+                    "signers": {"stellar:*": ["G"]}}),
+                sponsored.clone(),
+            ),
+            (json!({"kinds": [kind("stellar:testnet", good.clone())]}), sponsored.clone()),
+            (json!({"kinds": [kind("stellar:testnet", Value::Null)]}), sponsored.clone()),
+            (
+                json!({"kinds": [kind("eip155:1", good.clone()), kind("stellar:testnet", good.clone())]}),
+                sponsored,
+            ),
+            (json!({"kinds": [kind("stellar:pubnet", good)]}), Err("offers no")),
+            (json!({"kinds": []}), Err("offers no")),
+            (json!({}), Err("offers no")),
+            (json!([1]), Err("offers no")),
+            (
+                json!({"kinds": [kind("stellar:testnet", json!({"areFeesSponsored": false}))]}),
+                Err("does not sponsor the fees of"),
+            ),
+        ] {
+            assert_eq!(read(&answer, Network::Testnet), verdict, "{answer}");
+        }
+    }
+}

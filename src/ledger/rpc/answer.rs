@@ -1,0 +1,209 @@
+//! What the Stellar RPC says, as types that cannot be half true.
+
+use serde_json::{Value, json};
+use stellar_xdr as xdr;
+
+use super::wire;
+use crate::protocol::stellar::{ContractId, TxHash};
+
+/// A closed ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedgerMark {
+    /// Its sequence.
+    pub sequence: u32,
+    /// When it closed, in Unix seconds, where the server tells.
+    pub closed_at: Option<u64>,
+}
+
+/// What a simulation does about authorizations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMode {
+    /// Finds out which ones the transaction needs.
+    Record,
+    /// Checks those that it carries: signature, nonce, expiry.
+    Enforce,
+}
+
+impl AuthMode {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Record => "record",
+            Self::Enforce => "enforce",
+        }
+    }
+}
+
+/// What a transaction would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Simulation {
+    /// It would succeed.
+    Success(Box<Simulated>),
+    /// It would fail.
+    Failure {
+        /// The host's words, for the log.
+        error: String,
+        /// The ledger it ran against.
+        ledger: u32,
+    },
+}
+
+impl Simulation {
+    /// The ledger it ran against.
+    #[must_use]
+    pub const fn ledger(&self) -> u32 {
+        match self {
+            Self::Success(simulated) => simulated.ledger,
+            Self::Failure { ledger, .. } => *ledger,
+        }
+    }
+}
+
+/// What a successful transaction needs and does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Simulated {
+    /// The resources to declare, resource fee included.
+    pub data: xdr::SorobanTransactionData,
+    /// The least resource fee, in stroops.
+    pub min_resource_fee: u32,
+    /// The contract events it would emit; diagnostic ones are left out.
+    pub events: Vec<xdr::ContractEvent>,
+    /// The keys of the entries it would create, change or delete, where the server tells.
+    pub changed: Vec<xdr::LedgerKey>,
+    /// The authorizations it needs, when recorded.
+    pub authorizations: Vec<xdr::SorobanAuthorizationEntry>,
+    /// Whether archived entries have to be restored before.
+    pub needs_restore: bool,
+    /// The ledger it ran against.
+    pub ledger: u32,
+}
+
+/// What the network's node said to a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Submission {
+    /// It waits for a ledger.
+    Pending,
+    /// It waits already, or has landed.
+    Duplicate,
+    /// The queue is full, or holds another transaction of its source; this one is not in it.
+    TryAgainLater,
+    /// It is not valid, and is not in the queue.
+    Refused(xdr::TransactionResultCode),
+}
+
+/// What is known of a hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// Nothing, in the history that the server keeps.
+    NotFound {
+        /// Its last ledger.
+        latest: LedgerMark,
+        /// Its first ledger.
+        oldest: u32,
+    },
+    /// The transaction was applied.
+    Applied(Box<Transaction>),
+}
+
+/// An applied transaction, checked to be the one asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transaction {
+    /// Whether it did what it says; a failed one costs its fee and moves nothing.
+    pub success: bool,
+    /// The ledger it landed in.
+    pub ledger: u32,
+    /// What was charged, in stroops.
+    pub fee_charged: i64,
+    /// The transaction itself.
+    pub envelope: xdr::TransactionEnvelope,
+    /// The contract events of its operations; empty if it failed.
+    pub events: Vec<xdr::ContractEvent>,
+}
+
+impl Transaction {
+    /// Whether one of its operations carries exactly this authorization.
+    #[must_use]
+    pub fn carries(&self, authorization: &xdr::SorobanAuthorizationEntry) -> bool {
+        let operations = match &self.envelope {
+            xdr::TransactionEnvelope::TxV0(envelope) => &envelope.tx.operations,
+            xdr::TransactionEnvelope::Tx(envelope) => &envelope.tx.operations,
+            xdr::TransactionEnvelope::TxFeeBump(envelope) => match &envelope.tx.inner_tx {
+                xdr::FeeBumpTransactionInnerTx::Tx(envelope) => &envelope.tx.operations,
+            },
+        };
+        operations.iter().any(|operation| match &operation.body {
+            xdr::OperationBody::InvokeHostFunction(invoke) => invoke.auth.contains(authorization),
+            _ => false,
+        })
+    }
+}
+
+/// Which events are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventQuery {
+    /// Where to begin.
+    pub start: Start,
+    /// The contract that emitted them.
+    pub contract: ContractId,
+    /// Alternatives of topics, place by place; `None` is any topic.
+    pub topics: Vec<Vec<Option<xdr::ScVal>>>,
+}
+
+/// Where a page of events begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With this ledger.
+    Ledger(u32),
+    /// After the last page.
+    Cursor(String),
+}
+
+impl EventQuery {
+    pub(super) fn to_json(&self) -> Value {
+        let segment = |topic: &Option<xdr::ScVal>| match topic {
+            Some(value) => wire::encode(value),
+            None => "*".to_owned(),
+        };
+        let topics: Vec<Vec<String>> =
+            self.topics.iter().map(|topics| topics.iter().map(segment).collect()).collect();
+        let mut query = json!({
+            "filters": [{
+                "type": "contract",
+                "contractIds": [self.contract.to_string()],
+                "topics": topics,
+            }],
+            "pagination": { "limit": EventPage::LIMIT },
+        });
+        match &self.start {
+            Start::Ledger(ledger) => query["startLedger"] = (*ledger).into(),
+            Start::Cursor(cursor) => query["pagination"]["cursor"] = cursor.as_str().into(),
+        }
+        query
+    }
+}
+
+/// A page of events in the order of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventPage {
+    /// The events, at most [`EventPage::LIMIT`].
+    pub events: Vec<Event>,
+    /// Where the next page begins, if this one was full.
+    pub next: Option<String>,
+    /// The server's latest ledger.
+    pub latest: u32,
+}
+
+impl EventPage {
+    /// How many events a page has at most.
+    pub const LIMIT: usize = 100;
+}
+
+/// An event of a contract.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The ledger it was emitted in.
+    pub ledger: u32,
+    /// The transaction that emitted it.
+    pub transaction: TxHash,
+    /// Its value.
+    pub value: xdr::ScVal,
+}
