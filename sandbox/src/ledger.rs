@@ -29,6 +29,11 @@ mod signature;
 mod xdr;
 
 #[cfg(test)]
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "the amounts are small, and where one overflowed, the test would fail"
+)]
 mod tests;
 
 use std::collections::VecDeque;

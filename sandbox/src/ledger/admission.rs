@@ -176,7 +176,7 @@ fn check_operations(
     for (place, operation) in frame.tx.operations.iter().enumerate() {
         let authorized = has_authority(frame, operation, state, signatures);
         let checked = if !authorized {
-            Err(OperationResult::OpBadAuth)
+            Err(OperationResult::OpBadAuth.into())
         } else if let (true, Some(data)) = (is_soroban(operation), frame.soroban_data()) {
             soroban::check(&operation.body, data)
         } else {
@@ -185,7 +185,7 @@ fn check_operations(
         if let Err(failed) = checked {
             let mut results: Vec<_> = frame.tx.operations.iter().map(untried).collect();
             if let Some(result) = results.get_mut(place) {
-                *result = failed;
+                *result = *failed;
             }
             return Err(results);
         }

@@ -205,7 +205,7 @@ impl Run<'_> {
                 let outcome = classic::apply(&mut self.state, operation, &act);
                 Ok(match outcome {
                     Ok(done) => (OperationResult::OpInner(done.result), done.events, true),
-                    Err(failed) => (failed, Vec::new(), false),
+                    Err(failed) => (*failed, Vec::new(), false),
                 })
             };
             let (result, events, applied) = match outcome {

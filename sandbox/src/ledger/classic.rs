@@ -16,6 +16,7 @@ use super::account;
 use super::admission::Header;
 use super::frame::Frame;
 use super::network::Network;
+use super::outcome::Failure;
 use super::signature::Threshold;
 use super::store::Working;
 
@@ -50,7 +51,7 @@ pub(super) fn threshold(operation: &Operation) -> Threshold {
 }
 
 /// Refuses what no state of the ledger could make valid.
-pub(super) fn check(operation: &Operation, source: &AccountId) -> Result<(), OperationResult> {
+pub(super) fn check(operation: &Operation, source: &AccountId) -> Result<(), Failure> {
     match &operation.body {
         OperationBody::CreateAccount(op) => payment::check_create(op, source),
         OperationBody::Payment(op) => payment::check(op),
@@ -62,7 +63,7 @@ pub(super) fn check(operation: &Operation, source: &AccountId) -> Result<(), Ope
             Err(inner(OperationResultTr::BumpSequence(BumpSequenceResult::BadSeq)))
         }
         OperationBody::BumpSequence(_) => Ok(()),
-        _ => Err(OperationResult::OpNotSupported),
+        _ => Err(OperationResult::OpNotSupported.into()),
     }
 }
 
@@ -71,9 +72,11 @@ pub(super) fn apply(
     state: &mut Working,
     operation: &Operation,
     act: &Act<'_>,
-) -> Result<Done, OperationResult> {
+) -> Result<Done, Failure> {
     check(operation, &act.source)?;
-    let source = account::load(state, &act.source).ok_or(OperationResult::OpNoAccount)?.clone();
+    let source = account::load(state, &act.source)
+        .ok_or_else(|| Failure::from(OperationResult::OpNoAccount))?
+        .clone();
     match &operation.body {
         OperationBody::CreateAccount(op) => payment::create(state, op, source, act),
         OperationBody::Payment(op) => payment::pay(state, op, act),
@@ -90,7 +93,7 @@ pub(super) fn apply(
             }
             Ok(silent(OperationResultTr::BumpSequence(BumpSequenceResult::Success)))
         }
-        _ => Err(OperationResult::OpNotSupported),
+        _ => Err(OperationResult::OpNotSupported.into()),
     }
 }
 
@@ -99,6 +102,6 @@ fn silent(result: OperationResultTr) -> Done {
     Done { result, events: Vec::new() }
 }
 
-fn inner(result: OperationResultTr) -> OperationResult {
-    OperationResult::OpInner(result)
+fn inner(result: OperationResultTr) -> Failure {
+    OperationResult::OpInner(result).into()
 }

@@ -23,6 +23,9 @@ pub(super) enum Verdict {
     Refused(Refusal),
 }
 
+/// The result of an operation that failed. Boxed, because it is large and most operations succeed.
+pub(super) type Failure = Box<OperationResult>;
+
 /// Why a transaction does not come to its operations. Source: `TransactionResultCode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {

@@ -17,6 +17,7 @@ use stellar_xdr::{
 use super::admission::Header;
 use super::frame::Frame;
 use super::network::Network;
+use super::outcome::Failure;
 use super::store::Working;
 
 /// What a contract operation needs to know besides the state.
@@ -63,10 +64,7 @@ pub(super) fn apply(
 }
 
 /// Refuses what no state of the ledger could make valid.
-pub(super) fn check(
-    body: &OperationBody,
-    data: &SorobanTransactionData,
-) -> Result<(), OperationResult> {
+pub(super) fn check(body: &OperationBody, data: &SorobanTransactionData) -> Result<(), Failure> {
     let failed = match body {
         OperationBody::InvokeHostFunction(op) => {
             invoke::check(op).map(OperationResultTr::InvokeHostFunction)
@@ -77,7 +75,7 @@ pub(super) fn check(
         OperationBody::RestoreFootprint(_) => {
             ttl::check_restore(data).map(OperationResultTr::RestoreFootprint)
         }
-        _ => return Err(OperationResult::OpNotSupported),
+        _ => return Err(OperationResult::OpNotSupported.into()),
     };
-    failed.map_or(Ok(()), |failed| Err(OperationResult::OpInner(failed)))
+    failed.map_or(Ok(()), |failed| Err(OperationResult::OpInner(failed).into()))
 }

@@ -30,7 +30,7 @@ pub(super) fn hash(value: &impl WriteXdr) -> Hash {
 
 /// `items` as an XDR list. The callers' lists come from lists of the same bound.
 pub(super) fn list<T, const MAX: u32>(items: Vec<T>) -> VecM<T, MAX> {
-    items.try_into().ok().expect("a list no longer than the one it was made from")
+    items.try_into().expect("a list no longer than the one it was made from")
 }
 
 /// A symbol of at most 32 characters.

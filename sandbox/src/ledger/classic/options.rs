@@ -9,6 +9,7 @@ use stellar_xdr::{
 use super::owned::{MAX_SUB_ENTRIES, is_text};
 use super::{Done, inner, silent};
 use crate::ledger::account;
+use crate::ledger::outcome::Failure;
 use crate::ledger::store::Working;
 use crate::ledger::xdr::list;
 
@@ -21,7 +22,7 @@ pub(super) fn touches_signers(operation: &SetOptionsOp) -> bool {
         || operation.signer.is_some()
 }
 
-pub(super) fn check(operation: &SetOptionsOp, source: &AccountId) -> Result<(), OperationResult> {
+pub(super) fn check(operation: &SetOptionsOp, source: &AccountId) -> Result<(), Failure> {
     let set = operation.set_flags.unwrap_or(0);
     let clear = operation.clear_flags.unwrap_or(0);
     if (set | clear) & !KNOWN_FLAGS != 0 {
@@ -55,7 +56,7 @@ pub(super) fn set(
     state: &mut Working,
     operation: &SetOptionsOp,
     mut account: AccountEntry,
-) -> Result<Done, OperationResult> {
+) -> Result<Done, Failure> {
     if let Some(inflation_dest) = &operation.inflation_dest {
         if *inflation_dest != account.account_id && account::load(state, inflation_dest).is_none() {
             return Err(failed(SetOptionsResult::InvalidInflation));
@@ -84,7 +85,7 @@ pub(super) fn set(
     Ok(silent(OperationResultTr::SetOptions(SetOptionsResult::Success)))
 }
 
-fn set_flags(account: &mut AccountEntry, operation: &SetOptionsOp) -> Result<(), OperationResult> {
+fn set_flags(account: &mut AccountEntry, operation: &SetOptionsOp) -> Result<(), Failure> {
     let set = operation.set_flags.unwrap_or(0);
     let clear = operation.clear_flags.unwrap_or(0);
     if account.flags & IMMUTABLE != 0 && (set | clear) & KNOWN_FLAGS != 0 {
@@ -99,7 +100,7 @@ fn set_flags(account: &mut AccountEntry, operation: &SetOptionsOp) -> Result<(),
 }
 
 /// Adds, changes or (with no weight) removes a signer. Signers are kept sorted by key.
-fn set_signer(account: &mut AccountEntry, signer: &Signer) -> Result<(), OperationResult> {
+fn set_signer(account: &mut AccountEntry, signer: &Signer) -> Result<(), Failure> {
     let mut signers = account.signers.to_vec();
     let found = signers.binary_search_by(|other| other.key.cmp(&signer.key));
     match found {
@@ -123,7 +124,7 @@ fn set_signer(account: &mut AccountEntry, signer: &Signer) -> Result<(), Operati
                 return Err(failed(SetOptionsResult::TooManySigners));
             }
             if account.num_sub_entries >= MAX_SUB_ENTRIES {
-                return Err(OperationResult::OpTooManySubentries);
+                return Err(OperationResult::OpTooManySubentries.into());
             }
             if !account::add_sub_entry(account) {
                 return Err(failed(SetOptionsResult::LowReserve));
@@ -168,7 +169,7 @@ fn is_good(signer: &Signer, source: &AccountId) -> bool {
     usable && signer.weight <= MAX_WEIGHT
 }
 
-fn failed(result: SetOptionsResult) -> OperationResult {
+fn failed(result: SetOptionsResult) -> Failure {
     inner(OperationResultTr::SetOptions(result))
 }
 

@@ -9,13 +9,11 @@ use stellar_xdr::{
 
 use super::options::{CLAWBACK_ENABLED, IMMUTABLE, REQUIRED};
 use super::{Act, Done, asset, inner, silent};
+use crate::ledger::outcome::Failure;
 use crate::ledger::store::{Read, Working};
 use crate::ledger::{account, event};
 
-pub(super) fn check_trust(
-    operation: &ChangeTrustOp,
-    source: &AccountId,
-) -> Result<(), OperationResult> {
+pub(super) fn check_trust(operation: &ChangeTrustOp, source: &AccountId) -> Result<(), Failure> {
     let asset = asset_of(&operation.line)?;
     let malformed = operation.limit < 0
         || asset == Asset::Native
@@ -32,10 +30,10 @@ pub(super) fn trust(
     state: &mut Working,
     operation: &ChangeTrustOp,
     mut source: AccountEntry,
-) -> Result<Done, OperationResult> {
+) -> Result<Done, Failure> {
     let asset = asset_of(&operation.line)?;
     let key = asset::key(&source.account_id, &asset);
-    let key = key.ok_or(untrusted(ChangeTrustResult::Malformed))?;
+    let key = key.ok_or_else(|| untrusted(ChangeTrustResult::Malformed))?;
     let issuer = asset::issuer(&asset).and_then(|issuer| account::load(state, issuer));
     let flags = issuer.map(|issuer| issuer.flags);
     if let Some(line) = asset::load(state, &source.account_id, &asset) {
@@ -47,7 +45,7 @@ pub(super) fn trust(
             source.num_sub_entries = source.num_sub_entries.saturating_sub(1);
             account::store(state, source);
         } else {
-            flags.ok_or(untrusted(ChangeTrustResult::NoIssuer))?;
+            flags.ok_or_else(|| untrusted(ChangeTrustResult::NoIssuer))?;
             let mut line = line.clone();
             line.limit = operation.limit;
             asset::store(state, line);
@@ -56,9 +54,9 @@ pub(super) fn trust(
         if operation.limit == 0 {
             return Err(untrusted(ChangeTrustResult::InvalidLimit));
         }
-        let issuer_flags = flags.ok_or(untrusted(ChangeTrustResult::NoIssuer))?;
+        let issuer_flags = flags.ok_or_else(|| untrusted(ChangeTrustResult::NoIssuer))?;
         if source.num_sub_entries >= MAX_SUB_ENTRIES {
-            return Err(OperationResult::OpTooManySubentries);
+            return Err(OperationResult::OpTooManySubentries.into());
         }
         if !account::add_sub_entry(&mut source) {
             return Err(untrusted(ChangeTrustResult::LowReserve));
@@ -83,7 +81,7 @@ pub(super) fn trust(
     Ok(silent(OperationResultTr::ChangeTrust(ChangeTrustResult::Success)))
 }
 
-pub(super) fn check_data(operation: &ManageDataOp) -> Result<(), OperationResult> {
+pub(super) fn check_data(operation: &ManageDataOp) -> Result<(), Failure> {
     let name = operation.data_name.as_slice();
     if name.is_empty() || !is_text(name) {
         return Err(inner(OperationResultTr::ManageData(ManageDataResult::InvalidName)));
@@ -96,7 +94,7 @@ pub(super) fn data(
     state: &mut Working,
     operation: &ManageDataOp,
     mut source: AccountEntry,
-) -> Result<Done, OperationResult> {
+) -> Result<Done, Failure> {
     let failed = |result| inner(OperationResultTr::ManageData(result));
     let key = LedgerKey::Data(LedgerKeyData {
         account_id: source.account_id.clone(),
@@ -112,7 +110,7 @@ pub(super) fn data(
         };
         if !exists {
             if source.num_sub_entries >= MAX_SUB_ENTRIES {
-                return Err(OperationResult::OpTooManySubentries);
+                return Err(OperationResult::OpTooManySubentries.into());
             }
             if !account::add_sub_entry(&mut source) {
                 return Err(failed(ManageDataResult::LowReserve));
@@ -131,7 +129,7 @@ pub(super) fn data(
     Ok(silent(OperationResultTr::ManageData(ManageDataResult::Success)))
 }
 
-pub(super) fn check_merge(to: &MuxedAccount, source: &AccountId) -> Result<(), OperationResult> {
+pub(super) fn check_merge(to: &MuxedAccount, source: &AccountId) -> Result<(), Failure> {
     if to.clone().account_id() == *source {
         return Err(unmerged(AccountMergeResult::Malformed));
     }
@@ -144,9 +142,9 @@ pub(super) fn merge(
     to: &MuxedAccount,
     source: AccountEntry,
     act: &Act<'_>,
-) -> Result<Done, OperationResult> {
+) -> Result<Done, Failure> {
     let receiver = account::load(state, &to.clone().account_id());
-    let mut receiver = receiver.ok_or(unmerged(AccountMergeResult::NoAccount))?.clone();
+    let mut receiver = receiver.ok_or_else(|| unmerged(AccountMergeResult::NoAccount))?.clone();
     if source.flags & IMMUTABLE != 0 {
         return Err(unmerged(AccountMergeResult::ImmutableSet));
     }
@@ -183,20 +181,20 @@ pub(super) fn is_text(bytes: &[u8]) -> bool {
 }
 
 /// The asset of a line; a share of a liquidity pool is none, and those the sandbox does not have.
-fn asset_of(line: &ChangeTrustAsset) -> Result<Asset, OperationResult> {
+fn asset_of(line: &ChangeTrustAsset) -> Result<Asset, Failure> {
     match line {
         ChangeTrustAsset::Native => Ok(Asset::Native),
         ChangeTrustAsset::CreditAlphanum4(asset) => Ok(Asset::CreditAlphanum4(asset.clone())),
         ChangeTrustAsset::CreditAlphanum12(asset) => Ok(Asset::CreditAlphanum12(asset.clone())),
-        ChangeTrustAsset::PoolShare(_) => Err(OperationResult::OpNotSupported),
+        ChangeTrustAsset::PoolShare(_) => Err(OperationResult::OpNotSupported.into()),
     }
 }
 
-fn untrusted(result: ChangeTrustResult) -> OperationResult {
+fn untrusted(result: ChangeTrustResult) -> Failure {
     inner(OperationResultTr::ChangeTrust(result))
 }
 
-fn unmerged(result: AccountMergeResult) -> OperationResult {
+fn unmerged(result: AccountMergeResult) -> Failure {
     inner(OperationResultTr::AccountMerge(result))
 }
 

@@ -6,13 +6,11 @@ use stellar_xdr::{
 };
 
 use super::{Act, Done, asset, inner};
+use crate::ledger::outcome::Failure;
 use crate::ledger::store::Working;
 use crate::ledger::{account, event};
 
-pub(super) fn check_create(
-    operation: &CreateAccountOp,
-    source: &AccountId,
-) -> Result<(), OperationResult> {
+pub(super) fn check_create(operation: &CreateAccountOp, source: &AccountId) -> Result<(), Failure> {
     if operation.starting_balance < 0 || operation.destination == *source {
         return Err(uncreated(CreateAccountResult::Malformed));
     }
@@ -25,7 +23,7 @@ pub(super) fn create(
     operation: &CreateAccountOp,
     mut source: AccountEntry,
     act: &Act<'_>,
-) -> Result<Done, OperationResult> {
+) -> Result<Done, Failure> {
     let CreateAccountOp { destination, starting_balance: amount } = operation;
     if account::load(state, destination).is_some() {
         return Err(uncreated(CreateAccountResult::AlreadyExist));
@@ -46,7 +44,7 @@ pub(super) fn create(
     })
 }
 
-pub(super) fn check(operation: &PaymentOp) -> Result<(), OperationResult> {
+pub(super) fn check(operation: &PaymentOp) -> Result<(), Failure> {
     if operation.amount <= 0 || !asset::is_valid(&operation.asset) {
         return Err(unpaid(PaymentResult::Malformed));
     }
@@ -58,7 +56,7 @@ pub(super) fn pay(
     state: &mut Working,
     operation: &PaymentOp,
     act: &Act<'_>,
-) -> Result<Done, OperationResult> {
+) -> Result<Done, Failure> {
     let PaymentOp { destination, asset, amount } = operation;
     let receiver = destination.clone().account_id();
     let to_self_in_lumens = *asset == Asset::Native && receiver == act.source;
@@ -77,7 +75,7 @@ fn receive(
     receiver: &AccountId,
     asset: &Asset,
     amount: i64,
-) -> Result<(), OperationResult> {
+) -> Result<(), Failure> {
     let is_issuer = asset::issuer(asset) == Some(receiver);
     let Some(account) = account::load(state, receiver) else {
         // Whoever sends to a merged issuer burns.
@@ -94,12 +92,12 @@ fn receive(
     if is_issuer {
         return Ok(());
     }
-    let line = asset::load(state, receiver, asset).ok_or(unpaid(PaymentResult::NoTrust))?;
+    let line = asset::load(state, receiver, asset).ok_or_else(|| unpaid(PaymentResult::NoTrust))?;
     if !asset::is_authorized(line) {
         return Err(unpaid(PaymentResult::NotAuthorized));
     }
     let balance = line.balance.checked_add(amount).filter(|balance| *balance <= line.limit);
-    let balance = balance.ok_or(unpaid(PaymentResult::LineFull))?;
+    let balance = balance.ok_or_else(|| unpaid(PaymentResult::LineFull))?;
     let mut line = line.clone();
     line.balance = balance;
     asset::store(state, line);
@@ -111,9 +109,10 @@ fn send(
     sender: &AccountId,
     asset: &Asset,
     amount: i64,
-) -> Result<(), OperationResult> {
+) -> Result<(), Failure> {
     if *asset == Asset::Native {
-        let account = account::load(state, sender).ok_or(OperationResult::OpNoAccount)?;
+        let account = account::load(state, sender)
+            .ok_or_else(|| Failure::from(OperationResult::OpNoAccount))?;
         let mut account = account.clone();
         if !account::add_balance(&mut account, amount.saturating_neg()) {
             return Err(unpaid(PaymentResult::Underfunded));
@@ -124,12 +123,13 @@ fn send(
     if asset::issuer(asset) == Some(sender) {
         return Ok(());
     }
-    let line = asset::load(state, sender, asset).ok_or(unpaid(PaymentResult::SrcNoTrust))?;
+    let line =
+        asset::load(state, sender, asset).ok_or_else(|| unpaid(PaymentResult::SrcNoTrust))?;
     if !asset::is_authorized(line) {
         return Err(unpaid(PaymentResult::SrcNotAuthorized));
     }
     let balance = line.balance.checked_sub(amount).filter(|balance| *balance >= 0);
-    let balance = balance.ok_or(unpaid(PaymentResult::Underfunded))?;
+    let balance = balance.ok_or_else(|| unpaid(PaymentResult::Underfunded))?;
     let mut line = line.clone();
     line.balance = balance;
     asset::store(state, line);
@@ -145,10 +145,10 @@ fn movement(
     event::movement(&act.network.id, asset, &act.source, to, amount, &act.frame.tx.memo)
 }
 
-fn uncreated(result: CreateAccountResult) -> OperationResult {
+fn uncreated(result: CreateAccountResult) -> Failure {
     inner(OperationResultTr::CreateAccount(result))
 }
 
-fn unpaid(result: PaymentResult) -> OperationResult {
+fn unpaid(result: PaymentResult) -> Failure {
     inner(OperationResultTr::Payment(result))
 }

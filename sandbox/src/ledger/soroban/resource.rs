@@ -76,7 +76,7 @@ pub(in crate::ledger) fn check(
             TX_MAX_DISK_READ_ENTRIES,
         ),
         (
-            storage.clone(),
+            storage,
             "transaction entry-write resources exceed network config limit",
             count(footprint.read_write.len()),
             TX_MAX_WRITE_ENTRIES,

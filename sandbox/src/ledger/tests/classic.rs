@@ -116,7 +116,7 @@ fn malformed_lines_are_refused_on_the_way_in() {
         panic!("a line")
     };
     for bad in [
-        ChangeTrustOp { line: line.clone(), limit: -1 },
+        ChangeTrustOp { line, limit: -1 },
         ChangeTrustOp { line: stellar_xdr::ChangeTrustAsset::Native, limit: 1 },
     ] {
         let tx = world.tx(&key(1), vec![operation(OperationBody::ChangeTrust(bad))]);
