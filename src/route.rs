@@ -215,7 +215,8 @@ pub struct Clash {
 pub enum ClashKind {
     /// The same paths and the same methods.
     Equal,
-    /// Some of the same paths, such as `/a{x}` and `/{y}b`, and neither is the more specific.
+    /// In the same place stand segments that take some of the same texts, such as `a{x}` and `{y}b`, and neither is the
+    /// more specific.
     Unordered,
 }
 
@@ -271,3 +272,6 @@ fn fold(segments: &[Segment]) -> Vec<Segment> {
     };
     kept.iter().map(Segment::fold).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,7 +94,7 @@ where
         route: &Route,
         request: Admitted<Request<B>>,
     ) -> Result<Response<ResponseBody>, Obstacle> {
-        slot.forward(request.into_inner(), route.timeout).await
+        slot.forward(route, request.into_inner()).await
     }
 }
 
@@ -112,8 +112,8 @@ where
 {
     async fn forward(
         self,
+        route: &Route,
         request: Request<B>,
-        patience: Duration,
     ) -> Result<Response<ResponseBody>, Obstacle> {
         let idle = self.upstream.idle_timeout;
         let (mut head, body) = request.into_parts();
@@ -125,9 +125,9 @@ where
         head.uri = uri.build().map_err(|error| Obstacle::Broken(error.to_string()))?;
         head.version = Version::HTTP_11;
         let pace = Pace::of(&body);
-        let upload = Upload::new(body, idle, pace.clone());
+        let upload = Upload::new(body, idle, route.body_limit, pace.clone());
         let answer = self.upstream.client.request(Request::from_parts(head, upload));
-        let answer = pace.wait(patience, answer).await.ok_or(Obstacle::TimedOut)?;
+        let answer = pace.wait(route.timeout, answer).await.ok_or(Obstacle::TimedOut)?;
         let mut answer = answer.map_err(|error| obstacle_of(&error))?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Obstacle::Broken("it switches protocols, unasked".to_owned()));

@@ -232,3 +232,6 @@ fn hex_pair(bytes: &mut std::str::Bytes<'_>) -> Option<u8> {
 
 /// Path and query together, in bytes.
 const LONGEST: usize = 8192;
+
+#[cfg(test)]
+mod tests;

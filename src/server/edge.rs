@@ -139,3 +139,153 @@ fn check_codings(headers: &HeaderMap) -> Result<(), Refused> {
         Err(Refused::Expectation)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(method: &str, uri: &str, version: Version, headers: &[(&str, &str)]) -> Request<()> {
+        let mut request = Request::builder().method(method).uri(uri).version(version);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap()
+    }
+
+    fn h1(method: &str, uri: &str, headers: &[(&str, &str)]) -> Result<Inbound<()>, Refused> {
+        read(head(method, uri, Version::HTTP_11, headers), peer())
+    }
+
+    fn h2(uri: &str, headers: &[(&str, &str)]) -> Result<Inbound<()>, Refused> {
+        read(head("GET", uri, Version::HTTP_2, headers), peer())
+    }
+
+    fn peer() -> SocketAddr {
+        ([192, 0, 2, 1], 4711).into()
+    }
+
+    #[track_caller]
+    fn host_of(inbound: Result<Inbound<()>, Refused>) -> String {
+        inbound.unwrap().request.headers()[header::HOST].to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_plain_request_comes_in_as_it_is() {
+        let inbound = h1("GET", "/a?b", &[("host", "gw:8402"), ("x", "1")]).unwrap();
+        assert_eq!(inbound.target.as_str(), "/a?b");
+        assert_eq!(inbound.request.uri(), "http://gw:8402/a?b");
+        assert_eq!(inbound.request.extensions().get(), Some(&peer()));
+        assert_eq!(inbound.request.headers().len(), 2);
+    }
+
+    #[test]
+    fn e06_an_absolute_target_names_the_same_host_or_is_refused() {
+        let other = h1("GET", "http://evil/paid/x", &[("host", "gw")]);
+        assert_eq!(other.unwrap_err(), Refused::OtherHost);
+        let same = h1("GET", "http://GW/paid/x", &[("host", "gw")]).unwrap();
+        assert_eq!(same.request.uri(), "http://gw/paid/x");
+        let user = h1("GET", "http://a@gw/paid/x", &[("host", "gw")]);
+        assert_eq!(user.unwrap_err(), Refused::OtherHost);
+    }
+
+    #[test]
+    fn e07_a_target_that_is_no_path_is_refused() {
+        for (method, uri) in [("GET", "*"), ("OPTIONS", "*"), ("GET", "a"), ("GET", "evil:80")] {
+            let refused = h1(method, uri, &[("host", "gw")]).unwrap_err();
+            assert_eq!(refused, Refused::Target(Ambiguous::NotAPath), "{method} {uri}");
+        }
+    }
+
+    #[test]
+    fn e11_only_known_methods_come_in() {
+        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+            assert!(h1(method, "/", &[("host", "gw")]).is_ok(), "{method}");
+        }
+        for method in ["get", "Get", "FOO", "PROPFIND", "PURGE"] {
+            let refused = h1(method, "/", &[("host", "gw")]).unwrap_err();
+            assert_eq!(refused, Refused::UnknownMethod, "{method}");
+        }
+        for (method, uri) in [("TRACE", "/"), ("CONNECT", "gw:80"), ("CONNECT", "/")] {
+            let refused = h1(method, uri, &[("host", "gw")]).unwrap_err();
+            assert_eq!(refused, Refused::ForbiddenMethod, "{method}");
+        }
+    }
+
+    #[test]
+    fn a_request_names_one_host() {
+        let two = h1("GET", "/", &[("host", "gw"), ("host", "gw")]);
+        assert_eq!(two.unwrap_err(), Refused::TwoHosts);
+        assert_eq!(h1("GET", "/", &[]).unwrap_err(), Refused::NoHost);
+        let old = read(head("GET", "/", Version::HTTP_10, &[]), peer()).unwrap();
+        assert_eq!(old.request.uri(), "/");
+        assert_eq!(host_of(h1("GET", "/", &[("host", "gw")])), "gw");
+    }
+
+    #[test]
+    fn g02_http2_has_one_authority() {
+        assert_eq!(host_of(h2("http://gw/x", &[])), "gw");
+        assert_eq!(host_of(h2("http://gw/x", &[("host", "GW")])), "gw");
+        assert_eq!(h2("http://gw/x", &[("host", "evil")]).unwrap_err(), Refused::OtherHost);
+        assert_eq!(host_of(h2("/x", &[("host", "gw")])), "gw");
+        assert_eq!(h2("/x", &[]).unwrap_err(), Refused::NoHost);
+    }
+
+    #[test]
+    fn g03_a_host_is_a_name_or_an_address_and_a_port() {
+        for host in
+            ["gw", "a.b-c_d.example", "127.0.0.1:1", "[::1]", "[2001:db8::1]:8402", "gw:65535"]
+        {
+            assert_eq!(host_of(h1("GET", "/", &[("host", host)])), host);
+        }
+        for host in [
+            "",
+            "a@evil",
+            "gw:0",
+            "gw:",
+            "gw:65536",
+            "gw:+1",
+            "gw.",
+            "gw.:80",
+            "[::1",
+            "[fe80::1%25eth0]",
+            "[::1]x",
+            "[::1]:",
+            "gw/x",
+            "gw,evil",
+            "gw evil",
+            "g\u{fc}",
+            "::1",
+        ] {
+            let refused = h1("GET", "/", &[("host", host)]).unwrap_err();
+            assert_eq!(refused, Refused::BadHost, "{host}");
+        }
+        assert_eq!(h2("http://a@gw/x", &[]).unwrap_err(), Refused::BadHost);
+    }
+
+    #[test]
+    fn f03_a_transfer_coding_is_one_chunked() {
+        let with = |codings: &[&str]| {
+            let mut headers = vec![("host", "gw")];
+            headers.extend(codings.iter().map(|coding| ("transfer-encoding", *coding)));
+            h1("POST", "/", &headers).map(|_| ())
+        };
+        assert_eq!(with(&["chunked"]), Ok(()));
+        for codings in [
+            &["gzip, chunked"][..],
+            &["chunked", "chunked"],
+            &["Chunked"],
+            &["xchunked"],
+            &["chunked, identity"],
+            &[""],
+        ] {
+            assert_eq!(with(codings), Err(Refused::TransferCoding), "{codings:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_continuation_can_be_expected() {
+        let with = |expected| h1("POST", "/", &[("host", "gw"), ("expect", expected)]).map(|_| ());
+        assert_eq!(with("100-Continue"), Ok(()));
+        assert_eq!(with("foo"), Err(Refused::Expectation));
+    }
+}

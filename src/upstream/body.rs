@@ -64,6 +64,9 @@ pub enum BodyError {
     /// Its source sent nothing for this long.
     #[error("nothing came for {0:?}")]
     Stalled(Duration),
+    /// It is longer than this many bytes, which is what its route takes.
+    #[error("it is longer than the {0} bytes that its route takes")]
+    TooLong(u64),
     /// Its source broke off.
     #[error("its source broke off")]
     Broken(#[source] BoxError),
@@ -74,11 +77,15 @@ pub enum BodyError {
 pub(super) struct Upload<B> {
     body: Timed<B>,
     pace: Pace,
+    limit: u64,
+    /// How much more of the limit is left.
+    left: u64,
 }
 
 impl<B> Upload<B> {
-    pub(super) const fn new(body: B, idle: Duration, pace: Pace) -> Self {
-        Self { body: Timed::new(body, idle), pace }
+    /// `body`, unless it stands still for `idle` or is longer than `limit` bytes.
+    pub(super) const fn new(body: B, idle: Duration, limit: u64, pace: Pace) -> Self {
+        Self { body: Timed::new(body, idle), pace, limit, left: limit }
     }
 }
 
@@ -95,6 +102,13 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         self.pace.note(polled.is_ready());
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            match u64::try_from(length).ok().and_then(|length| self.left.checked_sub(length)) {
+                Some(left) => self.left = left,
+                None => return Poll::Ready(Some(Err(BodyError::TooLong(self.limit)))),
+            }
+        }
         polled
     }
 
