@@ -418,6 +418,27 @@ async fn pending_claims_are_listed_page_by_page() {
     assert_eq!(store.pending(None).await.unwrap()[0], first[1]);
 }
 
+#[tokio::test]
+async fn a_payment_whose_key_was_damaged_is_not_sold_again() {
+    let disk = Disk::default();
+    let store = store_on(&disk).await.unwrap();
+    for n in 0..20 {
+        let ticket = fresh(&store, claim(n)).await;
+        store.settled_and_delivered(ticket, settled(n)).await.unwrap();
+    }
+    store.close().await.unwrap();
+    let mut bytes = disk.bytes();
+    let of_seven = |window: &[u8]| window == [7; 32];
+    let places: Vec<_> = bytes.windows(32).enumerate().filter(|(_, w)| of_seven(w)).collect();
+    let places: Vec<_> = places.into_iter().map(|(place, _)| place).collect();
+    assert!(!places.is_empty());
+    for place in places {
+        bytes[place] ^= 0x80;
+    }
+    let refused = store_on(&Disk::of(bytes)).await;
+    assert!(matches!(refused, Err(Error::Corrupt { .. })), "{refused:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
