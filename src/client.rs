@@ -32,7 +32,7 @@ use crate::{
         money::Amount,
         stellar::{AccountId, Asset, Network},
         transfer,
-        x402::{self, Malformed, PAYMENT_RESPONSE, PAYMENT_SIGNATURE, Settlement},
+        x402::{Malformed, PAYMENT_RESPONSE, PAYMENT_SIGNATURE, Settlement},
     },
     telemetry::Clock,
 };

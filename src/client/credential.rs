@@ -118,7 +118,7 @@ impl Signer<'_> {
     ) -> Result<Credential, Error> {
         let asked = &offer.requirements;
         let seed = overrides.seed.as_ref().unwrap_or(self.seed);
-        let payer = overrides.payer.unwrap_or(Address::Account(seed.account()));
+        let payer = overrides.payer.unwrap_or_else(|| Address::Account(seed.account()));
         let call = transfer::transfer_call(
             overrides.asset.unwrap_or(asked.asset),
             payer,
@@ -136,7 +136,7 @@ impl Signer<'_> {
         // Made here and not taken from a simulation: what is signed is what was asked, whatever the RPC says.
         let mut entry = transfer::authorization(call.clone(), payer, nonce, expiration_ledger);
         let network = overrides.network.unwrap_or(self.network);
-        seed.authorize(&mut entry, network).map_err(Error::Sign)?;
+        seed.sign_authorization(&mut entry, network).map_err(Error::Sign)?;
 
         let operation = invocation(call, entry);
         let max_time = overrides.max_time.unwrap_or_else(|| self.now.saturating_add(VALID_SECONDS));

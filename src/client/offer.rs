@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::Error;
 use crate::protocol::{
-    money::{Amount, Decimals},
-    stellar::{Asset, ContractId, Network},
+    money::Amount,
+    stellar::{Asset, Network},
     x402::{self, Malformed, PAYMENT_REQUIRED, Requirements},
 };
 
@@ -27,12 +27,9 @@ pub struct Offer {
     pub description: String,
 }
 
-/// An amount of an asset, as people read it.
+/// An amount of an asset, as people read it: `0.001 USDC`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Money {
-    amount: Amount,
-    unit: Result<(String, Decimals), ContractId>,
-}
+pub struct Money(String);
 
 impl Challenge {
     /// The challenge of `response`; `None` if it asks for no x402 payment.
@@ -121,7 +118,7 @@ impl Offer {
         let Requirements { network, amount, asset, .. } = self.requirements;
         match [network.usdc(), network.xlm()].into_iter().find(|known| known.contract == asset) {
             Some(asset) => Money::of(amount, &asset),
-            None => Money { amount, unit: Err(asset) },
+            None => Money(format!("{amount} base units of {asset}")),
         }
     }
 }
@@ -130,16 +127,13 @@ impl Money {
     /// `amount` of `asset`.
     #[must_use]
     pub fn of(amount: Amount, asset: &Asset) -> Self {
-        Self { amount, unit: Ok((asset.name.to_string(), asset.decimals)) }
+        Self(format!("{} {}", amount.to_decimal(asset.decimals), asset.name))
     }
 }
 
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.unit {
-            Ok((name, decimals)) => write!(f, "{} {name}", self.amount.to_decimal(*decimals)),
-            Err(contract) => write!(f, "{} base units of {contract}", self.amount),
-        }
+        f.write_str(&self.0)
     }
 }
 
@@ -149,7 +143,7 @@ fn known(accepted: &Value) -> Value {
         .as_object()
         .into_iter()
         .flatten()
-        .filter(|(name, _)| x402::REQUIREMENTS.contains(&name.as_str()))
+        .filter(|(name, _)| x402::KEYS.contains(&name.as_str()))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
     if let Some(seconds) = object.get_mut("maxTimeoutSeconds")

@@ -341,6 +341,16 @@ pub enum Malformed {
     Shape(&'static str),
 }
 
+/// Reads the value of a [`PAYMENT_REQUIRED`] header with every member as it came, for a client to echo.
+///
+/// # Errors
+/// [`Malformed`] if it is no version 2 message.
+pub fn decode_challenge(header: &[u8]) -> Result<Value, Malformed> {
+    let value = decode(header)?;
+    version(&value)?;
+    Ok(value)
+}
+
 /// Writes a message as a header value: base64 (standard, padded) of its JSON.
 #[must_use]
 pub fn encode(message: &Value) -> HeaderValue {
@@ -380,7 +390,8 @@ const LENIENT: general_purpose::GeneralPurpose = general_purpose::GeneralPurpose
 
 const VERSION: u64 = 2;
 const SCHEME: &str = "exact";
-const KEYS: [&str; 7] =
+/// The members of [`Requirements`].
+pub const KEYS: [&str; 7] =
     ["scheme", "network", "amount", "asset", "payTo", "maxTimeoutSeconds", "extra"];
 const MAX_HEADER_BYTES: usize = 32 * 1024;
 

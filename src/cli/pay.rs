@@ -1,0 +1,318 @@
+//! `tollgate pay`: sends one request, pays if it is asked to, and says what it paid.
+
+use std::{
+    io::{self, Read as _, Write},
+    path::PathBuf,
+    process::ExitCode,
+    str::FromStr,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use clap::Args;
+use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use zeroize::Zeroizing;
+
+use crate::{
+    client::{Client, Event, Limit, Paid, Settings},
+    ledger::signer::Seed,
+    protocol::{
+        money::{Amount, Price},
+        stellar::Network,
+        x402::Settlement,
+    },
+};
+
+/// Requests a URL and pays for it if it has a price.
+///
+/// Pays with the key in `STELLAR_SECRET_KEY`, or in a file. What is asked and paid is told on stderr; the body goes to
+/// stdout. Ends with 0 if the answer is 2xx or 3xx, else with 1. Redirects are not followed.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The URL, with `http://` or `https://`.
+    url: Uri,
+    /// The method; GET, or POST with `-d`.
+    #[arg(short = 'X', long = "request", value_name = "METHOD")]
+    method: Option<Method>,
+    /// A request header, `Name: value`. May be repeated.
+    #[arg(short = 'H', long = "header", value_name = "HEADER")]
+    headers: Vec<Header>,
+    /// The request's body; `@FILE` sends a file as it is, `@-` what comes from stdin.
+    #[arg(short = 'd', long = "data", value_name = "DATA")]
+    data: Option<String>,
+    /// Writes the body to this file instead of stdout.
+    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Writes status and headers of the answer before its body.
+    #[arg(short = 'i', long = "include")]
+    include: bool,
+    /// The most to pay: `0.01` is in USDC, `2 XLM` in lumens.
+    #[arg(long, value_name = "PRICE", default_value = "1")]
+    max: String,
+    /// A file with the secret key (`S…`) that pays, instead of `STELLAR_SECRET_KEY`.
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// The Stellar RPC [default: `STELLAR_RPC_URL`, or the public one of testnet].
+    #[arg(long, value_name = "URL")]
+    rpc_url: Option<Uri>,
+    /// The network to pay on [default: `STELLAR_NETWORK`, or `stellar:testnet`].
+    #[arg(long, value_name = "NAME")]
+    network: Option<Network>,
+    /// For how many seconds a pending payment is presented again.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    patience: u64,
+}
+
+/// Carries the command out.
+pub(super) async fn run(arguments: Arguments) -> ExitCode {
+    match arguments.run().await {
+        Ok(code) => code,
+        Err(error) => super::fail(&error),
+    }
+}
+
+impl Arguments {
+    async fn run(self) -> Result<ExitCode, Error> {
+        let settings = self.settings()?;
+        let request = self.request()?;
+        let client = Client::new(settings);
+        let paid = client.send(request, tell).await.map_err(Error::Client)?;
+        let Paid { response, payment } = paid;
+        if let Some(payment) = payment
+            && payment.settlement.is_none()
+        {
+            let money = payment.offer.money();
+            note(&format_args!("the server does not say whether it took the {money}"));
+        }
+        let status = response.status();
+        self.write(response).await?;
+        let good = status.is_success() || status.is_redirection();
+        if !good {
+            note(&format_args!("the answer is {status}"));
+        }
+        Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn settings(&self) -> Result<Settings, Error> {
+        let network = match (self.network, variable("STELLAR_NETWORK")) {
+            (Some(network), _) => network,
+            (None, Some(name)) => name.parse().map_err(|_| Error::Network { name })?,
+            (None, None) => Network::Testnet,
+        };
+        let rpc_url = match (&self.rpc_url, variable("STELLAR_RPC_URL")) {
+            (Some(url), _) => url.clone(),
+            (None, Some(url)) => url.parse().map_err(|_| Error::RpcUrl)?,
+            (None, None) if network == Network::Testnet => Uri::from_static(TESTNET_RPC),
+            (None, None) => return Err(Error::NoRpc { network }),
+        };
+        let price = Price::split(&self.max);
+        let known = [network.usdc(), network.xlm()];
+        let asset = match price.asset {
+            None => network.usdc(),
+            Some(name) => known
+                .into_iter()
+                .find(|asset| *asset.name == *name)
+                .ok_or_else(|| Error::Asset { name: name.to_owned() })?,
+        };
+        let amount = Amount::parse_decimal(price.number, asset.decimals)
+            .map_err(|source| Error::Max { text: self.max.clone(), source })?;
+        Ok(Settings {
+            seed: self.seed()?,
+            network,
+            rpc_url,
+            limit: Some(Limit { amount, asset }),
+            patience: Duration::from_secs(self.patience),
+        })
+    }
+
+    fn seed(&self) -> Result<Seed, Error> {
+        let text =
+            match &self.key_file {
+                Some(path) => Zeroizing::new(std::fs::read_to_string(path).map_err(|source| {
+                    Error::File { action: "read", path: path.clone(), source }
+                })?),
+                None => Zeroizing::new(variable("STELLAR_SECRET_KEY").ok_or(Error::NoKey)?),
+            };
+        text.trim().parse().map_err(|_| Error::Key)
+    }
+
+    fn request(&self) -> Result<Request<Bytes>, Error> {
+        if self.url.host().is_none() || self.url.scheme().is_none() {
+            return Err(Error::Url { url: self.url.clone() });
+        }
+        let body = self.body()?;
+        let method = match (&self.method, &self.data) {
+            (Some(method), _) => method.clone(),
+            (None, Some(_)) => Method::POST,
+            (None, None) => Method::GET,
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = self.url.clone();
+        let headers = request.headers_mut();
+        headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        if self.data.is_some() {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(FORM));
+        }
+        // What the user names replaces what would be sent anyway; what is named twice is sent twice.
+        for Header { name, .. } in &self.headers {
+            headers.remove(name);
+        }
+        for Header { name, value } in &self.headers {
+            headers.append(name, value.clone());
+        }
+        Ok(request)
+    }
+
+    fn body(&self) -> Result<Bytes, Error> {
+        let Some(data) = &self.data else { return Ok(Bytes::new()) };
+        let (path, read) = match data.strip_prefix('@') {
+            None => return Ok(Bytes::from(data.clone().into_bytes())),
+            Some("-") => {
+                let mut bytes = Vec::new();
+                ("-", io::stdin().read_to_end(&mut bytes).map(|_| bytes))
+            }
+            Some(path) => (path, std::fs::read(path)),
+        };
+        read.map(Bytes::from).map_err(|source| Error::File {
+            action: "read",
+            path: path.into(),
+            source,
+        })
+    }
+
+    /// Writes the answer as it comes, byte for byte.
+    async fn write(&self, response: Response<Incoming>) -> Result<(), Error> {
+        let path = self.output.clone().unwrap_or_else(|| PathBuf::from("-"));
+        let failed = |source| Error::File { action: "write", path: path.clone(), source };
+        let mut out: Box<dyn Write> = match &self.output {
+            Some(path) => Box::new(std::fs::File::create(path).map_err(failed)?),
+            None => Box::new(io::stdout()),
+        };
+        if self.include {
+            write_head(&mut out, &response).map_err(failed)?;
+        }
+        let mut body = response.into_body();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(Error::Broken)?;
+            if let Some(bytes) = frame.data_ref() {
+                out.write_all(bytes).map_err(failed)?;
+                out.flush().map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_head(out: &mut impl Write, response: &Response<Incoming>) -> io::Result<()> {
+    write!(out, "{:?} {}\r\n", response.version(), response.status())?;
+    for (name, value) in response.headers() {
+        write!(out, "{name}: ")?;
+        out.write_all(value.as_bytes())?;
+        write!(out, "\r\n")?;
+    }
+    write!(out, "\r\n")
+}
+
+/// Tells on stderr what happens to the money.
+fn tell(event: Event<'_>) {
+    match event {
+        Event::Asked(offer) => {
+            let asked = &offer.requirements;
+            let what = match offer.description.as_str() {
+                "" => String::new(),
+                // The server's words: nothing in them may move the cursor of a terminal.
+                words => format!(" for {:?}", words.chars().take(100).collect::<String>()),
+            };
+            let money = offer.money();
+            note(&format_args!("asked {money}{what}, to {} on {}", asked.pay_to, asked.network));
+        }
+        Event::Signed(credential) => {
+            let ledger = credential.expiration_ledger();
+            note(&format_args!("signed a transfer that holds until ledger {ledger}"));
+        }
+        Event::Pending { wait } => {
+            note(&format_args!(
+                "the outcome is not known yet; the same payment goes out again in {} s",
+                wait.as_secs()
+            ));
+        }
+        Event::Settled(settlement) => tell_settlement(settlement),
+    }
+}
+
+fn tell_settlement(settlement: &Settlement) {
+    let plain = |text: &str| text.chars().filter(char::is_ascii_graphic).take(100).collect();
+    let transaction: String = plain(&settlement.transaction);
+    if settlement.success {
+        note(&format_args!("paid, transaction {transaction}"));
+    } else {
+        let reason: String = plain(settlement.error_reason.as_deref().unwrap_or("no reason given"));
+        note(&format_args!("not paid: {reason} {transaction}"));
+    }
+}
+
+fn note(line: &dyn std::fmt::Display) {
+    if writeln!(io::stderr(), "tollgate: {line}").is_err() {
+        tracing::debug!("nobody reads stderr");
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this command has no configuration but these")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// A request header as `-H` takes it.
+#[derive(Clone, Debug)]
+struct Header {
+    name: HeaderName,
+    value: HeaderValue,
+}
+
+impl FromStr for Header {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let (name, value) = text.split_once(':').ok_or("expected `Name: value`")?;
+        Ok(Self {
+            name: name.trim().parse().map_err(|_| "not a header name")?,
+            value: value.trim().parse().map_err(|_| "not a header value")?,
+        })
+    }
+}
+
+/// Why the command did not get to an answer.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("`{url}` is no URL with `http://` or `https://`")]
+    Url { url: Uri },
+    #[error("no key to pay with: set STELLAR_SECRET_KEY, or name a file with --key-file")]
+    NoKey,
+    #[error("the key to pay with is not a Stellar secret key (`S…`, 56 characters)")]
+    Key,
+    #[error("STELLAR_NETWORK is `{name}`: expected `stellar:testnet` or `stellar:pubnet`")]
+    Network { name: String },
+    #[error("STELLAR_RPC_URL is no URL")]
+    RpcUrl,
+    #[error("{network} has no RPC that is everybody's: set STELLAR_RPC_URL, or use --rpc-url")]
+    NoRpc { network: Network },
+    #[error("--max is in `{name}`: expected USDC or XLM")]
+    Asset { name: String },
+    #[error("--max is `{text}`")]
+    Max { text: String, source: crate::protocol::money::Error },
+    #[error("{action} `{path}`")]
+    File { action: &'static str, path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Client(crate::client::Error),
+    #[error("the answer broke off")]
+    Broken(#[source] hyper::Error),
+}
+
+const TESTNET_RPC: &str = "https://soroban-testnet.stellar.org";
+const USER_AGENT: &str = concat!("tollgate/", env!("CARGO_PKG_VERSION"));
+/// What curl sends.
+const FORM: &str = "application/x-www-form-urlencoded";
