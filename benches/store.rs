@@ -4,6 +4,8 @@
 //! transaction is sent, and `settled_and_delivered` once the upstream's answer has come. The file is on the disk of the
 //! temporary folder, so what a sync costs is that disk's answer.
 
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers of a bench")]
+
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,

@@ -1,5 +1,11 @@
 //! The store through its verbs: a payment buys one delivery, whatever is done to it and whenever the process dies.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    reason = "a test ends where it finds something else"
+)]
+
 mod crash;
 mod model;
 
