@@ -22,6 +22,7 @@ mod simulate;
 mod account;
 mod event;
 mod frame;
+mod header;
 mod host;
 mod network;
 mod outcome;
@@ -41,13 +42,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ed25519_dalek::SigningKey;
 use soroban_env_host::ModuleCache;
-use stellar_xdr::{
-    AccountId, GeneralizedTransactionSet, Hash, LedgerCloseMeta, LedgerCloseMetaExt,
-    LedgerCloseMetaV2, LedgerHeader, LedgerHeaderExt, LedgerHeaderHistoryEntry,
-    LedgerHeaderHistoryEntryExt, LedgerKey, ParallelTxsComponent, PublicKey, StellarValue,
-    StellarValueExt, TimePoint, TransactionEnvelope, TransactionPhase, TransactionResultPair,
-    TransactionResultSet, TransactionSetV1, Uint256, VecM,
-};
+use stellar_xdr::{AccountId, Hash, LedgerKey, TransactionEnvelope};
 use tokio::sync::watch;
 
 use self::admission::Header;
@@ -62,9 +57,8 @@ pub use self::record::{
     ApplyFault, AuthMode, ClosedLedger, EventRecord, LedgerMark, RestorePreamble, SimulateOptions,
     Simulation, SimulationFailure, StateChange, Submission, TransactionRecord, TransactionStatus,
 };
-use self::store::{Entries, Working};
 pub use self::store::{Found, Snapshot};
-use self::xdr::{hash, list, sha256};
+use self::xdr::sha256;
 
 /// A handle on one ledger; clones share it.
 ///
@@ -100,8 +94,8 @@ impl Ledger {
         let network = Network::new(sha256(config.passphrase.as_bytes()));
         let modules =
             host::modules().expect("an empty cache needs no more than the default budget");
-        let head = genesis(&config, &network);
-        let mut history = History::new(config.kept_ledgers);
+        let head = header::genesis(&config, &network);
+        let mut history = History::new(&config);
         history.push(LedgerMark { sequence: 1, close_time: config.start_time }, Vec::new());
         let state = State {
             snapshots: VecDeque::from([head.clone()]),
@@ -134,7 +128,7 @@ impl Ledger {
 
     /// The key of the genesis account, which holds all lumens: its seed is the network id, as in stellar-core.
     pub fn root(&self) -> SigningKey {
-        root(&self.inner.network)
+        header::root(&self.inner.network)
     }
 
     /// Watches the sequence of the latest closed ledger, so that a caller can await "ledger N closed".
@@ -242,27 +236,11 @@ impl Ledger {
             sequence: head.ledger.sequence.saturating_add(1),
             close_time: now.max(head.ledger.close_time),
         };
-        let surroundings = Surroundings {
-            network: &inner.network,
-            modules: &inner.modules,
-            trusted: &inner.config.trusted,
-            header,
-        };
-        let fee_pool = head.ledger.header.fee_pool;
-        let entries = head.entries.clone();
-        let applied = host::on_big_stack(|| {
-            let timely: Vec<_> = waiting
-                .iter()
-                .filter(|waiting| self.holds(waiting, &head, header))
-                .cloned()
-                .collect();
-            apply::apply(entries, fee_pool, &timely, &surroundings)
-        })
-        .unwrap_or_else(|broken| {
-            tracing::error!(error = %broken, "a ledger is closed without its transactions");
-            Applied { entries: head.entries.clone(), fee_pool, records: Vec::new() }
-        });
-        let closed = Arc::new(close_header(Some(&head.ledger), &applied, header));
+        let mut applied = self.apply(&head, &waiting, header);
+        if header.sequence.is_multiple_of(LEDGERS_BETWEEN_EVICTIONS) {
+            store::evict(&mut applied.entries, header.sequence);
+        }
+        let closed = Arc::new(header::close(Some(&head.ledger), &applied, header));
         let snapshot = Snapshot { ledger: Arc::clone(&closed), entries: applied.entries };
         {
             let mut state = self.state();
@@ -280,6 +258,8 @@ impl Ledger {
     }
 
     /// Makes the next `count` admitted transactions that `matches` accepts meet `fault`. For tests.
+    ///
+    /// `matches` runs while the ledger is locked, so it must not call the ledger.
     pub fn arm(
         &self,
         fault: ApplyFault,
@@ -298,11 +278,10 @@ impl Ledger {
         let mut state = self.state();
         let head = state.head.clone();
         let header = Header { sequence, close_time: head.ledger.close_time };
-        let fee_pool = head.ledger.header.fee_pool;
-        let applied = Applied { entries: head.entries.clone(), fee_pool, records: Vec::new() };
-        let ledger = Arc::new(close_header(Some(&head.ledger), &applied, header));
+        let applied = Applied::nothing(&head);
+        let ledger = Arc::new(header::close(Some(&head.ledger), &applied, header));
         state.head = Snapshot { ledger, entries: applied.entries };
-        state.history = History::new(self.inner.config.kept_ledgers);
+        state.history = History::new(&self.inner.config);
     }
 
     fn admit(&self, envelope: TransactionEnvelope, trusted: bool) -> Submission {
@@ -362,6 +341,29 @@ impl Ledger {
         Submission::Pending { hash }
     }
 
+    /// Applies what waited, unless something is broken beyond one transaction: then nothing is applied.
+    fn apply(&self, head: &Snapshot, waiting: &[Arc<Waiting>], header: Header) -> Applied {
+        if waiting.is_empty() {
+            return Applied::nothing(head);
+        }
+        let inner = &*self.inner;
+        let surroundings = Surroundings {
+            network: &inner.network,
+            modules: &inner.modules,
+            trusted: &inner.config.trusted,
+            header,
+        };
+        let applied = host::on_big_stack(|| {
+            let holds = |waiting: &&Arc<Waiting>| self.holds(waiting, head, header);
+            let waiting: Vec<_> = waiting.iter().filter(holds).cloned().collect();
+            apply::apply(head, &waiting, &surroundings)
+        });
+        applied.unwrap_or_else(|broken| {
+            tracing::error!(error = %broken, "a ledger is closed without its transactions");
+            Applied::nothing(head)
+        })
+    }
+
     /// Whether a transaction that waited is still to be applied in `header`. A network would not nominate it otherwise.
     fn holds(&self, waiting: &Waiting, head: &Snapshot, header: Header) -> bool {
         if waiting.fault == Some(ApplyFault::Vanish) {
@@ -380,94 +382,5 @@ impl Ledger {
     }
 }
 
-/// The first ledger: the settings and the root account.
-fn genesis(config: &LedgerConfig, network: &Network) -> Snapshot {
-    let header = Header { sequence: 1, close_time: config.start_time };
-    let mut state = Working::new(Entries::new(), header.sequence);
-    state.begin();
-    for entry in network::entries() {
-        state.put(entry.data, None);
-    }
-    let key = Uint256(root(network).verifying_key().to_bytes());
-    let id = AccountId(PublicKey::PublicKeyTypeEd25519(key));
-    account::store(&mut state, account::new(id, network::TOTAL_COINS, 0));
-    state.commit();
-    let applied = Applied { entries: state.into_entries(), fee_pool: 0, records: Vec::new() };
-    let ledger = Arc::new(close_header(None, &applied, header));
-    Snapshot { ledger, entries: applied.entries }
-}
-
-fn root(network: &Network) -> SigningKey {
-    SigningKey::from_bytes(&network.id.0)
-}
-
-/// The header over what was applied. There is no bucket list and no consensus, so their hashes are zero.
-fn close_header(
-    previous: Option<&ClosedLedger>,
-    applied: &Applied,
-    header: Header,
-) -> ClosedLedger {
-    let previous_hash = previous.map_or_else(Hash::default, |ledger| ledger.hash.clone());
-    let results = applied
-        .records
-        .iter()
-        .map(|record| TransactionResultPair {
-            transaction_hash: record.hash.clone(),
-            result: record.result.clone(),
-        })
-        .collect();
-    let tx_set = GeneralizedTransactionSet::V1(TransactionSetV1 {
-        previous_ledger_hash: previous_hash.clone(),
-        phases: list(vec![
-            TransactionPhase::V0(VecM::default()),
-            TransactionPhase::V1(ParallelTxsComponent {
-                base_fee: Some(i64::from(network::BASE_FEE)),
-                execution_stages: VecM::default(),
-            }),
-        ]),
-    });
-    let header = LedgerHeader {
-        ledger_version: PROTOCOL_VERSION,
-        previous_ledger_hash: previous_hash,
-        scp_value: StellarValue {
-            tx_set_hash: hash(&tx_set),
-            close_time: TimePoint(header.close_time),
-            upgrades: VecM::default(),
-            ext: StellarValueExt::Basic,
-        },
-        tx_set_result_hash: hash(&TransactionResultSet { results: list(results) }),
-        bucket_list_hash: Hash::default(),
-        ledger_seq: header.sequence,
-        total_coins: network::TOTAL_COINS,
-        fee_pool: applied.fee_pool,
-        inflation_seq: 0,
-        id_pool: 0,
-        base_fee: network::BASE_FEE,
-        base_reserve: network::BASE_RESERVE,
-        max_tx_set_size: 1000,
-        skip_list: [Hash::default(), Hash::default(), Hash::default(), Hash::default()],
-        ext: LedgerHeaderExt::V0,
-    };
-    let hash = hash(&header);
-    let meta = LedgerCloseMeta::V2(LedgerCloseMetaV2 {
-        ext: LedgerCloseMetaExt::V0,
-        ledger_header: LedgerHeaderHistoryEntry {
-            hash: hash.clone(),
-            header: header.clone(),
-            ext: LedgerHeaderHistoryEntryExt::V0,
-        },
-        tx_set,
-        tx_processing: VecM::default(),
-        upgrades_processing: VecM::default(),
-        scp_info: VecM::default(),
-        total_byte_size_of_live_soroban_state: 0,
-        evicted_keys: VecM::default(),
-    });
-    ClosedLedger {
-        sequence: header.ledger_seq,
-        hash,
-        close_time: header.scp_value.close_time.0,
-        header,
-        meta,
-    }
-}
+/// How often expired temporary entries are looked for.
+const LEDGERS_BETWEEN_EVICTIONS: u32 = 1024;

@@ -24,7 +24,7 @@ use super::queue::Waiting;
 use super::record::{ApplyFault, TransactionRecord, TransactionStatus};
 use super::signature::Signatures;
 use super::soroban::{self, Effect, Scene};
-use super::store::{Entries, Working};
+use super::store::{Entries, Snapshot, Working};
 use super::xdr::{count, list};
 use super::{account, event};
 
@@ -43,18 +43,25 @@ pub(super) struct Applied {
     pub(super) records: Vec<TransactionRecord>,
 }
 
-/// Applies `waiting` to `entries`, contracts last, otherwise in the order given.
+impl Applied {
+    /// No transactions over `head`.
+    pub(super) fn nothing(head: &Snapshot) -> Self {
+        let fee_pool = head.ledger.header.fee_pool;
+        Self { entries: head.entries.clone(), fee_pool, records: Vec::new() }
+    }
+}
+
+/// Applies `waiting` over `head`, contracts last, otherwise in the order given.
 pub(super) fn apply(
-    entries: Entries,
-    fee_pool: i64,
+    head: &Snapshot,
     waiting: &[Arc<Waiting>],
     surroundings: &Surroundings<'_>,
 ) -> Applied {
     let (contracts, classic): (Vec<_>, Vec<_>) =
         waiting.iter().partition(|waiting| waiting.frame.is_soroban());
     let order: Vec<_> = classic.into_iter().chain(contracts).collect();
-    let state = Working::new(entries, surroundings.header.sequence);
-    let mut run = Run { state, fee_pool, surroundings };
+    let state = Working::new(head.entries.clone(), surroundings.header.sequence);
+    let mut run = Run { state, fee_pool: head.ledger.header.fee_pool, surroundings };
     let charged: Vec<_> = order.iter().map(|waiting| run.charge(&waiting.frame)).collect();
     let mut done: Vec<_> =
         order.iter().zip(charged).map(|(waiting, fee)| run.transaction(waiting, fee)).collect();

@@ -11,6 +11,8 @@ pub struct LedgerConfig {
     pub start_time: u64,
     /// How many closed ledgers keep their transactions and events.
     pub kept_ledgers: usize,
+    /// How many transactions are kept at most; the oldest ledgers go first.
+    pub kept_transactions: usize,
     /// How many closed ledgers keep their whole state, for reads that lag.
     pub kept_snapshots: usize,
     /// Accounts whose signatures [`Ledger::submit_unsigned`](super::Ledger::submit_unsigned) does without.
@@ -18,12 +20,13 @@ pub struct LedgerConfig {
 }
 
 impl LedgerConfig {
-    /// The settings for `passphrase`, with a history of 10,000 ledgers and 16 old states.
+    /// The settings for `passphrase`, with a history of 10,000 ledgers or 20,000 transactions, and 16 old states.
     pub fn new(passphrase: impl Into<String>, start_time: u64) -> Self {
         Self {
             passphrase: passphrase.into(),
             start_time,
             kept_ledgers: 10_000,
+            kept_transactions: 20_000,
             kept_snapshots: 16,
             trusted: Vec::new(),
         }

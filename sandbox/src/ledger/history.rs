@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use stellar_xdr::{ContractEvent, Hash, TransactionEventStage};
 
+use super::config::LedgerConfig;
 use super::record::{EventRecord, LedgerMark, TransactionRecord, TransactionStatus};
 use super::xdr::count;
 
 /// The kept ledgers, oldest first.
 pub(super) struct History {
-    kept: usize,
+    kept_ledgers: usize,
+    kept_transactions: usize,
+    transactions: usize,
     ledgers: VecDeque<Page>,
     by_hash: HashMap<Hash, Arc<TransactionRecord>>,
 }
@@ -22,12 +25,18 @@ struct Page {
 }
 
 impl History {
-    /// A history that keeps `kept` ledgers, and at least one.
-    pub(super) fn new(kept: usize) -> Self {
-        Self { kept: kept.max(1), ledgers: VecDeque::new(), by_hash: HashMap::new() }
+    /// An empty history with the bounds of `config`.
+    pub(super) fn new(config: &LedgerConfig) -> Self {
+        Self {
+            kept_ledgers: config.kept_ledgers,
+            kept_transactions: config.kept_transactions,
+            transactions: 0,
+            ledgers: VecDeque::new(),
+            by_hash: HashMap::new(),
+        }
     }
 
-    /// Adds a closed ledger, and forgets the oldest if there are too many.
+    /// Adds a closed ledger, and forgets the oldest ones if there are too many ledgers or transactions.
     pub(super) fn push(&mut self, mark: LedgerMark, records: Vec<TransactionRecord>) {
         let records: Vec<_> = records.into_iter().map(Arc::new).collect();
         for record in &records {
@@ -36,15 +45,24 @@ impl History {
                 self.by_hash.insert(inner.clone(), Arc::clone(record));
             }
         }
+        self.transactions = self.transactions.saturating_add(records.len());
         self.ledgers.push_back(Page { mark, records });
-        while self.ledgers.len() > self.kept {
-            let Some(page) = self.ledgers.pop_front() else { break };
-            for record in page.records {
-                for hash in [Some(&record.hash), record.inner_hash.as_ref()].into_iter().flatten() {
-                    // A hash may have come again in a newer ledger, as a fee bump's inner one can.
-                    if self.by_hash.get(hash).is_some_and(|kept| Arc::ptr_eq(kept, &record)) {
-                        self.by_hash.remove(hash);
-                    }
+        while self.ledgers.len() > 1
+            && (self.ledgers.len() > self.kept_ledgers
+                || self.transactions > self.kept_transactions)
+        {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some(page) = self.ledgers.pop_front() else { return };
+        self.transactions = self.transactions.saturating_sub(page.records.len());
+        for record in page.records {
+            for hash in [Some(&record.hash), record.inner_hash.as_ref()].into_iter().flatten() {
+                // A hash may have come again in a newer ledger, as a fee bump's inner one can.
+                if self.by_hash.get(hash).is_some_and(|kept| Arc::ptr_eq(kept, &record)) {
+                    self.by_hash.remove(hash);
                 }
             }
         }

@@ -37,11 +37,14 @@ impl Snapshot {
         &self.ledger
     }
 
-    /// The entries under `keys`; keys without an entry are left out.
+    /// The entries under `keys`; keys without an entry, or with a temporary one that has expired, are left out.
     pub fn entries(&self, keys: &[LedgerKey]) -> Vec<Found> {
         keys.iter()
             .filter_map(|key| {
                 let stored = self.entries.get(key)?;
+                if is_expired(key, stored, self.ledger.sequence) {
+                    return None;
+                }
                 Some(Found {
                     key: key.clone(),
                     entry: stored.entry.as_ref().clone(),
@@ -66,6 +69,23 @@ impl Stored {
     pub(super) fn is_live(&self, sequence: u32) -> bool {
         self.live_until.is_none_or(|live_until| live_until >= sequence)
     }
+}
+
+/// Forgets temporary entries that have expired: spent nonces would otherwise fill the memory.
+pub(super) fn evict(entries: &mut Entries, sequence: u32) {
+    let expired: Vec<_> = entries
+        .iter()
+        .filter(|(key, stored)| is_expired(key, stored, sequence))
+        .map(|(key, _)| Arc::clone(key))
+        .collect();
+    for key in expired {
+        entries.remove(&key);
+    }
+}
+
+/// Whether the entry was temporary and is gone for good. An expired persistent one is archived, and can come back.
+fn is_expired(key: &LedgerKey, stored: &Stored, sequence: u32) -> bool {
+    !stored.is_live(sequence) && get_key_durability(key) == Some(ContractDataDurability::Temporary)
 }
 
 /// Where entries are looked up.

@@ -7,3 +7,4 @@ mod conservation;
 mod contract;
 mod kit;
 mod ttl;
+mod wasm;

@@ -1,14 +1,14 @@
 //! Refusals on the way in, each with the code that a client acts on, and the way round it.
 
 use stellar_xdr::{
-    Duration, LedgerBounds, Memo, Operation, OperationBody, Preconditions, PreconditionsV2,
-    SequenceNumber, SetOptionsOp, Signer, SignerKey, TimeBounds, TimePoint, Transaction,
-    TransactionEnvelope, TransactionExt, TransactionV0, TransactionV0Envelope, TransactionV0Ext,
-    TransactionV1Envelope, Uint256,
+    DecoratedSignature, Duration, LedgerBounds, Memo, Operation, OperationBody, Preconditions,
+    PreconditionsV2, SequenceNumber, SetOptionsOp, Signature, SignatureHint, Signer, SignerKey,
+    TimeBounds, TimePoint, Transaction, TransactionEnvelope, TransactionExt, TransactionV0,
+    TransactionV0Envelope, TransactionV0Ext, TransactionV1Envelope, Uint256,
 };
 
 use super::kit::*;
-use crate::ledger::xdr::list;
+use crate::ledger::xdr::{list, sha256};
 use crate::ledger::{Submission, TransactionStatus};
 
 fn v2() -> PreconditionsV2 {
@@ -238,7 +238,40 @@ fn thresholds_add_up_the_weights_of_signers() {
 }
 
 #[test]
-fn a_preimage_and_a_hash_can_sign_and_a_hash_signs_once() {
+fn a_preimage_signs_as_often_as_it_is_shown() {
+    let (ann, bob) = (key(1), key(2));
+    let world = World::with(&[&ann, &bob]);
+    let secret = b"a secret".to_vec();
+    let digest = sha256(&secret).0;
+    let signer = Signer { key: SignerKey::HashX(Uint256(digest)), weight: 1 };
+    world.apply(world.sign(world.tx(&ann, vec![weigh(Some(signer), 0, 0, 0)]), &[&ann]));
+    let shown = |secret: &[u8]| {
+        let tx = world.tx(&ann, vec![pay(&id(&bob), stellar_xdr::Asset::Native, XLM)]);
+        let signature = DecoratedSignature {
+            hint: SignatureHint(digest[28..].try_into().unwrap()),
+            signature: Signature(secret.to_vec().try_into().unwrap()),
+        };
+        TransactionEnvelope::Tx(TransactionV1Envelope { tx, signatures: list(vec![signature]) })
+    };
+    assert_eq!(words(&world.refused(shown(b"a guess"))), "TxBadAuth");
+    world.apply(shown(&secret));
+    world.apply(shown(&secret));
+}
+
+#[test]
+fn an_extra_signer_must_sign_too() {
+    let (ann, bob) = (key(1), key(2));
+    let world = World::with(&[&ann, &bob]);
+    let mut tx = world.tx(&ann, vec![pay(&id(&bob), stellar_xdr::Asset::Native, XLM)]);
+    let bobs = SignerKey::Ed25519(Uint256(bob.verifying_key().to_bytes()));
+    let extra_signers = list(vec![bobs]);
+    tx.cond = Preconditions::V2(PreconditionsV2 { extra_signers, ..v2() });
+    assert_eq!(words(&world.refused(world.sign(tx.clone(), &[&ann]))), "TxBadAuth");
+    world.apply(world.sign(tx, &[&ann, &bob]));
+}
+
+#[test]
+fn a_preauthorized_transaction_is_good_once() {
     let (ann, bob) = (key(1), key(2));
     let world = World::with(&[&ann, &bob]);
     let mut later = world.tx(&ann, vec![pay(&id(&bob), stellar_xdr::Asset::Native, XLM)]);

@@ -1,11 +1,13 @@
 //! Ledgers as they close: order, headers, history, events, fee bumps and the faults that a test asks for.
 
 use stellar_xdr::{
-    Asset, ContractEventBody, LedgerCloseMeta, ScVal, TransactionEventStage, TransactionMeta,
+    Asset, ContractEventBody, LedgerCloseMeta, Memo, MuxedAccount, MuxedAccountMed25519,
+    OperationBody, PaymentOp, ScMap, ScMapEntry, ScVal, TransactionEventStage, TransactionMeta,
+    Uint256,
 };
 
 use super::kit::*;
-use crate::ledger::xdr::{hash, i128, string, symbol};
+use crate::ledger::xdr::{hash, i128, list, string, symbol};
 use crate::ledger::{
     ApplyFault, EventRecord, Ledger, LedgerConfig, LedgerMark, Submission, TransactionStatus,
 };
@@ -61,6 +63,25 @@ fn history_and_old_states_are_bounded() {
     assert_eq!(ledger.oldest(), LedgerMark { sequence: 4, close_time: START + 3 });
     assert!(ledger.snapshot_at(4).is_none());
     assert_eq!(ledger.snapshot_at(5).unwrap().ledger().sequence, 5);
+}
+
+#[test]
+fn history_is_bounded_by_transactions_too() {
+    let (ann, bob) = (key(1), key(2));
+    let mut config = LedgerConfig::new(PASSPHRASE, START);
+    config.kept_transactions = 2;
+    let ledger = Ledger::new(config);
+    let world = World { ledger, now: std::cell::Cell::new(START) };
+    let root = world.ledger.root();
+    let creations = vec![create(&id(&ann), 1000 * XLM), create(&id(&bob), 1000 * XLM)];
+    let first = world.apply(world.sign(world.tx(&root, creations), &[&root]));
+    let payment = || world.sign(world.tx(&ann, vec![pay(&id(&bob), Asset::Native, 1)]), &[&ann]);
+    let second = world.apply(payment());
+    assert!(world.ledger.transaction(&first.hash).is_some());
+    world.apply(payment());
+    assert!(world.ledger.transaction(&first.hash).is_none());
+    assert!(world.ledger.transaction(&second.hash).is_some());
+    assert_eq!(world.ledger.oldest().sequence, second.ledger);
 }
 
 #[test]
@@ -142,6 +163,36 @@ fn events_tell_fees_and_movements_with_ids_in_order() {
     assert_eq!(record.contract_events.len(), 3);
     assert!(world.ledger.events(record.ledger + 1, u32::MAX).is_empty());
     assert!(world.ledger.events(1, u32::MAX).len() > events.len());
+}
+
+#[test]
+fn a_movement_tells_who_within_the_receiver_is_meant() {
+    let (ann, bob) = (key(1), key(2));
+    let world = World::with(&[&ann, &bob]);
+    let data = |memo: Memo, destination: MuxedAccount| {
+        let payment = PaymentOp { destination, asset: Asset::Native, amount: 9 };
+        let mut tx = world.tx(&ann, vec![operation(OperationBody::Payment(payment))]);
+        tx.memo = memo;
+        let record = world.apply(world.sign(tx, &[&ann]));
+        let ContractEventBody::V0(body) = &record.contract_events[0][0].body;
+        body.data.clone()
+    };
+    let named = |id: ScVal| {
+        ScVal::Map(Some(ScMap(list(vec![
+            ScMapEntry { key: symbol("amount"), val: i128(9) },
+            ScMapEntry { key: symbol("to_muxed_id"), val: id },
+        ]))))
+    };
+    let plain = MuxedAccount::from(id(&bob));
+    let muxed = MuxedAccount::MuxedEd25519(MuxedAccountMed25519 {
+        id: 77,
+        ed25519: Uint256(bob.verifying_key().to_bytes()),
+    });
+    assert_eq!(data(Memo::None, plain.clone()), i128(9));
+    assert_eq!(data(Memo::Id(5), plain.clone()), named(ScVal::U64(5)));
+    assert_eq!(data(Memo::Text("rent".try_into().unwrap()), plain), named(string("rent")));
+    assert_eq!(data(Memo::Id(5), muxed), named(ScVal::U64(77)));
+    assert_eq!(world.balance(&bob), 1000 * XLM + 36);
 }
 
 #[test]

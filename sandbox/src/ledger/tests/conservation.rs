@@ -71,6 +71,7 @@ fn deed(dice: &mut Dice, people: &[SigningKey]) -> Operation {
 fn lumens_and_usdc_are_conserved_whatever_happens() {
     let mut succeeded = 0;
     let mut failed = 0;
+    let mut merged = 0;
     for seed in 0..4 {
         let mut dice = Dice(seed);
         let people: Vec<_> = (1..=6).map(key).collect();
@@ -105,6 +106,13 @@ fn lumens_and_usdc_are_conserved_whatever_happens() {
                 let answer = world.ledger.submit(envelope);
                 assert!(!matches!(answer, Submission::Duplicate { .. }));
             }
+            let stranger = key(100 + dice.throw(20) as u8);
+            let into = id(dice.person(&people));
+            let merge = operation(OperationBody::AccountMerge(into.into()));
+            // Most strangers do not exist, and this is refused; of those who do, nothing may be lost.
+            let answer =
+                world.ledger.submit(world.sign(world.tx(&stranger, vec![merge]), &[&stranger]));
+            merged += usize::from(matches!(answer, Submission::Pending { .. }));
             world.close();
             for record in world.ledger.transactions_in(world.ledger.latest().sequence) {
                 match record.status {
@@ -116,5 +124,8 @@ fn lumens_and_usdc_are_conserved_whatever_happens() {
             assert_eq!(usdc_held(&world), minted, "seed {seed}");
         }
     }
-    assert!(succeeded > 50 && failed > 20, "{succeeded} succeeded, {failed} failed");
+    assert!(
+        succeeded > 50 && failed > 20 && merged > 0,
+        "{succeeded} succeeded, {failed} failed, {merged} merged"
+    );
 }

@@ -1,8 +1,9 @@
 //! Contracts: the USDC contract with real authorization, its refusals, and what it costs.
 
 use stellar_xdr::{
-    ContractEventType, Hash, Memo, ScAddress, ScVal, SorobanCredentials, SorobanTransactionMetaExt,
-    StateArchivalSettings, Transaction, TransactionExt, TransactionMeta,
+    ContractDataDurability, ContractEventType, Hash, LedgerKey, Memo, ScAddress, ScVal,
+    SorobanCredentials, SorobanTransactionMetaExt, StateArchivalSettings, Transaction,
+    TransactionExt, TransactionMeta,
 };
 
 use super::kit::*;
@@ -110,6 +111,28 @@ fn a_nonce_is_good_once() {
     trapped(&world, replay);
 }
 
+/// Nonces on the ledger.
+fn nonces(world: &World) -> usize {
+    let snapshot = world.ledger.snapshot();
+    let is_nonce = |key: &&std::sync::Arc<LedgerKey>| {
+        matches!(key.as_ref(), LedgerKey::ContractData(data)
+            if data.durability == ContractDataDurability::Temporary)
+    };
+    snapshot.entries.keys().filter(is_nonce).count()
+}
+
+#[test]
+fn a_nonce_is_forgotten_when_its_entry_has_expired() {
+    let world = sponsored_world();
+    let tx = sponsored(&world, 10);
+    world.apply(world.sign(tx, &[&key(3)]));
+    world.ledger.jump(1022);
+    world.close();
+    assert_eq!(nonces(&world), 1);
+    world.close();
+    assert_eq!(nonces(&world), 0);
+}
+
 #[test]
 fn an_entry_expires() {
     let world = sponsored_world();
@@ -210,6 +233,20 @@ fn newer_credentials_come_only_when_asked_for() {
     };
     assert_eq!(credentials(false), "Address");
     assert_eq!(credentials(true), "AddressV2");
+}
+
+#[test]
+fn newer_credentials_authorize_as_the_older_do() {
+    let (ann, bob, sponsor) = (key(1), key(2), key(3));
+    let world = sponsored_world();
+    let tx = world.tx(&sponsor, vec![transfer(&ann, &bob, 7)]);
+    let options = SimulateOptions { use_upgraded_auth: true, ..SimulateOptions::default() };
+    let found = world.ledger.simulate(&world.sign(tx.clone(), &[]), options).unwrap();
+    let expires = world.ledger.latest().sequence + 10;
+    let signed = world.authorize(found.auth[0].clone(), &ann, expires);
+    let tx = world.prepare(with_auth(tx, vec![signed]));
+    world.apply(world.sign(tx, &[&sponsor]));
+    assert_eq!(world.usdc_of(&id(&bob)), 1000 * XLM + 7);
 }
 
 #[test]

@@ -9,11 +9,11 @@ use stellar_xdr::{
     ContractExecutable, ContractIdPreimage, CreateAccountOp, CreateContractArgs,
     DecoratedSignature, FeeBumpTransaction, FeeBumpTransactionEnvelope, FeeBumpTransactionExt,
     FeeBumpTransactionInnerTx, Hash, HashIdPreimage, HashIdPreimageSorobanAuthorization,
-    HostFunction, InvokeContractArgs, InvokeHostFunctionOp, LedgerEntryData, Memo, MuxedAccount,
-    Operation, OperationBody, PaymentOp, Preconditions, PublicKey, ScAddress, ScBytes, ScMap,
-    ScMapEntry, ScVal, ScVec, SequenceNumber, Signature, SignatureHint, SorobanAuthorizationEntry,
-    SorobanCredentials, Transaction, TransactionEnvelope, TransactionExt, TransactionResult,
-    TransactionV1Envelope, Uint256,
+    HashIdPreimageSorobanAuthorizationWithAddress, HostFunction, InvokeContractArgs,
+    InvokeHostFunctionOp, LedgerEntryData, Memo, MuxedAccount, Operation, OperationBody, PaymentOp,
+    Preconditions, PublicKey, ScAddress, ScBytes, ScMap, ScMapEntry, ScVal, ScVec, SequenceNumber,
+    Signature, SignatureHint, SorobanAuthorizationEntry, SorobanCredentials, Transaction,
+    TransactionEnvelope, TransactionExt, TransactionResult, TransactionV1Envelope, Uint256,
 };
 
 use crate::ledger::xdr::{encode, hash, i128, list, sha256, symbol};
@@ -202,18 +202,35 @@ impl World {
         key: &SigningKey,
         expires: u32,
     ) -> SorobanAuthorizationEntry {
+        let upgraded = matches!(entry.credentials, SorobanCredentials::AddressV2(_));
         let (SorobanCredentials::Address(credentials) | SorobanCredentials::AddressV2(credentials)) =
             &mut entry.credentials
         else {
             panic!("credentials of an address")
         };
         credentials.signature_expiration_ledger = expires;
-        let image = HashIdPreimage::SorobanAuthorization(HashIdPreimageSorobanAuthorization {
-            network_id: self.ledger.network_id(),
-            nonce: credentials.nonce,
-            signature_expiration_ledger: expires,
-            invocation: entry.root_invocation.clone(),
-        });
+        let network_id = self.ledger.network_id();
+        let invocation = entry.root_invocation.clone();
+        let nonce = credentials.nonce;
+        // The newer credentials sign their own address, too.
+        let image = if upgraded {
+            HashIdPreimage::SorobanAuthorizationWithAddress(
+                HashIdPreimageSorobanAuthorizationWithAddress {
+                    network_id,
+                    nonce,
+                    signature_expiration_ledger: expires,
+                    address: credentials.address.clone(),
+                    invocation,
+                },
+            )
+        } else {
+            HashIdPreimage::SorobanAuthorization(HashIdPreimageSorobanAuthorization {
+                network_id,
+                nonce,
+                signature_expiration_ledger: expires,
+                invocation,
+            })
+        };
         let signature = key.sign(&hash(&image).0);
         let bytes = |bytes: &[u8]| ScVal::Bytes(ScBytes(bytes.to_vec().try_into().unwrap()));
         let map = ScMap(list(vec![
