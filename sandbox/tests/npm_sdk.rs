@@ -1,5 +1,7 @@
 //! `@stellar/stellar-sdk` 14, 15 and 17, unmodified, against the sandbox over TLS: the checks of `tests/interop/shared`.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where it finds something else")]
+
 #[path = "support/npm.rs"]
 mod npm;
 

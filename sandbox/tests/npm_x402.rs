@@ -1,14 +1,25 @@
 //! The x402 reference packages, unmodified, pay each other on the sandbox: client, resource server, facilitator.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test ends where it finds something else"
+)]
+
 #[path = "support/npm.rs"]
 mod npm;
+
+#[path = "support/server.rs"]
+mod server;
 
 use std::time::Duration;
 
 use serde_json::Value;
 use tollgate_sandbox::{Method, UNITS};
 
-use self::npm::{OverTls, Server, json_lines};
+use self::npm::{OverTls, json_lines};
+use self::server::Server;
 
 #[tokio::test]
 async fn npm_x402_2_9_pays_an_express_server_through_a_facilitator() {

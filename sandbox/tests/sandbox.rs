@@ -1,5 +1,12 @@
 //! The sandbox as its users see it, through real sockets.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test ends where it finds something else"
+)]
+
 #[path = "support/mod.rs"]
 mod support;
 
@@ -17,3 +24,6 @@ mod funding;
 
 #[path = "sandbox/life.rs"]
 mod life;
+
+#[path = "sandbox/hostile.rs"]
+mod hostile;

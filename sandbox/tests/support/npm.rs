@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tollgate_sandbox::{Clock, Options, Sandbox};
 
 /// A sandbox that npm clients accept: over TLS, its certificate in a folder that lives as long.
@@ -37,21 +36,6 @@ impl OverTls {
         command.current_dir(folder).arg(script).envs(self.sandbox.env_lines());
         command.kill_on_drop(true).stdin(Stdio::null());
         command
-    }
-}
-
-/// A server that printed its URL; killed when dropped.
-pub(crate) struct Server {
-    pub(crate) url: String,
-    _child: Child,
-}
-
-impl Server {
-    pub(crate) async fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let url = lines.next_line().await.unwrap().expect("the server prints its URL");
-        Self { url, _child: child }
     }
 }
 
