@@ -137,7 +137,7 @@ impl Run<'_> {
             Ok(()) => self.operations(frame, &mut done),
         };
         if matches!(done.verdict, Verdict::Success(_)) {
-            self.state.commit();
+            self.state.merge();
         } else {
             self.state.rollback();
             done.operations.clear();

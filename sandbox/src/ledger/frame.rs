@@ -35,14 +35,12 @@ pub(super) struct FeeBump {
 
 impl Frame {
     pub(super) fn new(envelope: TransactionEnvelope, network_id: &Hash) -> Self {
-        let envelope = match envelope {
-            TransactionEnvelope::TxV0(v0) => TransactionEnvelope::Tx(TransactionV1Envelope {
-                tx: v0.tx.into(),
-                signatures: v0.signatures,
-            }),
-            other => other,
-        };
         let (inner, bump) = match &envelope {
+            TransactionEnvelope::TxV0(old) => {
+                let (tx, signatures) = (old.tx.clone().into(), old.signatures.clone());
+                (TransactionV1Envelope { tx, signatures }, None)
+            }
+            TransactionEnvelope::Tx(inner) => (inner.clone(), None),
             TransactionEnvelope::TxFeeBump(outer) => {
                 let FeeBumpTransactionInnerTx::Tx(inner) = &outer.tx.inner_tx;
                 let bump = FeeBump {
@@ -53,16 +51,16 @@ impl Frame {
                 };
                 (inner.clone(), Some(bump))
             }
-            TransactionEnvelope::Tx(inner) => (inner.clone(), None),
-            TransactionEnvelope::TxV0(_) => unreachable!("turned into V1 above"),
         };
-        let inner = TransactionEnvelope::Tx(inner);
-        let hash = hash_of(&inner, network_id);
-        let size = size(&inner);
-        let TransactionEnvelope::Tx(TransactionV1Envelope { tx, signatures }) = inner else {
-            unreachable!("made as V1 above")
-        };
-        Self { envelope, tx, signatures: signatures.to_vec(), hash, size, bump }
+        let plain = TransactionEnvelope::Tx(inner.clone());
+        Self {
+            hash: hash_of(&plain, network_id),
+            size: size(&plain),
+            envelope: if bump.is_some() { envelope } else { plain },
+            tx: inner.tx,
+            signatures: inner.signatures.to_vec(),
+            bump,
+        }
     }
 
     /// The hash that the submitter knows it by.

@@ -31,7 +31,7 @@ pub(super) fn genesis(config: &LedgerConfig, network: &Network) -> Snapshot {
     let key = Uint256(root(network).verifying_key().to_bytes());
     let id = AccountId(PublicKey::PublicKeyTypeEd25519(key));
     account::store(&mut state, account::new(id, network::TOTAL_COINS, 0));
-    state.commit();
+    state.merge();
     let applied = Applied { entries: state.into_entries(), fee_pool: 0, records: Vec::new() };
     let ledger = Arc::new(close(None, &applied, header));
     Snapshot { ledger, entries: applied.entries }

@@ -35,3 +35,24 @@ pub(super) fn modules() -> Result<ModuleCache, HostError> {
 
 /// stellar-rpc's figure. Pages are taken only when touched.
 const STACK_BYTES: usize = 100 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_on_the_big_stack_is_an_answer_and_not_a_crash() {
+        let broken = on_big_stack(|| -> u8 { panic!("as the host might") });
+        assert!(matches!(broken, Err(Broken::Panic)));
+        assert!(matches!(on_big_stack(|| 7), Ok(7)));
+    }
+
+    #[test]
+    fn the_big_stack_is_big() {
+        fn deep(levels: u32) -> u32 {
+            let page = std::hint::black_box([levels; 1024]);
+            levels.checked_sub(1).map_or(0, |left| deep(left).max(page[7]))
+        }
+        assert!(matches!(on_big_stack(|| deep(10_000)), Ok(10_000)));
+    }
+}

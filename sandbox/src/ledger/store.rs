@@ -134,23 +134,27 @@ impl Working {
     pub(super) fn commit(&mut self) -> LedgerEntryChanges {
         let Some(layer) = self.layers.pop() else { return LedgerEntryChanges::default() };
         let mut changes = Vec::new();
-        for (key, after) in layer {
-            describe(&key, self.stored(&key), after.as_ref(), self.sequence, &mut changes);
-            match self.layers.last_mut() {
-                Some(below) => {
-                    below.insert(key, after);
-                }
-                None => match after {
-                    Some(stored) => {
-                        self.entries.insert(key, stored);
-                    }
-                    None => {
-                        self.entries.remove(&key);
-                    }
-                },
-            }
+        for (key, after) in &layer {
+            describe(key, self.stored(key), after.as_ref(), self.sequence, &mut changes);
         }
+        self.layers.push(layer);
+        self.merge();
         LedgerEntryChanges(list(changes))
+    }
+
+    /// Merges the newest layer into what lies below it.
+    pub(super) fn merge(&mut self) {
+        let Some(layer) = self.layers.pop() else { return };
+        if let Some(below) = self.layers.last_mut() {
+            below.extend(layer);
+            return;
+        }
+        for (key, after) in layer {
+            match after {
+                Some(stored) => self.entries.insert(key, stored),
+                None => self.entries.remove(&key),
+            };
+        }
     }
 
     /// Writes `data`, with the current ledger as that of its last change.
@@ -177,7 +181,7 @@ impl Working {
         if self.layers.is_empty() {
             self.begin();
             self.write(key, value);
-            self.commit();
+            self.merge();
         } else if let Some(layer) = self.layers.last_mut() {
             layer.insert(key, value);
         }
