@@ -160,6 +160,17 @@ impl Keeper {
                 inner.settings.network
             )));
         };
+        let count = i64::try_from(lanes.len()).unwrap_or(i64::MAX);
+        let needed = count.saturating_mul(LANE_STROOPS).saturating_add(RESERVE_STROOPS);
+        let refused = |why: &str| {
+            let (balance, needed) = (lumens(entry.balance), lumens(needed));
+            Trouble::Told(format!(
+                "the sponsor {account} cannot create {count} lanes ({why}): it has {balance} XLM and needs {needed}"
+            ))
+        };
+        if entry.balance < needed {
+            return Err(refused("too little XLM"));
+        }
         let valid_until = inner.clock.now().saturating_add(CREATION_SECONDS);
         let sequence = entry.seq_num.0.saturating_add(1);
         let tx = sponsor::creation(account, sequence, lanes, valid_until);
@@ -174,16 +185,9 @@ impl Keeper {
         match inner.rpc.send(&envelope).await? {
             Submission::Pending | Submission::Duplicate => {}
             Submission::TryAgainLater => return Ok(()),
-            Submission::Refused(code) => {
-                let count = i64::try_from(lanes.len()).unwrap_or(i64::MAX);
-                let needed = lumens(count.saturating_mul(LANE_STROOPS));
-                return Err(Trouble::Told(format!(
-                    "the sponsor {account} cannot create {count} lanes ({}): it needs {needed} XLM for them",
-                    code.name()
-                )));
-            }
+            Submission::Refused(code) => return Err(refused(code.name())),
         }
-        info!(sponsor = %account, count = lanes.len(), "creating lanes");
+        info!(sponsor = %account, count, "creating lanes");
         while inner.clock.now() <= valid_until.saturating_add(POLL.as_secs()) {
             sleep(POLL).await;
             if let Ok(Lookup::Applied(transaction)) = inner.rpc.transaction(hash).await {
