@@ -12,7 +12,7 @@
 //! # }
 //! ```
 //!
-//! A request comes in at a socket ([`server`](self)), is a JSON-RPC call (`rpc`) or asks for money (`faucet`), and ends at
+//! A request comes in at a socket (`server`), is a JSON-RPC call (`rpc`) or asks for money (`faucet`), and ends at
 //! the [`ledger`], which runs the real Soroban host. `bootstrap` sets the network up, [`Clock`] closes its ledgers, and
 //! [`Faults`] make it misbehave. The passphrase and the USDC issuer are the testnet's, so that the USDC contract has its
 //! well-known address.

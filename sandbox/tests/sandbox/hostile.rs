@@ -10,7 +10,7 @@ async fn a_transaction_nested_deeper_than_anything_valid_is_refused() {
     let sandbox = by_hand().await;
     let payer = &sandbox.accounts().payer;
     let draft = next(&sandbox, payer, transfer(&sandbox, payer, payer, 1, vec![])).await;
-    for (depth, readable) in [(20, true), (45, true), (400, false), (20_000, false)] {
+    for (depth, readable) in [(20, true), (55, true), (400, false), (20_000, false)] {
         let params = json!({ "transaction": with_nested_argument(draft.clone(), depth) });
         let simulated = call(&sandbox, "simulateTransaction", params.clone()).await;
         let error = simulated["error"].as_str().unwrap();
