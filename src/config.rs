@@ -1,1 +1,104 @@
-//! (being written)
+//! `gateway.yaml` to the typed settings of each part, or everything that is wrong with it in one run.
+//!
+//! The text becomes a tree of nodes that know their places (`parse`), the tree is read with the rules of each key
+//! (`compile`), and what comes out has nothing left to check. No other part reads the file or the environment; what the
+//! settings are used for is theirs. [`watch`] says when the file has changed.
+
+mod compile;
+mod diagnostic;
+mod env;
+mod node;
+mod parse;
+mod read;
+mod secret;
+mod settings;
+mod value;
+
+pub mod watch;
+
+use std::{fs, io, io::Read as _, path::Path};
+
+use sha2::{Digest as _, Sha256};
+
+use self::read::Reading;
+pub use self::{
+    diagnostic::{Diagnostic, Diagnostics, Position},
+    env::Env,
+    settings::{ContentHash, Drain, FacilitatorSettings, Listener, Payment, Reload, Settings},
+};
+
+/// Reads the configuration file at `path`; relative paths in it start at its folder.
+///
+/// # Errors
+/// Everything that is wrong with the file, in its order.
+pub fn load(path: &Path, env: &Env) -> Result<Settings, Diagnostics> {
+    let name = path.display().to_string();
+    let base = path.parent().unwrap_or_else(|| Path::new(""));
+    let fault = |at, what: &str, hint: &str| {
+        Diagnostics::new(vec![Diagnostic::new(&name.as_str().into(), at, "", what, hint)])
+    };
+    let bytes = match read_capped(path) {
+        Ok(bytes) if is_of_size(&bytes) => bytes,
+        Ok(_) => {
+            let what = format!("the file is larger than {} KiB", MAX_FILE_BYTES >> 10);
+            return Err(fault(None, &what, "this is no file for a gateway: is the path right?"));
+        }
+        Err(error) => {
+            let what = format!("cannot read the file: {error}");
+            return Err(fault(None, &what, "name a readable file: `-c gateway.yaml`"));
+        }
+    };
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => parse(text, &name, base, env),
+        Err(error) => {
+            let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
+            let valid = String::from_utf8_lossy(valid);
+            let (line, last) = valid.lines().enumerate().last().unwrap_or_default();
+            let at = match valid.ends_with('\n') {
+                true => Position { line: line.saturating_add(2), column: 1 },
+                false => Position {
+                    line: line.saturating_add(1),
+                    column: last.chars().count().saturating_add(1),
+                },
+            };
+            Err(fault(Some(at), "the file is not UTF-8 text", "save it as UTF-8"))
+        }
+    }
+}
+
+/// Reads a configuration from its text. `name` stands for the file in messages, `base` for its folder.
+///
+/// # Errors
+/// Everything that is wrong with the text, in its order.
+pub fn parse(text: &str, name: &str, base: &Path, env: &Env) -> Result<Settings, Diagnostics> {
+    let reading = Reading::new(name, base, env);
+    match parse::parse(text) {
+        Ok(document) => compile::compile(&document, reading, content_hash(text.as_bytes())),
+        Err(error) => {
+            reading.fault_at(error.at, "", &error.what, error.hint);
+            Err(reading.finish().0)
+        }
+    }
+}
+
+/// The file's bytes, or as many as show that they are too many.
+fn read_capped(path: &Path) -> io::Result<Vec<u8>> {
+    let file = fs::File::open(path)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn is_of_size(bytes: &[u8]) -> bool {
+    u64::try_from(bytes.len()).is_ok_and(|length| length <= MAX_FILE_BYTES)
+}
+
+fn content_hash(bytes: &[u8]) -> ContentHash {
+    ContentHash(Sha256::digest(bytes).into())
+}
+
+/// More than ten thousand routes need.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! The node tree to [`Settings`]: what the keys mean, and every rule that a file can break.
+//!
+//! One pass in the order of what depends on what: money first, then upstreams, then the routes that name both. A part
+//! that is faulty is noted and stood in for, so that the parts after it are still read and judged.
+
+mod asset;
+mod listener;
+mod payment;
+mod price;
+mod route;
+mod rule;
+mod upstream;
+
+use std::{sync::Arc, time::Duration};
+
+use self::{payment::Money, rule::Defaults};
+use super::{
+    diagnostic::{Diagnostics, Position},
+    node::Node,
+    read::{Fields, Keys, Reading},
+    settings::{ContentHash, Drain, Reload, Settings},
+};
+use crate::route::{Access, Route};
+
+/// Compiles the document, or says everything that is wrong with it.
+pub(super) fn compile(
+    document: &Node,
+    reading: Reading<'_>,
+    hash: ContentHash,
+) -> Result<Settings, Diagnostics> {
+    let settings = read(document, &reading, hash);
+    if settings.is_none() && reading.is_clean() {
+        // Every fault is noted where it is found; if one was not, the file is refused all the same.
+        reading.fault_at(
+            Position::START,
+            "",
+            "the file is refused, and the reason was not noted",
+            "this is a fault of Tollgate: please report it, with the file and without its secrets",
+        );
+    }
+    let is_clean = reading.is_clean();
+    let (faults, warnings) = reading.finish();
+    match settings {
+        Some(settings) if is_clean => Ok(Settings { warnings, ..settings }),
+        _ => Err(faults),
+    }
+}
+
+fn read(document: &Node, reading: &Reading<'_>, hash: ContentHash) -> Option<Settings> {
+    let root = reading.root(document).fields(&ROOT)?;
+    read_version(&root);
+    let listeners = listener::read(&root);
+    let public_url = listener::read_public_url(&root);
+    let upstreams = upstream::read(&root);
+    let money = Money::read(&root);
+    let defaults = Defaults::read(&root, &money);
+    let routes = route::read(&root, &defaults, &money, upstreams.as_deref());
+    read_unmatched(&root);
+    let drain = read_drain(&root);
+    let reload = read_reload(&root);
+    let table = routes?;
+    let is_priced = |route: &Arc<Route>| matches!(route.access, Access::Priced(_));
+    let asks_for_money = table.routes().iter().any(is_priced);
+    let payment = money.finish(&table);
+    // Whatever made the payment section unusable was noted; a price without it must not get any further.
+    if asks_for_money && payment.is_none() {
+        return None;
+    }
+    let listeners = listeners?;
+    if payment.is_some() && public_url.is_none() {
+        listener::warn_of_missing_url(&root, &listeners);
+    }
+    Some(Settings {
+        listeners,
+        public_url,
+        header_bytes: defaults.header_bytes.try_into().unwrap_or(usize::MAX),
+        payment,
+        upstreams: upstreams?.into_iter().map(|upstream| upstream.settings).collect(),
+        table,
+        drain,
+        reload,
+        hash,
+        warnings: Diagnostics::default(),
+    })
+}
+
+fn read_version(root: &Fields<'_>) -> Option<()> {
+    let version = root.need("version", "begin the file with `version: 1`")?.text()?;
+    match version.text.as_ref() {
+        "1" => Some(()),
+        _ => version.fault("is not a version of this format", "this version reads `version: 1`"),
+    }
+}
+
+fn read_unmatched(root: &Fields<'_>) -> Option<()> {
+    let unmatched = root.get("unmatched")?.text()?;
+    match unmatched.text.as_ref() {
+        "404" => Some(()),
+        "free" => unmatched.fault(
+            "is not supported by this version",
+            "add a route for what is free: `{ match: ANY /*, free: true }`",
+        ),
+        _ => unmatched.fault("is no answer for what matches no route", "write `unmatched: 404`"),
+    }
+}
+
+fn read_drain(root: &Fields<'_>) -> Drain {
+    let fields = root.get("drain").and_then(|drain| drain.fields(&DRAIN));
+    let delay = fields.as_ref().and_then(|fields| fields.get("delay")?.duration_or_zero());
+    let timeout = fields.as_ref().and_then(|fields| fields.duration("timeout"));
+    Drain { delay: delay.unwrap_or_default(), timeout: timeout.unwrap_or(DRAIN_TIMEOUT) }
+}
+
+fn read_reload(root: &Fields<'_>) -> Reload {
+    let fields = root.get("reload").and_then(|reload| reload.fields(&RELOAD));
+    let watch = fields.as_ref().and_then(|fields| fields.get("watch")?.flag());
+    let debounce = fields.as_ref().and_then(|fields| fields.duration("debounce"));
+    Reload { watch: watch.unwrap_or(true), debounce: debounce.unwrap_or(DEBOUNCE) }
+}
+
+const ROOT: Keys = Keys {
+    known: &[
+        "version",
+        "listen",
+        "listeners",
+        "public_url",
+        "network",
+        "stellar",
+        "store",
+        "payments",
+        "upstream",
+        "upstreams",
+        "defaults",
+        "routes",
+        "unmatched",
+        "drain",
+        "reload",
+    ],
+    later: &["admin", "discovery", "access_log", "tracing"],
+};
+const DRAIN: Keys = Keys { known: &["delay", "timeout"], later: &[] };
+const RELOAD: Keys = Keys { known: &["watch", "debounce"], later: &[] };
+
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
+const DEBOUNCE: Duration = Duration::from_millis(500);

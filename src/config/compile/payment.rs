@@ -1,0 +1,413 @@
+//! How payments are taken: the network, who is paid, who pays the fees, who settles, what remembers.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::PathBuf,
+    time::Duration,
+};
+
+use http::Uri;
+
+use super::asset::{Assets, shown};
+use crate::{
+    config::{
+        read::{Fields, Keys, Spot, Text},
+        settings::{FacilitatorSettings, Payment},
+        value::Url,
+    },
+    ledger::{Budget, own, remote, signer::Seed},
+    pay::MethodName,
+    protocol::stellar::{AccountId, Address, AddressError, Asset, Network},
+    route::{Access, Table},
+};
+
+/// What routes need to know of money, and what [`Payment`] is made of.
+#[derive(Debug)]
+pub(super) struct Money<'a> {
+    pub(super) assets: Assets,
+    pub(super) network: Network,
+    /// Who is paid where a route says nothing else; the outer `None` is a fault that is noted already.
+    pub(super) pay_to: Option<Option<Payee<'a>>>,
+    /// How x402 payments are taken, if they are.
+    pub(super) x402: Option<X402>,
+    payments: Option<Spot<'a>>,
+    stellar: Option<Spot<'a>>,
+    rpc_url: Option<Uri>,
+    sponsors: Vec<(Seed, String)>,
+    lanes: u32,
+    max_fee_stroops: u32,
+    budget: Budget,
+    store: Option<PathBuf>,
+}
+
+/// The section `payments.x402`.
+#[derive(Debug)]
+pub(super) struct X402 {
+    pub(super) max_timeout_seconds: u32,
+    /// `None` if it is faulty.
+    facilitator: Option<Facilitator>,
+}
+
+#[derive(Debug)]
+enum Facilitator {
+    Own,
+    Remote(remote::Settings),
+}
+
+/// Who is paid, and where the file says so.
+#[derive(Clone, Debug)]
+pub(super) struct Payee<'a> {
+    pub(super) address: Address,
+    text: Text<'a>,
+}
+
+impl<'a> Money<'a> {
+    /// Reads `network`, `stellar`, `payments` and `store`, as far as they are there.
+    pub(super) fn read(root: &Fields<'a>) -> Self {
+        let named = root.get("network").map(|spot| read_network(&spot));
+        // The assets of a stand-in let the prices be judged all the same.
+        let network = named.flatten().unwrap_or(Network::Testnet);
+        let spot = root.get("stellar");
+        let stellar = spot.as_ref().and_then(|spot| spot.fields(&STELLAR));
+        let sponsors = stellar.as_ref().and_then(|stellar| stellar.get("sponsors"));
+        let sponsors = sponsors.and_then(|spot| read_sponsors(&spot));
+        let number = |key: &str, range| {
+            stellar.as_ref().and_then(|stellar| stellar.get(key)?.number::<u32>(range))
+        };
+        let budget =
+            stellar.as_ref().and_then(|stellar| read_budget(&stellar.get("sponsor_budget")?));
+        let mut money = Self {
+            assets: Assets::read(stellar.as_ref(), network),
+            network,
+            pay_to: Some(None),
+            x402: None,
+            rpc_url: stellar.as_ref().and_then(|stellar| read_rpc_url(stellar, network)),
+            sponsors: sponsors.unwrap_or_default(),
+            lanes: number("lanes", 1..=100).unwrap_or(LANES),
+            max_fee_stroops: number("max_fee_stroops", 200..=1_000_000_000).unwrap_or(MAX_FEE),
+            budget: budget.unwrap_or(BUDGET),
+            store: root.get("store").and_then(|spot| read_store(&spot)),
+            stellar: spot,
+            payments: root.get("payments"),
+        };
+        money.pay_to = match stellar.as_ref().and_then(|stellar| stellar.get("pay_to")) {
+            None => Some(None),
+            Some(spot) => {
+                let payee = money.read_payee(&spot);
+                payee.filter(|payee| payee.check(&money.assets.default).is_some()).map(Some)
+            }
+        };
+        money.x402 = money.payments.as_ref().and_then(|spot| money.read_payments(spot));
+        if money.x402.is_some() {
+            for (key, hint) in [
+                ("network", "say where the money moves: `network: stellar:testnet`"),
+                ("stellar", "`stellar: { pay_to: { env: STELLAR_RECIPIENT } }` at least"),
+                (
+                    "store",
+                    "payments are remembered in a file: `store: { embedded: { path: ./state.redb } }`",
+                ),
+            ] {
+                root.need(key, hint);
+            }
+        }
+        money
+    }
+
+    /// The settings, once every route is known; `None` if no method is configured or something was faulty.
+    pub(super) fn finish(self, table: &Table) -> Option<Payment> {
+        let x402 = self.x402?;
+        let facilitator = match x402.facilitator? {
+            Facilitator::Remote(remote) => FacilitatorSettings::Remote(remote),
+            Facilitator::Own => FacilitatorSettings::Own(own::Settings {
+                network: self.network,
+                sponsors: self.sponsors.into_iter().map(|(seed, _)| seed).collect(),
+                lanes: self.lanes,
+                max_fee_stroops: self.max_fee_stroops,
+                budget: self.budget,
+                excluded: payees(table),
+            }),
+        };
+        Some(Payment {
+            network: self.network,
+            rpc_url: self.rpc_url?,
+            assets: self.assets.all,
+            facilitator,
+            max_timeout_seconds: x402.max_timeout_seconds,
+            store: self.store?,
+        })
+    }
+
+    /// Reads an address that is to be paid.
+    pub(super) fn read_payee(&self, spot: &Spot<'a>) -> Option<Payee<'a>> {
+        let text = spot.text()?;
+        let address = match text.text.parse::<Address>() {
+            Ok(address) => address,
+            Err(AddressError::Muxed) => {
+                return text.fault(
+                    "is a muxed account (`M…`), which cannot be paid this way",
+                    "write the account behind it, `G…`",
+                );
+            }
+            Err(AddressError::Secret) => {
+                return spot.fault(
+                    "expected an address, got a secret key",
+                    "write the account's address, `G…`; the key is no secret any more: replace it",
+                );
+            }
+            Err(_) => {
+                return text.fault(
+                    "is not a Stellar address",
+                    "an address begins with `G` (or `C` for a contract) and has 56 characters",
+                );
+            }
+        };
+        let sponsor =
+            self.sponsors.iter().find(|(seed, _)| Address::Account(seed.account()) == address);
+        if let Some((_, path)) = sponsor {
+            return text.fault(
+                format!("is the account of `{path}`, which pays the network's fees"),
+                "be paid into an account whose key is not on this machine",
+            );
+        }
+        Some(Payee { address, text })
+    }
+
+    /// Who is paid where the route says nothing.
+    pub(super) fn default_payee(&self) -> Option<Payee<'a>> {
+        let payee = self.pay_to.as_ref()?;
+        if payee.is_none() {
+            // Without a `stellar` section that section is what is missing, and noted.
+            let stellar = self.stellar.as_ref()?;
+            return stellar.fault(
+                "`pay_to` is missing",
+                "name the account that is paid: `pay_to: { env: STELLAR_RECIPIENT }`",
+            );
+        }
+        payee.clone()
+    }
+
+    /// Whether the file says anything of payments.
+    pub(super) const fn has_payments(&self) -> bool {
+        self.payments.is_some()
+    }
+
+    /// The methods that have a section, be it a faulty one.
+    pub(super) fn configured_methods(&self) -> Vec<MethodName> {
+        let x402 = self.payments.as_ref().filter(|payments| payments.has_key("x402"));
+        x402.map(|_| MethodName::X402).into_iter().collect()
+    }
+
+    fn read_payments(&self, spot: &Spot<'a>) -> Option<X402> {
+        let x402 = spot
+            .fields(&PAYMENTS)?
+            .need("x402", "configure a method: `payments: { x402: { facilitator: self } }`")?
+            .fields(&X402_KEYS)?;
+        let seconds = x402.get("max_timeout_seconds").and_then(|spot| spot.number(5..=3_600));
+        let facilitator = x402
+            .need("facilitator", "say who settles: `facilitator: self`, or `{ url: … }`")
+            .and_then(|spot| self.read_facilitator(&spot));
+        Some(X402 { max_timeout_seconds: seconds.unwrap_or(MAX_TIMEOUT_SECONDS), facilitator })
+    }
+
+    fn read_facilitator(&self, spot: &Spot<'a>) -> Option<Facilitator> {
+        if spot.is_mapping() && !spot.has_key("env") {
+            return self.read_remote(spot).map(Facilitator::Remote);
+        }
+        let text = spot.text()?;
+        if text.text != "self" {
+            let hint = "write `self`, or `{ url: https://…, api_key: { env: OZ_API_KEY } }`";
+            return text.fault("is no facilitator", hint);
+        }
+        let sponsors = self.stellar.as_ref().is_some_and(|stellar| stellar.has_key("sponsors"));
+        if !sponsors && self.stellar.is_some() {
+            return text.fault(
+                "settles with keys of its own, and `stellar.sponsors` names none",
+                "name one: `sponsors: [{ env: SPONSOR_SECRET }]`",
+            );
+        }
+        Some(Facilitator::Own)
+    }
+
+    fn read_remote(&self, spot: &Spot<'a>) -> Option<remote::Settings> {
+        let fields = spot.fields(&REMOTE)?;
+        let example = "https://channels.openzeppelin.com/x402/testnet";
+        let url = fields
+            .need("url", format!("say where it is: `url: {example}`"))
+            .and_then(|spot| spot.url(example))
+            .filter(|url| is_of_network(url, self.network).is_some());
+        let plain = url.as_ref().filter(|url| !url.is_https() && !url.is_loopback());
+        if let Some(url) = plain {
+            url.text.fault::<()>(
+                "is not `https`, and leaves this machine",
+                "a facilitator decides what is paid: reach it by `https`",
+            );
+        }
+        let api_key = fields.get("api_key").map(|spot| spot.secret());
+        let timeout = fields.duration("timeout").unwrap_or(FACILITATOR_TIMEOUT);
+        let (api_key, api_key_name) = match api_key {
+            None => (None, None),
+            Some(secret) => secret.map(|secret| (Some(secret.text), Some(secret.name)))?,
+        };
+        Some(remote::Settings {
+            network: self.network,
+            url: url?.uri,
+            api_key,
+            api_key_name,
+            timeout,
+        })
+    }
+}
+
+impl Payee<'_> {
+    /// Whether `asset` can be paid to it; paying an issuer or the contract itself destroys the money.
+    pub(super) fn check(&self, asset: &Asset) -> Option<()> {
+        let whose = match self.address {
+            Address::Account(account) if asset.issuer == Some(account) => "issuer",
+            Address::Contract(contract) if asset.contract == contract => "contract",
+            _ => return Some(()),
+        };
+        self.text.fault(
+            format!("is the {whose} of {}: what is paid to it is gone", shown(asset)),
+            "name an account of your own",
+        )
+    }
+}
+
+fn read_network(spot: &Spot<'_>) -> Option<Network> {
+    let text = spot.text()?;
+    if let Ok(network) = text.text.parse() {
+        return Some(network);
+    }
+    let hint = match text.text.to_ascii_lowercase().as_str() {
+        "testnet" | "test" | "stellar-testnet" => "write `stellar:testnet`",
+        "pubnet" | "public" | "mainnet" | "stellar:mainnet" | "stellar:public" => {
+            "write `stellar:pubnet`"
+        }
+        _ => "write `stellar:testnet` or `stellar:pubnet`",
+    };
+    text.fault("is no Stellar network", hint)
+}
+
+fn read_rpc_url(stellar: &Fields<'_>, network: Network) -> Option<Uri> {
+    let Some(spot) = stellar.get("rpc_url") else {
+        return match network {
+            Network::Testnet => Some(Uri::from_static(TESTNET_RPC)),
+            Network::Pubnet => stellar.spot.fault(
+                "`rpc_url` is missing, and `stellar:pubnet` has no default",
+                "take an RPC provider's: `rpc_url: { env: STELLAR_RPC_URL }`",
+            ),
+        };
+    };
+    let url = spot.url_with_query(TESTNET_RPC)?;
+    is_of_network(&url, network)?;
+    if !url.is_https() && !url.is_loopback() {
+        url.text.spot.warn(
+            format!("{} is not `https`, and leaves this machine", url.text.shown()),
+            "whoever is on the way can lie about the ledger: reach it by `https`",
+        );
+    }
+    Some(url.uri)
+}
+
+/// Refuses a URL that names the other network in so many words.
+fn is_of_network(url: &Url<'_>, network: Network) -> Option<()> {
+    let foreign: &[&str] = match network {
+        Network::Testnet => &["mainnet", "pubnet"],
+        Network::Pubnet => &["testnet", "futurenet"],
+    };
+    let address = format!("{}/{}", url.uri.host().unwrap_or_default(), url.uri.path());
+    let mut words = address.split(|letter: char| !letter.is_ascii_alphanumeric());
+    match words.find(|word| foreign.contains(word)) {
+        None => Some(()),
+        Some(word) => url.text.fault(
+            format!("names `{word}`, and the network is `{network}`"),
+            "network, RPC and facilitator belong together: change all of them",
+        ),
+    }
+}
+
+/// The sponsors' seeds and their paths; `None` if the list cannot be read.
+fn read_sponsors(list: &Spot<'_>) -> Option<Vec<(Seed, String)>> {
+    let items = list.items()?;
+    if items.is_empty() {
+        return list.fault("there is no sponsor", "name one: `[{ env: SPONSOR_SECRET }]`");
+    }
+    let mut accounts: HashMap<AccountId, String> = HashMap::new();
+    let mut sponsors = Vec::new();
+    for item in &items {
+        let Some(seed) = item.seed() else { continue };
+        if let Some(first) = accounts.get(&seed.account()) {
+            item.fault::<()>(format!("is the same key as `{first}`"), "name each key once");
+            continue;
+        }
+        accounts.insert(seed.account(), item.path.clone());
+        sponsors.push((seed, item.path.clone()));
+    }
+    Some(sponsors)
+}
+
+fn read_budget(spot: &Spot<'_>) -> Option<Budget> {
+    let fields = spot.fields(&BUDGET_KEYS)?;
+    let stroops = |key| fields.get(key).map(|spot| spot.number(1..=MAX_STROOPS));
+    let (all, payer) = (stroops("stroops"), stroops("per_payer"));
+    let all = all.unwrap_or(Some(BUDGET.stroops));
+    let payer = payer.unwrap_or_else(|| Some(BUDGET.per_payer.min(all?)));
+    let per = fields.duration("per").unwrap_or(BUDGET.per);
+    let budget = Budget { stroops: all?, per_payer: payer?, per };
+    if budget.per_payer > budget.stroops {
+        return fields.get("per_payer")?.fault(
+            format!("one payer's share is above the {} stroops of all", budget.stroops),
+            "write at most as much as `stroops`",
+        );
+    }
+    Some(budget)
+}
+
+fn read_store(spot: &Spot<'_>) -> Option<PathBuf> {
+    let hint = "payments are remembered in a file: `embedded: { path: ./state.redb }`";
+    let embedded = spot.fields(&STORE)?.need("embedded", hint)?.fields(&EMBEDDED)?;
+    embedded.need("path", hint)?.file_path()
+}
+
+/// The accounts that the table's routes pay.
+fn payees(table: &Table) -> Vec<AccountId> {
+    let mut accounts = BTreeSet::new();
+    for route in table.routes() {
+        let Access::Priced(terms) = &route.access else { continue };
+        accounts.extend(terms.offers.iter().filter_map(|offer| match offer.payee {
+            Address::Account(account) => Some(account),
+            Address::Contract(_) => None,
+        }));
+    }
+    accounts.into_iter().collect()
+}
+
+const STELLAR: Keys = Keys {
+    known: &[
+        "rpc_url",
+        "pay_to",
+        "assets",
+        "default_asset",
+        "sponsors",
+        "lanes",
+        "max_fee_stroops",
+        "sponsor_budget",
+    ],
+    later: &[],
+};
+const PAYMENTS: Keys = Keys { known: &["x402"], later: &["mpp"] };
+const X402_KEYS: Keys = Keys { known: &["facilitator", "max_timeout_seconds"], later: &[] };
+const REMOTE: Keys = Keys { known: &["url", "api_key", "timeout"], later: &[] };
+const BUDGET_KEYS: Keys = Keys { known: &["stroops", "per", "per_payer"], later: &[] };
+const STORE: Keys = Keys { known: &["embedded"], later: &["redis"] };
+const EMBEDDED: Keys = Keys { known: &["path"], later: &[] };
+
+const TESTNET_RPC: &str = "https://soroban-testnet.stellar.org";
+const LANES: u32 = 32;
+const MAX_FEE: u32 = 200_000;
+const BUDGET: Budget =
+    Budget { stroops: 100_000_000, per_payer: 2_000_000, per: Duration::from_secs(3_600) };
+/// All the lumens there are.
+const MAX_STROOPS: u64 = 1_054_439_020_873_472_865;
+const FACILITATOR_TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_TIMEOUT_SECONDS: u32 = 60;

@@ -1,0 +1,199 @@
+//! The services behind the gateway.
+
+use std::{collections::HashSet, time::Duration};
+
+use http::{HeaderName, HeaderValue, uri::Authority};
+use secrecy::ExposeSecret as _;
+
+use crate::{
+    config::{
+        diagnostic::quoted,
+        read::{Fields, Keys, Spot},
+        value::{NAME_HINT, is_name},
+    },
+    upstream,
+};
+
+/// An upstream, and what its routes inherit.
+#[derive(Clone, Debug)]
+pub(super) struct Upstream {
+    pub(super) settings: upstream::Settings,
+    /// How long the first response byte may take, where a route says nothing else.
+    pub(super) timeout: Duration,
+}
+
+/// The upstreams: `upstream: URL`, or `upstreams:` with names. A faulty one keeps its name and its place, so that the
+/// routes that name it are not faulted too.
+pub(super) fn read(root: &Fields<'_>) -> Option<Vec<Upstream>> {
+    match (root.get("upstream"), root.get("upstreams")) {
+        (Some(_), Some(_)) => root.fault_key(
+            "upstreams",
+            "`upstream` and `upstreams` are both given",
+            "`upstream` is the short form for one upstream: keep one of the two",
+        ),
+        (Some(url), None) => {
+            let mut upstream = named("upstream");
+            upstream.settings.servers.extend(read_server(&url));
+            Some(vec![upstream])
+        }
+        (None, Some(map)) => {
+            let entries = map.entries()?;
+            if entries.is_empty() {
+                return map.fault("there is no upstream", UPSTREAM_HINT);
+            }
+            let mut upstreams = Vec::new();
+            for (entry, spot) in entries {
+                if !is_name(&entry.key) {
+                    let what = format!("{} is no name", quoted(&entry.key));
+                    spot.reading.fault_at(entry.key_at, &map.path, &what, NAME_HINT);
+                }
+                let upstream = read_upstream(&entry.key, &spot);
+                upstreams.push(upstream.unwrap_or_else(|| named(&entry.key)));
+            }
+            Some(upstreams)
+        }
+        (None, None) => root.spot.fault("`upstream` is missing", UPSTREAM_HINT),
+    }
+}
+
+fn named(name: &str) -> Upstream {
+    let settings = upstream::Settings {
+        name: name.to_owned(),
+        servers: Vec::new(),
+        connect_timeout: CONNECT_TIMEOUT,
+        idle_timeout: IDLE_TIMEOUT,
+        max_in_flight: MAX_IN_FLIGHT,
+        set_headers: Vec::new(),
+    };
+    Upstream { settings, timeout: TIMEOUT }
+}
+
+fn read_upstream(name: &str, spot: &Spot<'_>) -> Option<Upstream> {
+    let fields = spot.fields(&UPSTREAM)?;
+    let servers = fields
+        .need("servers", "list its origins: `servers: [http://127.0.0.1:3000]`")
+        .and_then(|servers| read_servers(&servers));
+    let connect_timeout = fields.duration("connect_timeout");
+    let timeout = fields.duration("timeout");
+    let idle_timeout = fields.duration("idle_timeout");
+    let max_in_flight = fields.get("max_in_flight").and_then(|spot| spot.number(1..=1_000_000));
+    let set_headers = fields.get("headers").and_then(|headers| read_headers(&headers));
+    let settings = upstream::Settings {
+        name: name.to_owned(),
+        servers: servers?,
+        connect_timeout: connect_timeout.unwrap_or(CONNECT_TIMEOUT),
+        idle_timeout: idle_timeout.unwrap_or(IDLE_TIMEOUT),
+        max_in_flight: max_in_flight.unwrap_or(MAX_IN_FLIGHT),
+        set_headers: set_headers.unwrap_or_default(),
+    };
+    Some(Upstream { settings, timeout: timeout.unwrap_or(TIMEOUT) })
+}
+
+fn read_servers(list: &Spot<'_>) -> Option<Vec<Authority>> {
+    let items = list.items()?;
+    if items.is_empty() {
+        return list.fault("there is no server", "list one or more: `[http://127.0.0.1:3000]`");
+    }
+    let mut seen = HashSet::new();
+    let servers = items.iter().map(|item| {
+        let server = read_server(item)?;
+        if !seen.insert(server.to_string()) {
+            let what = format!("`{server}` is in the list already");
+            return item.fault(what, "list each server once");
+        }
+        Some(server)
+    });
+    // Collected twice so that every faulty server is noted, not the first one only.
+    let servers: Vec<_> = servers.collect();
+    servers.into_iter().collect()
+}
+
+fn read_server(spot: &Spot<'_>) -> Option<Authority> {
+    let example = "http://127.0.0.1:3000";
+    let url = spot.url(example)?;
+    if url.is_https() {
+        return url.text.fault(
+            "is `https`, which is not supported for upstreams by this version",
+            format!("write an `http` URL, such as `{example}`"),
+        );
+    }
+    if !url.is_origin() {
+        return url.text.fault(
+            "has a path",
+            "write the origin alone: the request's own path is forwarded unchanged",
+        );
+    }
+    url.uri.into_parts().authority
+}
+
+fn read_headers(spot: &Spot<'_>) -> Option<Vec<(HeaderName, HeaderValue)>> {
+    let set = spot.fields(&HEADERS)?.get("set")?;
+    let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::new();
+    for (entry, value) in set.entries()? {
+        let fault = |what: String, hint: &str| {
+            value.reading.fault_at(entry.key_at, &set.path, &what, hint);
+        };
+        let name = match HeaderName::from_bytes(entry.key.as_bytes()) {
+            Err(_) => {
+                fault(format!("{} is no header name", quoted(&entry.key)), "such as `X-Api-Key`");
+                None
+            }
+            Ok(name) if OURS.contains(&name.as_str()) => {
+                fault(
+                    format!("`{name}` belongs to the connection or to the payment"),
+                    "the gateway sets or removes it itself: remove it here",
+                );
+                None
+            }
+            Ok(name) if headers.iter().any(|(known, _)| *known == name) => {
+                fault(format!("`{name}` is given twice"), "header names ignore case: keep one");
+                None
+            }
+            Ok(name) => Some(name),
+        };
+        let Some(secret) = value.secret() else { continue };
+        let header = HeaderValue::from_str(secret.text.expose_secret());
+        match (name, header) {
+            (Some(name), Ok(mut header)) => {
+                header.set_sensitive(true);
+                headers.push((name, header));
+            }
+            (None, _) => {}
+            (Some(_), Err(_)) => {
+                let what = format!("{} cannot be a header's value", secret.origin);
+                value.fault::<()>(what, "a header's value is one line of printable ASCII");
+            }
+        }
+    }
+    Some(headers)
+}
+
+const UPSTREAM: Keys = Keys {
+    known: &["servers", "connect_timeout", "timeout", "idle_timeout", "max_in_flight", "headers"],
+    later: &["health", "tls"],
+};
+const HEADERS: Keys = Keys { known: &["set"], later: &[] };
+
+/// Headers that are not the operator's to set.
+const OURS: &[&str] = &[
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "payment-signature",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-payment",
+];
+const UPSTREAM_HINT: &str = "say where the API is: `upstream: http://127.0.0.1:3000`";
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(30);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+const MAX_IN_FLIGHT: u32 = 256;

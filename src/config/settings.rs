@@ -1,0 +1,122 @@
+//! What the configuration comes to: one small struct for each part of the gateway, with nothing left to check.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use http::{Uri, uri::Authority};
+
+use super::diagnostic::Diagnostics;
+use crate::{
+    ledger::{own, remote},
+    protocol::stellar::{Asset, Network},
+    route::Table,
+    upstream,
+};
+
+/// Everything that a configuration file says.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where the gateway listens; never empty.
+    pub listeners: Vec<Listener>,
+    /// The address that clients know the gateway by, without a trailing slash; `None` leaves it to be made of the first
+    /// listener's address.
+    pub public_url: Option<Arc<str>>,
+    /// The most bytes that a request's head may have.
+    pub header_bytes: usize,
+    /// How payments are taken; `None` if no route asks for money.
+    pub payment: Option<Payment>,
+    /// The services behind the gateway; routes name them by index. Never empty.
+    pub upstreams: Vec<upstream::Settings>,
+    /// The routes.
+    pub table: Table,
+    /// How the gateway stops.
+    pub drain: Drain,
+    /// How the file is watched.
+    pub reload: Reload,
+    /// Of the file's content.
+    pub hash: ContentHash,
+    /// What works and is probably not what was meant.
+    pub warnings: Diagnostics,
+}
+
+/// A socket to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// For messages.
+    pub name: String,
+    /// Port 0 lets the system choose.
+    pub address: SocketAddr,
+}
+
+/// How payments are taken.
+#[derive(Clone)]
+pub struct Payment {
+    /// The network of all payments.
+    pub network: Network,
+    /// The Stellar RPC server. May carry a key in its path: not for logs.
+    pub rpc_url: Uri,
+    /// The assets that prices are in: the built-in ones and those configured.
+    pub assets: Vec<Asset>,
+    /// Who verifies and settles.
+    pub facilitator: FacilitatorSettings,
+    /// How long a signed x402 authorization may live, in seconds.
+    pub max_timeout_seconds: u32,
+    /// The embedded store's file.
+    pub store: PathBuf,
+}
+
+/// Shows of the RPC server only where it is.
+impl fmt::Debug for Payment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Payment")
+            .field("network", &self.network)
+            .field("rpc_url", &self.rpc_url.authority().map(Authority::as_str))
+            .field("assets", &self.assets)
+            .field("facilitator", &self.facilitator)
+            .field("max_timeout_seconds", &self.max_timeout_seconds)
+            .field("store", &self.store)
+            .finish()
+    }
+}
+
+/// Who verifies and settles x402 payments.
+#[derive(Clone, Debug)]
+pub enum FacilitatorSettings {
+    /// `facilitator: self`: this gateway, with the sponsors' keys.
+    Own(own::Settings),
+    /// `facilitator: { url: … }`: another service.
+    Remote(remote::Settings),
+}
+
+/// How the gateway stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// How long it still accepts connections after the signal.
+    pub delay: Duration,
+    /// How long requests under way may take after that.
+    pub timeout: Duration,
+}
+
+/// How the file is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reload {
+    /// Whether a changed file is picked up without a signal.
+    pub watch: bool,
+    /// How long to wait after a change, for more of it to come.
+    pub debounce: Duration,
+}
+
+/// The SHA-256 of a configuration file's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ContentHash(pub [u8; 32]);
+
+impl fmt::Display for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
