@@ -170,8 +170,11 @@ impl Facilitator {
         search::resolve(&self.0.rpc, payment, sent).await
     }
 
-    /// Everything that needs no ledger.
-    fn check(&self, payment: &Payment) -> Result<(), VerifyError> {
+    /// As [`Facilitator::verify`], of what never changes: network, parties, amount, and who signed.
+    ///
+    /// # Errors
+    /// [`VerifyError::Invalid`].
+    pub fn check_terms(&self, payment: &Payment) -> Result<(), VerifyError> {
         let Payment { transfer, expected, .. } = payment;
         if expected.network != self.0.settings.network {
             return Err(VerifyError::Invalid(Invalid {
@@ -180,13 +183,21 @@ impl Facilitator {
                 payer: None,
             }));
         }
-        self.supported().map_err(|not_ready| unavailable(&not_ready))?;
         transfer
             .check(expected, &self.0.excluded)
-            .and_then(|()| transfer.check_time(self.0.clock.now()))
-            .and_then(|()| transfer.check_fee(0, self.0.settings.max_fee_stroops))
             .and_then(|()| transfer.check_signature(expected.network))
             .map_err(|error| invalid(payment, error))
+    }
+
+    /// Everything that needs no ledger.
+    fn check(&self, payment: &Payment) -> Result<(), VerifyError> {
+        self.check_terms(payment)?;
+        let transfer = &payment.transfer;
+        transfer
+            .check_time(self.0.clock.now())
+            .and_then(|()| transfer.check_fee(0, self.0.settings.max_fee_stroops))
+            .map_err(|error| invalid(payment, error))?;
+        self.supported().map(drop).map_err(|not_ready| unavailable(&not_ready))
     }
 
     /// Runs `envelope` on the ledger as it is now, where it has to be this payment and nothing else.

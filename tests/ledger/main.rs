@@ -2,4 +2,8 @@
 
 mod fate;
 mod own;
+mod remote;
+mod rpc;
+mod service;
+mod stub;
 mod support;

@@ -24,6 +24,22 @@ impl Kinds {
         Self(Err(format!("the facilitator at {base} has not been asked yet")))
     }
 
+    /// A good answer replaces what was known; a failure only another failure.
+    fn learn(&mut self, asked: Result<Supported, String>) {
+        match (&self.0, &asked) {
+            (Ok(_), Err(reason)) => {
+                warn!(reason, "the facilitator's kinds could not be refreshed: the last ones stay");
+                return;
+            }
+            (Err(before), Err(now)) if before != now => {
+                warn!(reason = now, "payments cannot be taken");
+            }
+            (Err(_), Ok(_)) => info!("the facilitator takes payments"),
+            _ => {}
+        }
+        self.0 = asked;
+    }
+
     pub(super) fn supported(&self) -> Result<Supported, NotReady> {
         self.0.clone().map_err(NotReady)
     }
@@ -39,29 +55,12 @@ pub(super) async fn refresh(facilitator: Facilitator, stop: CancellationToken) {
         };
         let wait = if asked.is_ok() { LONG_PAUSE } else { pause };
         pause = if asked.is_ok() { SHORT_PAUSE } else { pause.saturating_mul(2).min(MIDDLE_PAUSE) };
-        note(&facilitator, asked);
+        facilitator.0.kinds.lock().unwrap_or_else(PoisonError::into_inner).learn(asked);
         tokio::select! {
             () = stop.cancelled() => return,
             () = sleep(wait) => {}
         }
     }
-}
-
-fn note(facilitator: &Facilitator, asked: Result<Supported, String>) {
-    let mut kinds = facilitator.0.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-    match (&kinds.0, &asked) {
-        (Ok(_), Err(reason)) => {
-            warn!(
-                reason,
-                "the facilitator's kinds could not be refreshed; the last ones stay in force"
-            );
-            return;
-        }
-        (Err(before), Err(now)) if before != now => warn!(reason = now, "payments cannot be taken"),
-        (Err(_), Ok(_)) => info!(facilitator = facilitator.0.base, "payments can be taken"),
-        _ => {}
-    }
-    kinds.0 = asked;
 }
 
 /// Asks once; the error is a sentence for the operator.
@@ -130,6 +129,18 @@ mod tests {
 
     fn kind(network: &str, extra: Value) -> Value {
         json!({"x402Version": 2, "scheme": "exact", "network": network, "extra": extra})
+    }
+
+    #[test]
+    fn the_last_good_kinds_outlive_an_outage() {
+        let mut kinds = Kinds::unknown("https://a");
+        let out = || Err("out of reach".to_owned());
+        kinds.learn(out());
+        assert_eq!(kinds.supported(), Err(NotReady("out of reach".to_owned())));
+        let good = Supported { are_fees_sponsored: true };
+        kinds.learn(Ok(good));
+        kinds.learn(out());
+        assert_eq!(kinds.supported(), Ok(good));
     }
 
     #[test]
