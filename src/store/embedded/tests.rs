@@ -1,5 +1,7 @@
 //! What the file promises, against a disk that the test controls.
 
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
+
 use std::{
     io,
     sync::{Arc, Mutex},
