@@ -316,3 +316,81 @@ const TESTNET_RPC: &str = "https://soroban-testnet.stellar.org";
 const USER_AGENT: &str = concat!("tollgate/", env!("CARGO_PKG_VERSION"));
 /// What curl sends.
 const FORM: &str = "application/x-www-form-urlencoded";
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn parse(line: &[&str]) -> Arguments {
+        Line::try_parse_from([&["pay"], line].concat()).unwrap().arguments
+    }
+
+    #[test]
+    fn a_request_is_what_curl_would_send() {
+        let request = parse(&["http://a/b?c=d"]).request().unwrap();
+        assert_eq!((request.method(), request.body().len()), (&Method::GET, 0));
+        assert!(!request.headers().contains_key(header::CONTENT_TYPE));
+        let request = parse(&["http://a", "-d", "x=1"]).request().unwrap();
+        assert_eq!((request.method(), &request.body()[..]), (&Method::POST, &b"x=1"[..]));
+        assert_eq!(request.headers()[header::CONTENT_TYPE], FORM);
+        let line = ["http://a", "-X", "PUT", "-d", "{}", "-H", "Content-Type:application/json"];
+        let request =
+            parse(&[&line[..], &["-H", "x: 1", "-H", "X: 2"]].concat()).request().unwrap();
+        assert_eq!(request.method(), Method::PUT);
+        assert_eq!(request.headers()[header::CONTENT_TYPE], "application/json");
+        let both: Vec<_> = request.headers().get_all("x").iter().collect();
+        assert_eq!(both, ["1", "2"]);
+    }
+
+    #[test]
+    fn a_body_from_a_file_is_the_file_byte_for_byte() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), b"a\r\nb\0\xff\n").unwrap();
+        let data = format!("@{}", file.path().display());
+        let request = parse(&["http://a", "-d", &data]).request().unwrap();
+        assert_eq!(&request.body()[..], b"a\r\nb\0\xff\n");
+        let error = parse(&["http://a", "-d", "@/no/such/file"]).request().unwrap_err();
+        assert_eq!(error.to_string(), "read `/no/such/file`");
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_with_a_sentence() {
+        let seed = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(seed.path(), "SAAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAEAQC5MY\n")
+            .unwrap();
+        let key = seed.path().to_str().unwrap();
+        let network = ["--network", "stellar:testnet", "--rpc-url", "http://rpc"];
+        let with = |line: &[&str]| {
+            parse(&[&["http://a", "--key-file", key], &network[..], line].concat()).settings()
+        };
+        let limit = |line: &[&str]| {
+            let Limit { amount, asset } = with(line).unwrap().limit.unwrap();
+            format!("{amount} {}", asset.name)
+        };
+        assert_eq!(limit(&[]), "10000000 USDC");
+        assert_eq!(limit(&["--max", "$0.01"]), "100000 USDC");
+        assert_eq!(limit(&["--max", "0.5 XLM"]), "5000000 XLM");
+        let refused = |line: &[&str]| with(line).unwrap_err().to_string();
+        assert_eq!(refused(&["--max", "1 EUR"]), "--max is in `EUR`: expected USDC or XLM");
+        assert_eq!(refused(&["--max", "lots"]), "--max is `lots`");
+        let public = parse(&["http://a", "--key-file", key, "--network", "stellar:pubnet"]);
+        if variable("STELLAR_RPC_URL").is_none() {
+            let error = public.settings().unwrap_err();
+            assert!(matches!(error, Error::NoRpc { network: Network::Pubnet }), "{error}");
+        }
+        std::fs::write(seed.path(), "not a key").unwrap();
+        assert!(!refused(&[]).contains("not a key"), "what may be a key is not repeated");
+        for url in ["a.example", "/x"] {
+            assert!(matches!(parse(&[url]).request(), Err(Error::Url { .. })), "{url}");
+        }
+        assert!(Line::try_parse_from(["pay", "http://a", "-H", "no colon"]).is_err());
+    }
+}

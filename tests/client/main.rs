@@ -6,6 +6,7 @@
     reason = "a test ends where it finds something else"
 )]
 
+mod command;
 mod stub;
 
 use std::{

@@ -10,6 +10,7 @@ use tollgate::store::{Claiming, Store};
 
 use super::{Folder, claim, fresh, settled, submitting};
 
+/// Case K01.
 #[test]
 fn a_killed_process_has_lost_nothing_that_it_acknowledged() {
     let folder = Folder::new();

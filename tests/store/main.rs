@@ -63,6 +63,7 @@ impl Folder {
     }
 }
 
+/// Case A02.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_fifty_copies_of_a_payment_one_is_admitted() {
     let store = Store::in_memory().await.unwrap();
@@ -84,6 +85,7 @@ async fn of_fifty_copies_of_a_payment_one_is_admitted() {
     fresh(&store, claim(2)).await;
 }
 
+/// Case A07.
 #[tokio::test]
 async fn a_payment_belongs_to_the_request_that_it_was_made_for() {
     let store = Store::in_memory().await.unwrap();
@@ -249,6 +251,7 @@ async fn what_was_recorded_is_there_after_a_restart_and_holds_are_not() {
     assert!(matches!(store.claim(claim(3)).await.unwrap(), Claiming::Redeliver(..)));
 }
 
+/// Case K14.
 #[tokio::test]
 async fn a_second_process_is_refused_the_file() {
     let folder = Folder::new();
@@ -271,6 +274,7 @@ async fn a_file_that_cannot_be_opened_says_why() {
     assert!(matches!(garbage, Err(Error::Corrupt { .. })), "{garbage:?}");
 }
 
+/// Case K11.
 #[tokio::test]
 async fn a_file_of_a_newer_version_is_refused() {
     let folder = Folder::new();

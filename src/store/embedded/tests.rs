@@ -1,5 +1,7 @@
 //! What the file promises, against a disk that the test controls.
 
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
+
 use std::{
     io,
     sync::{Arc, Mutex},
@@ -160,6 +162,7 @@ struct Acknowledged {
     events: usize,
 }
 
+/// Case K02.
 #[tokio::test]
 async fn power_lost_at_any_point_loses_nothing_that_was_acknowledged() {
     let disk = Disk::default();
@@ -299,6 +302,7 @@ async fn steps_that_wait_together_share_one_sync() {
     assert!(used <= 16, "64 steps took {used} syncs");
 }
 
+/// Case A26.
 #[tokio::test]
 async fn a_record_is_forgotten_after_its_time_and_never_before() {
     let disk = Disk::default();
@@ -418,6 +422,7 @@ async fn pending_claims_are_listed_page_by_page() {
     assert_eq!(store.pending(None).await.unwrap()[0], first[1]);
 }
 
+/// Case K16.
 #[tokio::test]
 async fn a_payment_whose_key_was_damaged_is_not_sold_again() {
     let disk = Disk::default();
@@ -442,6 +447,7 @@ async fn a_payment_whose_key_was_damaged_is_not_sold_again() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
+    /// Case K16.
     #[test]
     fn a_damaged_file_is_refused_or_reads_right(place: prop::sample::Index, bit in 0..8_u8) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
