@@ -159,7 +159,7 @@ impl Desk {
             }
             Outcome::Unknown { transaction, failure: why } => {
                 warn!(detail = why.detail, "the fate of a settlement is unknown");
-                let transaction = transaction.or(sent.and_then(|sent| sent.transaction));
+                let transaction = transaction.or_else(|| sent.and_then(|sent| sent.transaction));
                 *state = sent.map(State::Unknown);
                 return Some(failure(payment, PENDING.to_owned(), transaction));
             }

@@ -54,7 +54,9 @@ impl Facilitator {
     /// As [`Facilitator::verify`].
     pub async fn prepare(&self, payment: &Payment) -> Result<Prepared, VerifyError> {
         match self {
-            Self::Own(own) => own.prepare(payment).await.map(Prepared::Own),
+            Self::Own(own) => {
+                own.prepare(payment).await.map(|prepared| Prepared::Own(Box::new(prepared)))
+            }
             Self::Remote(remote) => remote.prepare(payment).await.map(Prepared::Remote),
         }
     }
@@ -65,7 +67,7 @@ impl Facilitator {
     /// Once it was polled the transaction may have been sent: a dropped call is an unknown outcome.
     pub async fn submit(&self, payment: &Payment, prepared: Prepared) -> Outcome {
         match (self, prepared) {
-            (Self::Own(own), Prepared::Own(prepared)) => own.submit(payment, prepared).await,
+            (Self::Own(own), Prepared::Own(prepared)) => own.submit(payment, *prepared).await,
             (Self::Remote(remote), Prepared::Remote(_)) => remote.submit(payment).await,
             _ => Outcome::Unsent(Failure::unavailable("prepared by another facilitator")),
         }
@@ -104,7 +106,7 @@ pub struct Payment {
 #[derive(Debug)]
 pub enum Prepared {
     /// Built and signed here.
-    Own(own::Prepared),
+    Own(Box<own::Prepared>),
     /// To be built by the remote facilitator.
     Remote(Sent),
 }

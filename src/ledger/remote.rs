@@ -298,6 +298,3 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 const MOMENT: Duration = Duration::from_secs(1);
 /// No network closes ledgers faster: a bound for how many there can have been.
 const SHORTEST_LEDGER_SECONDS: u32 = 1;
-
-#[cfg(test)]
-mod tests;

@@ -283,6 +283,3 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const SMALL: usize = 256 << 10;
 /// Answers with ledger entries, metadata or lists of events.
 const LARGE: usize = 1 << 20;
-
-#[cfg(test)]
-mod tests;

@@ -109,7 +109,7 @@ mod tests {
         let account = "GCFIRY65OQE7DFP5KLNS2PF2LVZMUZYJX4OZIEQ36N2IQANUB5XVYOJR";
         assert_eq!(seed.account().to_string(), account);
         assert_eq!(format!("{seed:?}"), format!("Seed(of {account})"));
-        for text in ["", account, &SECRET[1..], &SECRET.to_lowercase()] {
+        for text in ["", account, SECRET.trim_start_matches('S'), &SECRET.to_lowercase()] {
             assert_eq!(text.parse::<Seed>().err(), Some(NotSeed), "{text}");
         }
     }

@@ -151,10 +151,10 @@ mod tests {
             (
                 json!({"kinds": [kind("stellar:testnet", good.clone())], "extensions": [],
                     "signers": {"stellar:*": ["G"]}}),
-                sponsored.clone(),
+                sponsored,
             ),
-            (json!({"kinds": [kind("stellar:testnet", good.clone())]}), sponsored.clone()),
-            (json!({"kinds": [kind("stellar:testnet", Value::Null)]}), sponsored.clone()),
+            (json!({"kinds": [kind("stellar:testnet", good.clone())]}), sponsored),
+            (json!({"kinds": [kind("stellar:testnet", Value::Null)]}), sponsored),
             (
                 json!({"kinds": [kind("eip155:1", good.clone()), kind("stellar:testnet", good.clone())]}),
                 sponsored,

@@ -165,19 +165,23 @@ impl EventQuery {
         };
         let topics: Vec<Vec<String>> =
             self.topics.iter().map(|topics| topics.iter().map(segment).collect()).collect();
-        let mut query = json!({
-            "filters": [{
-                "type": "contract",
-                "contractIds": [self.contract.to_string()],
-                "topics": topics,
-            }],
-            "pagination": { "limit": EventPage::LIMIT },
+        let filter = json!({
+            "type": "contract",
+            "contractIds": [self.contract.to_string()],
+            "topics": topics,
         });
+        let limit = EventPage::LIMIT;
         match &self.start {
-            Start::Ledger(ledger) => query["startLedger"] = (*ledger).into(),
-            Start::Cursor(cursor) => query["pagination"]["cursor"] = cursor.as_str().into(),
+            Start::Ledger(ledger) => json!({
+                "startLedger": ledger,
+                "filters": [filter],
+                "pagination": { "limit": limit },
+            }),
+            Start::Cursor(cursor) => json!({
+                "filters": [filter],
+                "pagination": { "limit": limit, "cursor": cursor },
+            }),
         }
-        query
     }
 }
 

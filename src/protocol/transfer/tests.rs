@@ -448,7 +448,7 @@ fn text_that_is_no_envelope_is_malformed() {
 proptest! {
     #[test]
     fn no_bytes_make_the_parser_panic(bytes: Vec<u8>) {
-        let _ = judge(&STANDARD.encode(bytes));
+        prop_assert!(judge(&STANDARD.encode(bytes)).is_err());
     }
 
     #[test]
