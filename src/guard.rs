@@ -9,15 +9,14 @@
 //! | upstream fails, or its answer is not charged | nothing is settled, the claim is released | the settled payment may be presented again |
 //! | settlement fails | the head is dropped, nothing of it leaves | nothing is forwarded |
 
+pub mod cors;
 mod permit;
 pub mod problem;
 
 use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header,
-};
+use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 use rand_core::{OsRng, RngCore as _};
 use tokio_util::task::TaskTracker;
@@ -117,7 +116,7 @@ impl<F> Guard<F> {
                 let readable = request.headers().contains_key(header::ORIGIN);
                 let mut response = self.charge(request, route, terms, target).await;
                 if readable {
-                    expose_to_scripts(response.headers_mut());
+                    cors::expose_to_scripts(response.headers_mut());
                 }
                 response
             }
@@ -337,16 +336,6 @@ fn make_private(headers: &mut HeaderMap) {
     let value =
         HeaderValue::try_from(directives.join(", ")).unwrap_or(HeaderValue::from_static("private"));
     headers.insert(header::CACHE_CONTROL, value);
-}
-
-/// Lets scripts of any origin read the payment headers; a 402 of ours may be read by all, as it holds no secret.
-fn expose_to_scripts(headers: &mut HeaderMap) {
-    let exposed =
-        "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE, WWW-Authenticate, Payment-Receipt";
-    headers.append(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(exposed));
-    if headers.contains_key(HeaderName::from_static("payment-required")) {
-        headers.entry(header::ACCESS_CONTROL_ALLOW_ORIGIN).or_insert(HeaderValue::from_static("*"));
-    }
 }
 
 #[cfg(test)]
