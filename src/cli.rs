@@ -1,1 +1,125 @@
-//! (being written)
+//! The commands of `tollgate`.
+//!
+//! Exit codes: 0 done, 1 failure, 2 usage, 78 bad configuration (`EX_CONFIG`, which service managers know).
+
+mod facilitator;
+mod gateway;
+mod pay;
+#[cfg(feature = "sandbox")]
+mod sandbox;
+
+use std::{error::Error, fmt, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+#[cfg(feature = "sandbox")]
+use crate::demo;
+
+/// Puts a price on any HTTP API, paid in USDC on Stellar.
+#[derive(Debug, Parser)]
+#[command(name = "tollgate", version)]
+struct Arguments {
+    /// How logs are written to stderr.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(gateway::Run),
+    #[command(visible_alias = "validate")]
+    Check(gateway::Check),
+    Routes(gateway::Routes),
+    Pay(pay::Arguments),
+    Facilitator(facilitator::Arguments),
+
+    #[cfg(feature = "sandbox")]
+    Sandbox(sandbox::Arguments),
+    #[cfg(feature = "sandbox")]
+    Demo(demo::Arguments),
+}
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log_to_stderr(arguments.log_format, &arguments.command);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    runtime.block_on(async {
+        match arguments.command {
+            Command::Run(run) => run.run().await,
+            Command::Check(check) => check.run(),
+            Command::Routes(routes) => routes.run(),
+            Command::Pay(arguments) => pay::run(arguments).await,
+            Command::Facilitator(arguments) => facilitator::run(arguments).await,
+            #[cfg(feature = "sandbox")]
+            Command::Sandbox(arguments) => sandbox::run(arguments).await,
+            #[cfg(feature = "sandbox")]
+            Command::Demo(arguments) => match demo::run(arguments, stop_signal()).await {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&*error),
+            },
+        }
+    })
+}
+
+/// `RUST_LOG` decides what is logged; without it, what an operator wants to know, and for the other commands only trouble.
+fn log_to_stderr(format: LogFormat, command: &Command) {
+    let usual = match command {
+        Command::Run(_) | Command::Facilitator(_) => "info",
+        _ => "warn",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().init(),
+    }
+}
+
+/// Writes a line to stdout. A closed pipe is the reader's choice, not our failure.
+fn say(line: &dyn fmt::Display) {
+    use std::io::Write as _;
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        tracing::debug!("nobody reads stdout");
+    }
+}
+
+/// Tells an error with its causes on stderr; the exit code of a failure.
+fn fail(error: &dyn Error) -> ExitCode {
+    eprint!("tollgate: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        eprint!(": {error}");
+        cause = error.source();
+    }
+    eprintln!();
+    ExitCode::FAILURE
+}
+
+/// Ends when the process is asked to stop: SIGINT (Ctrl-C) or SIGTERM.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let interrupted = tokio::signal::ctrl_c();
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminated) => {
+            tokio::select! { _ = interrupted => {} _ = terminated.recv() => {} }
+        }
+        // Without SIGTERM there is still Ctrl-C.
+        Err(_) => drop(interrupted.await),
+    }
+}
+
+const BAD_CONFIGURATION: u8 = 78;

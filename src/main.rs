@@ -1,2 +1,5 @@
-//! Tollgate.
-fn main() {}
+//! The `tollgate` command.
+
+fn main() -> std::process::ExitCode {
+    tollgate::cli::main()
+}

@@ -27,6 +27,12 @@ impl Env {
         Self(Variables::Fixed(variables.map(|(name, value)| (name.into(), value.into())).collect()))
     }
 
+    /// The value of the variable `name`, if it has one.
+    #[must_use]
+    pub fn var(&self, name: &str) -> Option<String> {
+        self.get(name).ok()
+    }
+
     /// The value of the variable `name`; an empty one is no value, as `NAME=` in an `.env` file means.
     pub(super) fn get(&self, name: &str) -> Result<String, NoValue> {
         let value = match &self.0 {

@@ -1,0 +1,187 @@
+//! `tollgate run`, `check` and `routes`: the commands that take a `gateway.yaml`.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
+
+use super::{BAD_CONFIGURATION, fail, say, stop_signal};
+use crate::{
+    app::Gateway,
+    config::{self, Env, Settings, watch::Watch},
+    pay::Terms,
+    protocol::target::Target,
+    route::{Access, Match, Route},
+    telemetry::Clock,
+};
+
+/// Runs the gateway in the foreground.
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// The configuration.
+    #[arg(short, long, default_value = "gateway.yaml")]
+    config: PathBuf,
+}
+
+/// Checks a configuration, and tells every mistake in it.
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// The configuration.
+    #[arg(short, long, default_value = "gateway.yaml")]
+    config: PathBuf,
+}
+
+/// Lists the routes of a configuration, or tells which one takes a request.
+#[derive(Debug, Args)]
+pub(super) struct Routes {
+    /// The configuration.
+    #[arg(short, long, default_value = "gateway.yaml")]
+    config: PathBuf,
+    /// A request such as `GET /weather`.
+    #[arg(long)]
+    test: Option<String>,
+}
+
+impl Run {
+    pub(super) async fn run(self) -> ExitCode {
+        let settings = match load(&self.config) {
+            Ok(settings) => settings,
+            Err(code) => return code,
+        };
+        let reload = settings.reload;
+        let gateway = match Gateway::start(settings, Clock::system()).await {
+            Ok(gateway) => gateway,
+            Err(error) => return fail(&error),
+        };
+        for address in gateway.addresses() {
+            info!(%address, "listening");
+        }
+        let mut watch = Watch::start(&self.config, reload.debounce, gateway.config_hash());
+        let mut hangups = match signal(SignalKind::hangup()) {
+            Ok(hangups) => hangups,
+            Err(error) => return fail(&error),
+        };
+        let mut stopping = std::pin::pin!(stop_signal());
+        loop {
+            tokio::select! {
+                () = &mut stopping => break,
+                () = watch.changed(), if reload.watch => {}
+                _ = hangups.recv() => {}
+            }
+            reload_from(&self.config, &gateway);
+        }
+        info!("stopping");
+        gateway.stop().await;
+        ExitCode::SUCCESS
+    }
+}
+
+/// A file that is wrong in any way changes nothing: the last good configuration serves on.
+fn reload_from(path: &Path, gateway: &Gateway) {
+    match config::load(path, &Env::process()) {
+        Ok(settings) if settings.hash == gateway.config_hash() => {}
+        Ok(settings) => {
+            if let Err(error) = gateway.reload(settings) {
+                error!(%error, "configuration not reloaded");
+            }
+        }
+        Err(diagnostics) => {
+            error!("configuration not reloaded, the last good one serves on:\n{diagnostics}");
+        }
+    }
+}
+
+impl Check {
+    pub(super) fn run(self) -> ExitCode {
+        match load(&self.config) {
+            Ok(settings) => {
+                let routes = settings.table.routes().len();
+                say(&format_args!("{}: good, {routes} routes", self.config.display()));
+                ExitCode::SUCCESS
+            }
+            Err(code) => code,
+        }
+    }
+}
+
+impl Routes {
+    pub(super) fn run(self) -> ExitCode {
+        let settings = match load(&self.config) {
+            Ok(settings) => settings,
+            Err(code) => return code,
+        };
+        match &self.test {
+            Some(request) => test(&settings, request),
+            None => {
+                for route in settings.table.routes() {
+                    say(&line(route, &settings));
+                }
+                ExitCode::SUCCESS
+            }
+        }
+    }
+}
+
+fn test(settings: &Settings, request: &str) -> ExitCode {
+    let Some((method, target)) = request.trim().split_once(' ') else {
+        eprintln!("tollgate: expected a method and a path, as in --test \"GET /weather\"");
+        return ExitCode::from(2);
+    };
+    let Ok(method) = http::Method::from_bytes(method.as_bytes()) else {
+        eprintln!("tollgate: `{method}` is no method");
+        return ExitCode::from(2);
+    };
+    let answer = match Target::parse(target.trim()) {
+        Err(ambiguous) => format!("400: {ambiguous}"),
+        Ok(target) => match settings.table.find(&method, target.path()) {
+            Match::Found(route) => line(route, settings),
+            Match::WrongMethod { allow } => {
+                format!("405: the path takes {}", allow.to_str().unwrap_or_default())
+            }
+            Match::LookAlike => {
+                "400: it differs from a priced path only by its case or a last slash".to_owned()
+            }
+            Match::Unmatched => "404: no route takes it".to_owned(),
+        },
+    };
+    say(&answer);
+    ExitCode::SUCCESS
+}
+
+fn line(route: &Route, settings: &Settings) -> String {
+    let asks = match &route.access {
+        Access::Free => "free".to_owned(),
+        Access::Denied(status) => format!("deny {}", status.as_u16()),
+        Access::Priced(terms) => price(terms),
+    };
+    let upstream = settings.upstreams.get(route.upstream).map_or("-", |upstream| &upstream.name);
+    format!("{:<40} {:<24} {}", route.pattern.to_string(), asks, upstream)
+}
+
+fn price(terms: &Terms) -> String {
+    let offers = terms.offers.iter().map(|offer| {
+        let amount = offer.amount.to_decimal(offer.asset.decimals);
+        format!("{} {amount} {}", offer.method.as_str(), offer.asset.name)
+    });
+    offers.collect::<Vec<_>>().join(", ")
+}
+
+/// Loads a configuration; mistakes and warnings go to stderr.
+fn load(path: &Path) -> Result<Settings, ExitCode> {
+    match config::load(path, &Env::process()) {
+        Ok(settings) => {
+            for warning in &settings.warnings {
+                eprintln!("warning: {warning}");
+            }
+            Ok(settings)
+        }
+        Err(diagnostics) => {
+            eprintln!("{diagnostics}");
+            Err(ExitCode::from(BAD_CONFIGURATION))
+        }
+    }
+}

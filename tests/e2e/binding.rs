@@ -1,0 +1,126 @@
+//! Group A: a payment buys what its challenge priced, and nothing else.
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode};
+use serde_json::{Value, json};
+use tollgate::client::{Credential, Overrides};
+
+use crate::world::{World, read};
+
+#[tokio::test]
+async fn a06_a_cheap_payment_does_not_buy_a_dear_route() {
+    let world = World::start().await;
+    let agent = world.agent();
+    let cheap = agent.sign("/weather", &Overrides::default()).await;
+    agent.present("/dear", &cheap).await.assert_refused("No matching payment requirements");
+    let dear = agent.sign("/dear", &Overrides::default()).await;
+    agent.present("/dear", &dear).await.assert_paid();
+    assert_eq!(world.upstream.hits().len(), 1);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a07_a_payment_does_not_buy_a_sibling_at_the_same_price() {
+    let world = World::start().await;
+    let agent = world.agent();
+    let credential = agent.sign("/weather", &Overrides::default()).await;
+    agent.present("/sibling", &credential).await.assert_refused("No matching payment requirements");
+    agent.present("/weather", &credential).await.assert_paid();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a16_a_payment_of_another_network_is_refused() {
+    let world = World::start().await;
+    let agent = world.agent();
+    let (challenge, offer) = agent.offer("/weather").await;
+    let mut accepted = offer.requirements.to_json();
+    accepted["network"] = json!("stellar:pubnet");
+    let overrides = Overrides { accepted: Some(accepted), ..Overrides::default() };
+    let credential = agent.client.sign(&challenge, &offer, &overrides).await.unwrap();
+    agent.present("/weather", &credential).await.assert_refused("No matching payment requirements");
+    agent.pay("/weather").await.assert_paid();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a17_an_echo_that_changes_the_offer_is_refused() {
+    let world = World::start().await;
+    let agent = world.agent();
+    let other = world.sandbox.accounts().payer.address();
+    let xlm = "CDLZFC3SYJYDZT7K67VZ75HPJVIEUVNIXF47ZG2FB2RMQQVU2HHGCYSC";
+    let changes: [(&str, Value); 6] = [
+        ("amount", json!("1")),
+        ("payTo", json!(other)),
+        ("asset", json!(xlm)),
+        ("maxTimeoutSeconds", json!(600)),
+        ("scheme", json!("upto")),
+        ("extra", json!({"areFeesSponsored": true})),
+    ];
+    for (member, value) in changes {
+        let (challenge, offer) = agent.offer("/weather").await;
+        let mut accepted = offer.requirements.to_json();
+        accepted[member] = value;
+        let overrides = Overrides { accepted: Some(accepted), ..Overrides::default() };
+        let credential = agent.client.sign(&challenge, &offer, &overrides).await.unwrap();
+        let answer = agent.present("/weather", &credential).await;
+        answer.assert_refused("No matching payment requirements");
+    }
+    assert!(world.upstream.hits().is_empty());
+    // Its twin: an echo that only adds to `extra` is the offer.
+    let (challenge, offer) = agent.offer("/weather").await;
+    let mut accepted = offer.requirements.to_json();
+    accepted["extra"]["added"] = json!(1);
+    let overrides = Overrides { accepted: Some(accepted), ..Overrides::default() };
+    let credential = agent.client.sign(&challenge, &offer, &overrides).await.unwrap();
+    agent.present("/weather", &credential).await.assert_paid();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a23_two_payments_in_one_request_are_ambiguous() {
+    let world = World::start().await;
+    let agent = world.agent();
+    let credential = agent.sign("/weather", &Overrides::default()).await;
+    let mut request = agent.request(Method::GET, "/weather");
+    for _ in 0..2 {
+        request.headers_mut().append("payment-signature", credential.header().clone());
+    }
+    let answer = read(agent.client.exchange(request).await.unwrap()).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert!(world.upstream.hits().is_empty());
+    agent.present("/weather", &credential).await.assert_paid();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a25_version_1_is_refused() {
+    let world = World::start().await;
+    let agent = world.agent();
+    let credential = agent.sign("/weather", &Overrides::default()).await;
+    let mut old = credential.payload().clone();
+    old["x402Version"] = json!(1);
+    let answer = agent.present("/weather", &Credential::forge(old)).await;
+    answer.assert_refused("invalid_payload");
+    let mut request = agent.request(Method::GET, "/weather");
+    request.headers_mut().insert("x-payment", credential.header().clone());
+    let answer = read(agent.client.exchange(request).await.unwrap()).await;
+    answer.assert_refused("invalid_x402_version");
+    agent.present("/weather", &credential).await.assert_paid();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn i01_a_credential_that_cannot_be_read_gets_a_fresh_challenge() {
+    let world = World::start().await;
+    let agent = world.agent();
+    for text in ["Payment", "***", "bnVsbA==", "W10=", "e30=", "eyJhIjoxLCJhIjoyfQ=="] {
+        let mut request = agent.request(Method::GET, "/weather");
+        request.headers_mut().insert("payment-signature", HeaderValue::from_static(text));
+        let answer = read(agent.client.exchange(request).await.unwrap()).await;
+        answer.assert_refused("invalid_payload");
+    }
+    assert!(world.upstream.hits().is_empty());
+    agent.pay_with(Method::POST, "/order", Bytes::from_static(b"x")).await.assert_paid();
+    world.end().await;
+}

@@ -1,0 +1,115 @@
+//! The valve: what is forwarded, and what a client is told.
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+
+use crate::{
+    upstream::{BODY, Script},
+    world::{PRICE, World, read},
+};
+
+#[tokio::test]
+async fn a_paid_request_is_served_once_with_the_exact_bytes_and_the_exact_price() {
+    let world = World::start().await;
+    let (agent, before) = (world.agent(), world.payee_usdc());
+
+    let refused = agent.ask(Method::GET, "/weather?day=1").await;
+    refused.assert_refused("Payment required");
+    assert!(world.upstream.hits().is_empty());
+
+    let paid = agent.pay("/weather?day=1").await;
+    paid.assert_paid();
+    assert_eq!(&paid.body[..], BODY);
+    assert_eq!(paid.headers["cache-control"], "private");
+    assert_eq!(world.payee_usdc() - before, PRICE);
+    let hits = world.upstream.hits();
+    assert_eq!(hits.len(), 1);
+    assert_eq!(hits[0].target, "/weather?day=1");
+    assert!(!hits[0].headers.contains_key("payment-signature"), "{:?}", hits[0].headers);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn b27_a_free_route_ignores_a_payment_and_does_not_forward_it() {
+    let world = World::start().await;
+    let (agent, before) = (world.agent(), world.payee_usdc());
+    let credential = agent.sign("/weather", &Default::default()).await;
+
+    let answer = agent.present("/health", &credential).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert!(answer.settlement().is_none());
+    assert!(!world.upstream.hits()[0].headers.contains_key("payment-signature"));
+    assert_eq!(world.payee_usdc(), before);
+
+    agent.present("/weather", &credential).await.assert_paid();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn e12_head_is_priced_as_get_and_the_402_has_no_body() {
+    let world = World::start().await;
+    let agent = world.agent();
+    let refused = agent.ask(Method::HEAD, "/weather").await;
+    assert_eq!(refused.status, StatusCode::PAYMENT_REQUIRED);
+    assert!(refused.body.is_empty());
+    assert!(refused.headers.contains_key("payment-required"));
+    assert!(world.upstream.hits().is_empty());
+
+    let paid = agent.pay_with(Method::HEAD, "/weather", Bytes::new()).await;
+    paid.assert_paid();
+    assert_eq!(world.upstream.hits()[0].method, Method::HEAD);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn e13_a_preflight_is_free_and_answered_by_the_gateway() {
+    let world = World::start().await;
+    let agent = world.agent();
+    let request = Request::options(world.url("/weather"))
+        .header("origin", "https://app.example")
+        .header("access-control-request-method", "GET")
+        .header("access-control-request-headers", "payment-signature")
+        .body(Bytes::new())
+        .unwrap();
+    let answer = read(agent.client.exchange(request).await.unwrap()).await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT);
+    let allowed = answer.headers["access-control-allow-headers"].to_str().unwrap();
+    assert!(allowed.contains("PAYMENT-SIGNATURE"), "{allowed}");
+    assert!(allowed.contains("Access-Control-Expose-Headers"), "{allowed}");
+    assert!(world.upstream.hits().is_empty());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn e16_what_matches_no_route_is_404_and_never_forwarded() {
+    let world = World::start().await;
+    let agent = world.agent();
+    for path in ["/", "/other", "/weather/more"] {
+        assert_eq!(agent.ask(Method::GET, path).await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    assert_eq!(agent.ask(Method::POST, "/weather").await.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert!(world.upstream.hits().is_empty());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn h05_payment_headers_of_the_upstream_do_not_reach_the_client() {
+    let world = World::start().await;
+    world.upstream.play(Script {
+        headers: vec![
+            ("payment-response", "upstream"),
+            ("payment-receipt", "upstream"),
+            ("www-authenticate", "Payment id=\"upstream\""),
+            ("cache-control", "public, s-maxage=600"),
+            ("x-own", "1"),
+        ],
+        ..Script::default()
+    });
+    let paid = world.agent().pay("/weather").await;
+    paid.assert_paid();
+    assert!(!paid.headers.contains_key("payment-receipt"));
+    assert!(!paid.headers.contains_key("www-authenticate"));
+    assert_eq!(paid.headers["x-own"], "1");
+    assert_eq!(paid.headers["cache-control"], "private");
+    world.end().await;
+}

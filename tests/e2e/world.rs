@@ -1,0 +1,253 @@
+//! One world for a test: a ledger, an upstream, a gateway between them, and agents that pay.
+
+use std::{path::PathBuf, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use serde_json::Value;
+use tempfile::TempDir;
+use tollgate::{
+    app::Gateway,
+    client::{Challenge, Client, Credential, Offer, Overrides, Settings},
+    config::{self, Env},
+    protocol::{stellar::Network, x402::Settlement},
+    telemetry::Clock,
+};
+use tollgate_sandbox::{DevAccount, Options, Sandbox};
+
+use crate::upstream::Upstream;
+
+/// The price of the default routes in base units: `$0.001`.
+pub const PRICE: i128 = 10_000;
+
+pub struct World {
+    pub sandbox: Sandbox,
+    pub upstream: Upstream,
+    pub gateway: Gateway,
+    folder: TempDir,
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl World {
+    /// A world with the default routes and the gateway's own facilitator.
+    pub async fn start() -> Self {
+        Self::with_routes(ROUTES).await
+    }
+
+    /// A world with these `routes:` entries.
+    pub async fn with_routes(routes: &str) -> Self {
+        let world = |upstream: &Upstream, _: &Sandbox| yaml(upstream, "self", routes);
+        Self::with_yaml(world).await
+    }
+
+    /// A world whose `gateway.yaml` is made by `yaml`.
+    pub async fn with_yaml(yaml: impl FnOnce(&Upstream, &Sandbox) -> String) -> Self {
+        let sandbox = Sandbox::start(Options::default()).await.unwrap();
+        let upstream = Upstream::start().await;
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("gateway.yaml"), yaml(&upstream, &sandbox)).unwrap();
+        let settings = load(&folder, &sandbox);
+        let gateway = Gateway::start(settings, Clock::system()).await.unwrap();
+        gateway.ready(Duration::from_secs(30)).await.unwrap();
+        Self { sandbox, upstream, gateway, folder }
+    }
+
+    pub fn config_path(&self) -> PathBuf {
+        self.folder.path().join("gateway.yaml")
+    }
+
+    /// Writes a new `routes:` list and swaps it in.
+    pub fn reload_routes(&self, routes: &str) {
+        let text = yaml(&self.upstream, "self", routes);
+        std::fs::write(self.config_path(), text).unwrap();
+        self.gateway.reload(load(&self.folder, &self.sandbox)).unwrap();
+    }
+
+    /// Stops the gateway and starts another one on the same store.
+    pub async fn restart(self) -> Self {
+        let Self { sandbox, upstream, gateway, folder } = self;
+        gateway.stop().await;
+        let settings = load(&folder, &sandbox);
+        let gateway = Gateway::start(settings, Clock::system()).await.unwrap();
+        gateway.ready(Duration::from_secs(30)).await.unwrap();
+        Self { sandbox, upstream, gateway, folder }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.gateway.addresses()[0])
+    }
+
+    /// The agent with the payer's key.
+    pub fn agent(&self) -> Agent {
+        self.agent_of(&self.sandbox.accounts().payer)
+    }
+
+    pub fn agent_of(&self, account: &DevAccount) -> Agent {
+        let settings = Settings {
+            seed: account.secret().parse().unwrap(),
+            network: Network::Testnet,
+            rpc_url: self.sandbox.rpc_url().parse().unwrap(),
+            limit: None,
+            patience: Duration::ZERO,
+        };
+        Agent { client: Client::new(settings), base: self.url("") }
+    }
+
+    pub fn payee_usdc(&self) -> i128 {
+        self.sandbox.usdc_balance(&self.sandbox.accounts().recipient.address()).unwrap()
+    }
+
+    pub fn sponsor_xlm(&self) -> i64 {
+        self.sandbox.xlm_balance(&self.sandbox.accounts().sponsor.address()).unwrap()
+    }
+
+    /// Stops everything in order.
+    pub async fn end(self) {
+        self.gateway.stop().await;
+        self.sandbox.shutdown().await;
+    }
+}
+
+/// Someone who asks and pays.
+#[derive(Clone)]
+pub struct Agent {
+    pub client: Client,
+    base: String,
+}
+
+impl Agent {
+    /// Sends a request without payment.
+    pub async fn ask(&self, method: Method, path: &str) -> Answer {
+        read(self.client.exchange(self.request(method, path)).await.unwrap()).await
+    }
+
+    /// Asks for GET `path`, and signs a payment for what is asked, changed as `overrides` say.
+    pub async fn sign(&self, path: &str, overrides: &Overrides) -> Credential {
+        let (challenge, offer) = self.offer(path).await;
+        self.client.sign(&challenge, &offer, overrides).await.unwrap()
+    }
+
+    /// The offer of GET `path`.
+    pub async fn offer(&self, path: &str) -> (Challenge, Offer) {
+        let request = self.request(Method::GET, path);
+        let challenge = self.client.challenge(request).await.unwrap().expect("a 402");
+        let offer = challenge.choose(Network::Testnet, None).unwrap();
+        (challenge, offer)
+    }
+
+    /// Sends GET `path` with a payment, once.
+    pub async fn present(&self, path: &str, credential: &Credential) -> Answer {
+        self.present_with(Method::GET, path, credential).await
+    }
+
+    pub async fn present_with(
+        &self,
+        method: Method,
+        path: &str,
+        credential: &Credential,
+    ) -> Answer {
+        let request = self.request(method, path);
+        read(self.client.present(request, credential).await.unwrap()).await
+    }
+
+    /// Asks for GET `path` and pays.
+    pub async fn pay(&self, path: &str) -> Answer {
+        self.pay_with(Method::GET, path, Bytes::new()).await
+    }
+
+    pub async fn pay_with(&self, method: Method, path: &str, body: Bytes) -> Answer {
+        let request = self.request(method, path).map(|_| body);
+        read(self.client.send(request, |_| {}).await.unwrap().response).await
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> Request<Bytes> {
+        let uri = format!("{}{path}", self.base);
+        Request::builder().method(method).uri(uri).body(Bytes::new()).unwrap()
+    }
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The `reason` of a problem document.
+    pub fn reason(&self) -> String {
+        self.json()["reason"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// The receipt, if there is one.
+    pub fn settlement(&self) -> Option<Settlement> {
+        let header = self.headers.get("payment-response")?;
+        Some(Settlement::decode(header.as_bytes()).unwrap())
+    }
+
+    /// Asserts that it is a 402 with `reason`, a fresh challenge, and nothing for caches.
+    #[track_caller]
+    pub fn assert_refused(&self, reason: &str) {
+        assert_eq!(self.status, StatusCode::PAYMENT_REQUIRED, "{self:?}");
+        assert_eq!(self.reason(), reason, "{self:?}");
+        assert!(self.headers.contains_key("payment-required"), "{self:?}");
+        assert_eq!(self.headers["cache-control"], "no-store", "{self:?}");
+        assert!(self.json().get("x402Version").is_none(), "{self:?}");
+    }
+
+    #[track_caller]
+    pub fn assert_paid(&self) {
+        assert_eq!(self.status, StatusCode::OK, "{self:?}");
+        let settlement = self.settlement().expect("a receipt");
+        assert!(settlement.success, "{settlement:?}");
+        assert_eq!(settlement.transaction.len(), 64, "{settlement:?}");
+    }
+}
+
+pub async fn read(response: Response<Incoming>) -> Answer {
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    Answer { status: head.status, headers: head.headers, body }
+}
+
+/// A `gateway.yaml` with `facilitator` (YAML) and `routes` (YAML list entries).
+pub fn yaml(upstream: &Upstream, facilitator: &str, routes: &str) -> String {
+    format!(
+        r#"version: 1
+listen: 127.0.0.1:0
+upstream: http://{}
+network: {{ env: STELLAR_NETWORK, default: "stellar:testnet" }}
+stellar:
+  rpc_url: {{ env: STELLAR_RPC_URL }}
+  pay_to: {{ env: STELLAR_RECIPIENT }}
+  sponsors: [{{ env: SPONSOR_SECRET }}]
+payments: {{ x402: {{ facilitator: {facilitator} }} }}
+store: {{ embedded: {{ path: ./state.redb }} }}
+drain: {{ delay: 0s, timeout: 10s }}
+routes:
+{routes}
+"#,
+        upstream.address
+    )
+}
+
+fn load(folder: &TempDir, sandbox: &Sandbox) -> config::Settings {
+    let env = Env::fixed(sandbox.env_lines());
+    config::load(&folder.path().join("gateway.yaml"), &env)
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+pub const ROUTES: &str = r#"
+  - { name: weather, match: GET /weather, price: "$0.001", accept: [x402], timeout: 5s }
+  - { name: sibling, match: GET /sibling, price: "$0.001", accept: [x402], timeout: 5s }
+  - { name: dear, match: GET /dear, price: "$0.1", accept: [x402], timeout: 5s }
+  - { name: order, match: POST /order, price: "$0.001", accept: [x402], timeout: 5s }
+  - { name: health, match: GET /health, free: true }
+"#;
