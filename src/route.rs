@@ -159,10 +159,11 @@ impl Table {
                 Err(tree::Unordered) => clashes.extend(self.first_rival(second, fold)),
             }
         }
-        // `/a/*` does not take `/a`, but a careless upstream may: it is kept, unless it is another route's own.
+        // A kept `/a/*` does not take `/a`, but a careless upstream may: it is kept too, unless it is a route's own.
         for route in &self.routes {
             if let Some((Segment::Rest, parent @ [_, ..])) = route.pattern.segments().split_last()
                 && let Ok(Some(index)) = self.exact.place(route.pattern.segments())
+                && self.entries.get(*index).is_some_and(|entry| entry.is_kept)
                 && let Ok(place @ None) = self.folded.place(&fold(parent))
             {
                 *place = Some(vec![*index]);

@@ -2,7 +2,10 @@
 //!
 //! Knows neither methods nor routes: at the end of a path stands a value.
 
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Bound,
+};
 
 use super::pattern::Segment;
 
@@ -11,8 +14,8 @@ use super::pattern::Segment;
 pub(super) struct Tree<V> {
     /// By the whole segment.
     literals: HashMap<Box<str>, Self>,
-    /// Parameters with literals around them, the longest literals first.
-    affixed: Vec<Affixed<V>>,
+    /// Parameters with literals around them.
+    affixed: Affixes<V>,
     /// A parameter that is the whole segment.
     parameter: Option<Box<Self>>,
     /// Whatever is left of the path from this segment on, even nothing.
@@ -21,12 +24,13 @@ pub(super) struct Tree<V> {
     end: Option<V>,
 }
 
-/// A parameter between two literals, one of which may be empty.
+/// Parameters with literals around them, in one place of a path.
 #[derive(Debug)]
-struct Affixed<V> {
-    prefix: Box<str>,
-    suffix: Box<str>,
-    below: Tree<V>,
+struct Affixes<V> {
+    /// By the literal before the parameter; the longest literals behind it come first.
+    by_prefix: BTreeMap<Box<str>, Vec<(Box<str>, Tree<V>)>>,
+    /// The lengths that prefixes have.
+    lengths: BTreeSet<usize>,
 }
 
 impl<V> Tree<V> {
@@ -46,7 +50,7 @@ impl<V> Tree<V> {
         let below = match first {
             Segment::Literal(text) => self.literals.entry(text.clone()).or_default(),
             Segment::Parameter => self.parameter.get_or_insert_default().as_mut(),
-            Segment::Affixed { prefix, suffix } => self.affixed(prefix, suffix)?,
+            Segment::Affixed { prefix, suffix } => self.affixed.place(prefix, suffix)?,
             Segment::Rest => return Ok(&mut self.rest),
         };
         below.place(others)
@@ -61,71 +65,68 @@ impl<V> Tree<V> {
             None => (path, None),
         };
         let literal = || self.literals.get(segment)?.find_segments(below);
-        let affixed = || {
-            self.affixed
-                .iter()
-                .filter(|affixed| affixed.takes(segment))
-                .find_map(|affixed| affixed.below.find_segments(below))
-        };
+        let affixed = || self.affixed.find(segment, |tree| tree.find_segments(below));
         let parameter =
             || self.parameter.as_ref().filter(|_| !segment.is_empty())?.find_segments(below);
         literal().or_else(affixed).or_else(parameter).or(self.rest.as_ref())
-    }
-
-    fn affixed(&mut self, prefix: &str, suffix: &str) -> Result<&mut Self, Unordered> {
-        let same = |known: &Affixed<V>| *known.prefix == *prefix && *known.suffix == *suffix;
-        if self.affixed.iter().any(|known| known.rivals(prefix, suffix)) {
-            return Err(Unordered);
-        }
-        let at = match self.affixed.iter().position(same) {
-            Some(at) => at,
-            None => {
-                let length =
-                    |known: &Affixed<V>| known.prefix.len().saturating_add(known.suffix.len());
-                let new = Affixed {
-                    prefix: prefix.into(),
-                    suffix: suffix.into(),
-                    below: Self::default(),
-                };
-                let place = self.affixed.partition_point(|known| length(known) >= length(&new));
-                self.affixed.insert(place, new);
-                place
-            }
-        };
-        self.affixed.get_mut(at).map(|affixed| &mut affixed.below).ok_or(Unordered)
     }
 }
 
 impl<V> Default for Tree<V> {
     fn default() -> Self {
-        Self {
-            literals: HashMap::new(),
-            affixed: Vec::new(),
-            parameter: None,
-            rest: None,
-            end: None,
-        }
+        let affixed = Affixes { by_prefix: BTreeMap::new(), lengths: BTreeSet::new() };
+        Self { literals: HashMap::new(), affixed, parameter: None, rest: None, end: None }
     }
 }
 
-impl<V> Affixed<V> {
-    /// Whether the segment has both literals and at least one character between them.
-    fn takes(&self, segment: &str) -> bool {
-        segment
-            .strip_prefix(&*self.prefix)
-            .and_then(|rest| rest.strip_suffix(&*self.suffix))
-            .is_some_and(|parameter| !parameter.is_empty())
+impl<V> Affixes<V> {
+    /// What `find` finds behind a parameter that takes the segment, the most specific first.
+    ///
+    /// Of two that take the same text, one has both the longer prefix and the longer suffix, or one of them and the
+    /// other alike: [`Self::place`] sees to that.
+    fn find<'t, F>(&'t self, segment: &str, find: F) -> Option<&'t V>
+    where
+        F: Fn(&'t Tree<V>) -> Option<&'t V>,
+    {
+        self.lengths.iter().rev().find_map(|length| {
+            let (prefix, behind) = segment.split_at_checked(*length)?;
+            let takes =
+                |suffix: &str| behind.strip_suffix(suffix).is_some_and(|text| !text.is_empty());
+            let suffixes = self.by_prefix.get(prefix)?.iter();
+            suffixes.filter(|(suffix, _)| takes(suffix)).find_map(|(_, tree)| find(tree))
+        })
     }
 
-    /// Whether some segment fits both, and neither is the narrower of the two.
-    fn rivals(&self, prefix: &str, suffix: &str) -> bool {
-        let fits = |long: &str, short: &str| long.starts_with(short);
-        let ends = |long: &str, short: &str| long.ends_with(short);
-        let overlap = (fits(prefix, &self.prefix) || fits(&self.prefix, prefix))
-            && (ends(suffix, &self.suffix) || ends(&self.suffix, suffix));
-        let narrower = fits(prefix, &self.prefix) && ends(suffix, &self.suffix);
-        let wider = fits(&self.prefix, prefix) && ends(&self.suffix, suffix);
-        overlap && !narrower && !wider
+    /// The tree behind the parameter between `prefix` and `suffix`.
+    fn place(&mut self, prefix: &str, suffix: &str) -> Result<&mut Tree<V>, Unordered> {
+        if self.has_rival(prefix, suffix) {
+            return Err(Unordered);
+        }
+        self.lengths.insert(prefix.len());
+        let suffixes = self.by_prefix.entry(prefix.into()).or_default();
+        let at = suffixes.iter().position(|(known, _)| **known == *suffix).unwrap_or_else(|| {
+            let at = suffixes.partition_point(|(known, _)| known.len() >= suffix.len());
+            suffixes.insert(at, (suffix.into(), Tree::default()));
+            at
+        });
+        suffixes.get_mut(at).map(|(_, tree)| tree).ok_or(Unordered)
+    }
+
+    /// Whether some text fits this and one that is here, and neither is the narrower of the two.
+    fn has_rival(&self, prefix: &str, suffix: &str) -> bool {
+        // One with a longer prefix has to have the longer suffix too, one with a shorter prefix the shorter.
+        let mut longer = self
+            .by_prefix
+            .range::<str, _>((Bound::Excluded(prefix), Bound::Unbounded))
+            .take_while(|(known, _)| known.starts_with(prefix))
+            .flat_map(|(_, suffixes)| suffixes);
+        let mut shorter = self
+            .lengths
+            .range(..prefix.len())
+            .filter_map(|length| self.by_prefix.get(prefix.get(..*length)?))
+            .flatten();
+        longer.any(|(known, _)| suffix.ends_with(&**known) && **known != *suffix)
+            || shorter.any(|(known, _)| known.ends_with(suffix) && **known != *suffix)
     }
 }
 

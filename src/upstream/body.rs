@@ -4,7 +4,7 @@
 //! asked for more and has none: a reader that is slow to ask costs the source nothing.
 
 use std::{
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::{
     sync::OwnedSemaphorePermit,
-    time::{Instant, Sleep, sleep, timeout_at},
+    time::{Instant, Sleep, sleep, timeout},
 };
 
 use super::{BoxError, Server};
@@ -144,20 +144,19 @@ impl Pace {
 
     /// Waits for `answer` until the upstream has had its turn for as long as `patience`.
     pub(super) async fn wait<F: Future>(&self, patience: Duration, answer: F) -> Option<F::Output> {
-        let mut answer = std::pin::pin!(answer);
-        let mut deadline = Instant::now() + patience;
+        let mut answer = pin!(answer);
+        let mut left = patience;
         loop {
-            if let Ok(output) = timeout_at(deadline, answer.as_mut()).await {
+            if let Ok(output) = timeout(left, answer.as_mut()).await {
                 return Some(output);
             }
-            let since = match self.turn()? {
-                Turn::Client => Instant::now(),
-                Turn::Upstream { since } => since,
+            left = match self.turn()? {
+                Turn::Client => patience,
+                Turn::Upstream { since } => patience.saturating_sub(since.elapsed()),
             };
-            if since + patience <= deadline {
+            if left.is_zero() {
                 return None;
             }
-            deadline = since + patience;
         }
     }
 
@@ -194,7 +193,7 @@ impl<B> Timed<B> {
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(self.limit)));
         if !self.is_waiting {
             self.is_waiting = true;
-            timer.as_mut().reset(Instant::now() + self.limit);
+            timer.set(sleep(self.limit));
         }
         timer.as_mut().poll(cx)
     }

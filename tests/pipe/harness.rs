@@ -1,0 +1,331 @@
+//! A gateway with free and denied routes, a scripted upstream, and a client that writes bytes.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{Response, StatusCode};
+use http_body_util::Either;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tollgate::{
+    guard::{Body, Guard, problem::Problem},
+    route::{Access, Match, Pattern, Route, Table},
+    server::{self, Inbound, Limits, Refused},
+    telemetry::Clock,
+    upstream::{ResponseBody, Settings, Upstreams},
+};
+
+/// Longer than anything a test waits for.
+const LONG: Duration = Duration::from_secs(20);
+
+/// What a test's gateway is made of.
+pub(crate) struct Options {
+    pub(crate) patience: Duration,
+    pub(crate) idle: Duration,
+    pub(crate) max_in_flight: u32,
+    pub(crate) body_limit: u64,
+    pub(crate) limits: Limits,
+    pub(crate) grace: Duration,
+    pub(crate) set_headers: Vec<(&'static str, &'static str)>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            patience: LONG,
+            idle: LONG,
+            max_in_flight: 100,
+            body_limit: u64::MAX,
+            limits: Limits::default(),
+            grace: LONG,
+            set_headers: Vec::new(),
+        }
+    }
+}
+
+/// A gateway: `ANY /free/*` is free, `ANY /kept/*` is denied with 403, all else is unmatched.
+pub(crate) struct Gateway {
+    pub(crate) address: SocketAddr,
+    stop: CancellationToken,
+    serving: JoinSet<usize>,
+}
+
+impl Gateway {
+    pub(crate) async fn start(servers: &[SocketAddr], options: Options) -> Self {
+        let upstreams = Upstreams::new(&[Settings {
+            name: "origin".to_owned(),
+            servers: servers.iter().map(|server| server.to_string().parse().unwrap()).collect(),
+            connect_timeout: LONG,
+            idle_timeout: options.idle,
+            max_in_flight: options.max_in_flight,
+            set_headers: options
+                .set_headers
+                .iter()
+                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+                .collect(),
+        }]);
+        let route = |pattern: &str, access| Route {
+            name: pattern.into(),
+            pattern: Pattern::parse(pattern).unwrap(),
+            access,
+            upstream: 0,
+            timeout: options.patience,
+            body_limit: options.body_limit,
+        };
+        let table = Table::new(vec![
+            route("ANY /free/*", Access::Free),
+            route("ANY /kept/*", Access::Denied(StatusCode::FORBIDDEN)),
+        ]);
+        let guard = Guard::new(upstreams, None, Clock::system(), TaskTracker::new());
+        let road = Road { table: Arc::new(table.unwrap()), guard };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let mut serving = JoinSet::new();
+        serving.spawn(server::serve(listener, road, options.limits, options.grace, stop.clone()));
+        Self { address, stop, serving }
+    }
+
+    /// Before an upstream with ordinary settings.
+    pub(crate) async fn before(origin: &Origin) -> Self {
+        Self::start(&[origin.address], Options::default()).await
+    }
+
+    pub(crate) async fn client(&self) -> Peer {
+        Peer::new(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    /// Sends these bytes on a new connection and reads what comes until the gateway closes it.
+    pub(crate) async fn exchange(&self, request: &str) -> String {
+        let mut client = self.client().await;
+        client.send(request).await;
+        String::from_utf8(client.rest().await).unwrap()
+    }
+
+    /// The status line's code for these bytes.
+    pub(crate) async fn status(&self, request: &str) -> u16 {
+        let mut client = self.client().await;
+        client.send(request).await;
+        client.status().await
+    }
+
+    /// Begins to stop.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// How many connections were cut off, once the gateway has stopped.
+    pub(crate) async fn stopped(mut self) -> usize {
+        within(self.serving.join_next()).await.unwrap().unwrap()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+#[derive(Clone)]
+struct Road {
+    table: Arc<Table>,
+    guard: Guard<Upstreams>,
+}
+
+impl server::Service for Road {
+    type Body = Body<ResponseBody>;
+
+    fn answer(
+        &self,
+        inbound: Inbound,
+    ) -> impl Future<Output = Response<Self::Body>> + Send + 'static {
+        let Self { table, guard } = self.clone();
+        async move {
+            let Inbound { request, target } = inbound;
+            match table.find(request.method(), target.path()) {
+                Match::Found(route) => {
+                    guard.answer(request, route.clone(), target.to_string()).await
+                }
+                Match::LookAlike => own(StatusCode::BAD_REQUEST, "look-alike"),
+                Match::WrongMethod { .. } => own(StatusCode::METHOD_NOT_ALLOWED, "method"),
+                Match::Unmatched => own(StatusCode::NOT_FOUND, "unmatched"),
+            }
+        }
+    }
+
+    fn refuse(&self, refused: Refused) -> Response<Self::Body> {
+        own(StatusCode::BAD_REQUEST, &refused.to_string())
+    }
+}
+
+fn own(status: StatusCode, detail: &str) -> Response<Body<ResponseBody>> {
+    Problem::new(status, detail).into_response().map(Either::Left)
+}
+
+/// An upstream that does what a test tells it.
+pub(crate) struct Origin {
+    pub(crate) address: SocketAddr,
+    heads: Arc<Mutex<Vec<String>>>,
+    connections: Arc<AtomicUsize>,
+    _serving: JoinSet<()>,
+}
+
+impl Origin {
+    /// Runs `script` on every connection.
+    pub(crate) async fn start<F, Fut>(script: F) -> Self
+    where
+        F: Fn(Peer) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let mut serving = JoinSet::new();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (log, count) = (heads.clone(), connections.clone());
+        serving.spawn(async move {
+            let mut conversations = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                count.fetch_add(1, Ordering::Relaxed);
+                conversations.spawn(script(Peer {
+                    stream,
+                    buffer: Vec::new(),
+                    heads: log.clone(),
+                }));
+            }
+        });
+        Self { address, heads, connections, _serving: serving }
+    }
+
+    /// Answers every request with this, once its head has come. For requests without bodies.
+    pub(crate) async fn answering(answer: &'static str) -> Self {
+        Self::start(move |mut peer| async move {
+            while peer.head().await.is_some() {
+                peer.send(answer).await;
+            }
+        })
+        .await
+    }
+
+    /// The heads of the requests that it has seen.
+    pub(crate) fn heads(&self) -> Vec<String> {
+        self.heads.lock().unwrap().clone()
+    }
+
+    /// How many connections it has accepted.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+/// One end of a connection.
+pub(crate) struct Peer {
+    pub(crate) stream: TcpStream,
+    buffer: Vec<u8>,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Peer {
+    fn new(stream: TcpStream) -> Self {
+        Self { stream, buffer: Vec::new(), heads: Arc::default() }
+    }
+
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        within(self.stream.write_all(bytes.as_ref())).await.unwrap();
+    }
+
+    /// A head with its empty line; `None` if the other side closed before it.
+    pub(crate) async fn head(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+                let head: Vec<u8> = self.buffer.drain(..end + 4).collect();
+                let head = String::from_utf8(head).unwrap();
+                self.heads.lock().unwrap().push(head.clone());
+                return Some(head);
+            }
+            if self.fill().await == 0 {
+                return None;
+            }
+        }
+    }
+
+    /// The status of an answer whose head comes next.
+    pub(crate) async fn status(&mut self) -> u16 {
+        let head = self.head().await.expect("an answer");
+        head.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Exactly this many bytes.
+    pub(crate) async fn take(&mut self, length: usize) -> Vec<u8> {
+        while self.buffer.len() < length {
+            assert_ne!(self.fill().await, 0, "closed after {} of {length}", self.buffer.len());
+        }
+        self.buffer.drain(..length).collect()
+    }
+
+    /// The next chunk of a chunked body; empty at its end.
+    pub(crate) async fn chunk(&mut self) -> Vec<u8> {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            line.extend(self.take(1).await);
+        }
+        let size = std::str::from_utf8(&line).unwrap().trim_end();
+        let size = usize::from_str_radix(size, 16).unwrap();
+        let mut chunk = self.take(size + 2).await;
+        chunk.truncate(size);
+        chunk
+    }
+
+    /// A chunked body.
+    pub(crate) async fn chunks(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let chunk = self.chunk().await;
+            if chunk.is_empty() {
+                return body;
+            }
+            body.extend(chunk);
+        }
+    }
+
+    /// Everything until the other side closes, or breaks off.
+    pub(crate) async fn rest(&mut self) -> Vec<u8> {
+        while self.fill().await > 0 {}
+        std::mem::take(&mut self.buffer)
+    }
+
+    /// Reads some more; 0 at the end.
+    async fn fill(&mut self) -> usize {
+        let mut some = [0; 16 * 1024];
+        let length = within(self.stream.read(&mut some)).await.unwrap_or(0);
+        self.buffer.extend_from_slice(&some[..length]);
+        length
+    }
+}
+
+/// Fails instead of hanging.
+pub(crate) async fn within<F: Future>(future: F) -> F::Output {
+    timeout(LONG, future).await.expect("it hangs")
+}
+
+/// The head without the gateway's `date`, its lines sorted after the first.
+pub(crate) fn sorted(head: &str) -> Vec<String> {
+    let mut lines = head.trim_end().split("\r\n").map(str::to_owned);
+    let first = lines.next().unwrap();
+    let mut lines: Vec<String> = lines.filter(|line| !line.starts_with("date:")).collect();
+    lines.sort_by_key(|line| line.split(':').next().unwrap().to_owned());
+    lines.insert(0, first);
+    lines
+}
