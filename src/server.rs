@@ -11,6 +11,7 @@
 //! Source: RFC 9112 sections 3 and 6, RFC 9113 section 8.3.
 
 mod edge;
+mod linger;
 
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -31,6 +32,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 pub use self::edge::Refused;
+use self::linger::Home;
 use crate::protocol::target::Target;
 
 /// What the server hands requests to.
@@ -184,15 +186,22 @@ impl House {
         peer: SocketAddr,
         service: S,
     ) -> hyper::Result<()> {
+        let home = Home::default();
+        let at = home.clone();
+        let answer = move |request: Request<Incoming>| {
+            at.expect(!request.body().is_end_stream());
+            answer(service.clone(), request, peer)
+        };
         let connection = conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.header_timeout)
             .max_header_size(self.limits.header_bytes)
-            .serve_connection(
-                TokioIo::new(stream),
-                service_fn(move |request| answer(service.clone(), request, peer)),
-            );
-        self.finish(connection).await
+            .serve_connection(TokioIo::new(home.lend(stream)), service_fn(answer));
+        let ended = self.finish(connection).await;
+        if ended.is_err() || home.is_owed() {
+            home.linger().await;
+        }
+        ended
     }
 
     async fn converse_h2<S: Service>(

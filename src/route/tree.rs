@@ -28,10 +28,12 @@ pub(super) struct Tree<V> {
 #[derive(Debug)]
 struct Affixes<V> {
     /// By the literal before the parameter; the longest literals behind it come first.
-    by_prefix: BTreeMap<Box<str>, Vec<(Box<str>, Tree<V>)>>,
+    by_prefix: BTreeMap<Box<str>, Suffixes<V>>,
     /// The lengths that prefixes have.
     lengths: BTreeSet<usize>,
 }
+
+type Suffixes<V> = Vec<(Box<str>, Tree<V>)>;
 
 impl<V> Tree<V> {
     /// The value of the most specific pattern that takes `path`, which starts with a slash.

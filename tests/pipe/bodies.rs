@@ -249,6 +249,20 @@ async fn an_early_answer_does_not_wait_for_the_upload() {
 }
 
 #[tokio::test]
+async fn a_client_that_sends_all_before_it_reads_gets_an_answer_that_did_not_wait() {
+    let origin = Origin::answering("").await;
+    let gateway = Gateway::before(&origin).await;
+    for length in [10_000, 1_000_000, 8_000_000] {
+        let mut client = gateway.client().await;
+        client
+            .send(format!("POST /kept/ HTTP/1.1\r\nHost: gw\r\nContent-Length: {length}\r\n\r\n"))
+            .await;
+        client.send(bytes(length)).await;
+        assert_eq!(client.status().await, 403, "{length}");
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_asks_first_is_told_to_go_on_when_the_upstream_takes_the_body() {
     let origin = Origin::start(|mut peer| async move {
         let head = peer.head().await.unwrap();
