@@ -147,7 +147,7 @@ where
     B: http_body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
 {
     use http_body_util::BodyExt as _;
-    Ok(body.collect().await.map_err(|error| error as Box<dyn Error>)?.to_bytes())
+    Ok(body.collect().await.map_err(|error| -> Box<dyn Error> { error })?.to_bytes())
 }
 
 /// What the accounts hold: USDC in base units, XLM in stroops.

@@ -16,6 +16,15 @@
 //! Beside the road stand [`protocol`], the pure rules of money and wire formats; [`telemetry`], time and logs;
 //! [`config`], which turns `gateway.yaml` into the typed settings of each part; [`app`], which wires them and shuts
 //! them down; and [`client`], the other end of the road, an HTTP client that pays.
+#![cfg_attr(
+    test,
+    expect(
+        clippy::arithmetic_side_effects,
+        clippy::string_slice,
+        clippy::let_underscore_must_use,
+        reason = "a test that panics has failed, which is what it is for"
+    )
+)]
 
 pub mod cli;
 

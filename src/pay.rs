@@ -161,7 +161,7 @@ pub struct Refusal {
     /// The reason as a sentence that tells how to pay rightly.
     pub detail: String,
     /// A response header that goes with it, such as a failed settlement's `PAYMENT-RESPONSE`.
-    pub header: Option<(http::HeaderName, HeaderValue)>,
+    pub header: Option<Box<(http::HeaderName, HeaderValue)>>,
 }
 
 impl Refusal {

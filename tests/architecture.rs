@@ -1,5 +1,12 @@
 //! The shape of the code, as tests: imports point downwards, `protocol` is pure, files stay short.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test ends where it finds something else than it expects"
+)]
+
 use std::{
     collections::BTreeMap,
     fs,

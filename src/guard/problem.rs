@@ -110,7 +110,7 @@ impl From<Refusal> for Problem {
         if refusal.kind == RefusalKind::InUse {
             problem = problem.with_retry_after(Duration::from_secs(1));
         }
-        problem.headers.extend(refusal.header);
+        problem.headers.extend(refusal.header.map(|header| *header));
         problem
     }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tracing::{error, warn};
@@ -128,8 +128,9 @@ impl X402 {
             key,
             binding: binding(terms, bound),
             now,
+            // What is settled and not delivered is kept for as long as its limits say, whatever stands here.
             keep_until: now
-                .saturating_add(terms.redelivery.within.as_secs())
+                .saturating_add(QUOTE_SECONDS)
                 .saturating_add(u64::from(payment.max_timeout_seconds))
                 .saturating_add(MARGIN_SECONDS),
             limits: Limits { attempts: terms.redelivery.attempts, within: terms.redelivery.within },
@@ -417,10 +418,12 @@ fn settlement_failed(payment: &Payment, reason: &str, transaction: Option<TxHash
         payer: Some(payment.transfer.payer().to_string()),
         amount: None,
     };
-    let header: (HeaderName, HeaderValue) =
-        (x402::PAYMENT_RESPONSE, x402::encode(&settlement.to_json()));
+    let header = (x402::PAYMENT_RESPONSE, x402::encode(&settlement.to_json()));
     let detail = "the payment could not be settled, and no money moved: sign a new one";
-    Refusal { header: Some(header), ..Refusal::new(RefusalKind::SettlementFailed, reason, detail) }
+    Refusal {
+        header: Some(Box::new(header)),
+        ..Refusal::new(RefusalKind::SettlementFailed, reason, detail)
+    }
 }
 
 /// Why a claim that exists cannot be had.
