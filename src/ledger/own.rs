@@ -192,12 +192,12 @@ impl Facilitator {
     /// Everything that needs no ledger.
     fn check(&self, payment: &Payment) -> Result<(), VerifyError> {
         self.check_terms(payment)?;
+        self.supported().map_err(|not_ready| unavailable(&not_ready))?;
         let transfer = &payment.transfer;
         transfer
             .check_time(self.0.clock.now())
             .and_then(|()| transfer.check_fee(0, self.0.settings.max_fee_stroops))
-            .map_err(|error| invalid(payment, error))?;
-        self.supported().map(drop).map_err(|not_ready| unavailable(&not_ready))
+            .map_err(|error| invalid(payment, error))
     }
 
     /// Runs `envelope` on the ledger as it is now, where it has to be this payment and nothing else.

@@ -47,10 +47,15 @@ impl Rpc {
         self.network
     }
 
-    /// The server's URL, for messages.
+    /// Where the server is, for messages: without the path, which is where providers put their keys.
     #[must_use]
-    pub const fn url(&self) -> &Uri {
-        &self.url
+    pub fn place(&self) -> String {
+        let scheme = self.url.scheme_str().unwrap_or_default();
+        let host = self.url.host().unwrap_or_default();
+        match self.url.port() {
+            Some(port) => format!("{scheme}://{host}:{port}"),
+            None => format!("{scheme}://{host}"),
+        }
     }
 
     /// Checks that the server serves this client's network.

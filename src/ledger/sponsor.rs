@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use rand_core::{OsRng, RngCore as _};
 use stellar_xdr as xdr;
 use tokio::sync::{Notify, Semaphore};
 
@@ -89,7 +90,7 @@ pub(super) enum Busy {
 impl Lanes {
     /// `count` lanes for each sponsor. None is ready before its account was seen: see [`Lanes::due`].
     pub(super) fn new(sponsors: &[Seed], count: u32, network: Network) -> Self {
-        let all: Vec<_> = sponsors
+        let mut all: Vec<_> = sponsors
             .iter()
             .flat_map(|sponsor| {
                 (0..count).map(|index| {
@@ -98,6 +99,7 @@ impl Lanes {
                 })
             })
             .collect();
+        shuffle(&mut all);
         let resting = all.iter().map(|keys| Resting { keys: keys.clone(), until: 0 }).collect();
         let places = all.len().saturating_mul(WAITING_PER_LANE);
         Self(Arc::new(Pool {
@@ -136,6 +138,11 @@ impl Lanes {
         due.into_iter().map(|lane| lane.keys).collect()
     }
 
+    /// Whether at least one lane is ready or in use.
+    pub(super) fn some_work(&self) -> bool {
+        self.lock().resting.len() < self.0.all.len()
+    }
+
     /// A lane is ready; its account's last used sequence number is `sequence`.
     pub(super) fn admit(&self, keys: Arc<LaneKeys>, sequence: i64) {
         self.lock().ready.push_back((keys, sequence));
@@ -145,6 +152,18 @@ impl Lanes {
     /// A lane is not ready before `until`, in Unix seconds.
     pub(super) fn rest(&self, keys: Arc<LaneKeys>, until: u64) {
         self.lock().resting.push(Resting { keys, until });
+    }
+
+    /// Has all ready lanes looked up anew: another gateway uses them too, or one of them would not be out of step.
+    fn look_again(&self) {
+        let mut state = self.lock();
+        while let Ok(permit) = self.0.ready.try_acquire() {
+            permit.forget();
+            let Some((keys, _)) = state.ready.pop_front() else { break };
+            state.resting.push(Resting { keys, until: 0 });
+        }
+        drop(state);
+        self.0.wake.notify_one();
     }
 
     /// Waits until a lane has something to be looked after at once.
@@ -198,9 +217,18 @@ impl Drop for HeldLane {
             Fate::Sent { until } => self.lanes.rest(keys, until.saturating_add(REST_SECONDS)),
             Fate::Wrong => {
                 self.lanes.rest(keys, 0);
-                self.lanes.0.wake.notify_one();
+                self.lanes.look_again();
             }
         }
+    }
+}
+
+/// Puts the lanes in an order that another gateway with the same sponsor does not have, so that the two seldom meet.
+fn shuffle(lanes: &mut [Arc<LaneKeys>]) {
+    for end in (1..lanes.len()).rev() {
+        let drawn = usize::try_from(OsRng.next_u32()).unwrap_or_default();
+        let other = drawn.checked_rem(end.saturating_add(1)).unwrap_or_default();
+        lanes.swap(end, other);
     }
 }
 
@@ -303,11 +331,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_lane_out_of_step_is_due_at_once() {
-        let lanes = lanes(1);
+    async fn a_lane_out_of_step_has_all_idle_lanes_looked_up_at_once() {
+        let lanes = lanes(3);
+        let held = lanes.acquire(PATIENCE).await.unwrap();
         lanes.acquire(PATIENCE).await.unwrap().out_of_step();
         lanes.woken().await;
-        assert_eq!(lanes.due(0).len(), 1);
+        assert_eq!(lanes.acquire(PATIENCE).await.err(), Some(Busy::Lanes));
+        let due = lanes.due(0);
+        assert_eq!(due.len(), 2, "all but the one in use");
+        for keys in due {
+            lanes.admit(keys, 9);
+        }
+        assert_eq!(held.next_sequence(), 8);
+        assert_eq!(lanes.acquire(PATIENCE).await.unwrap().next_sequence(), 10);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,9 +1,14 @@
 //! Payments on a ledger that runs the real Soroban host: what settles, what does not, and what becomes of the rest.
 
 mod fate;
+#[path = "../../sandbox/tests/support/npm.rs"]
+mod npm;
 mod own;
+mod reference;
 mod remote;
 mod rpc;
+#[path = "../../sandbox/tests/support/server.rs"]
+mod server;
 mod service;
 mod stub;
 mod support;

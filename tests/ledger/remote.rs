@@ -28,8 +28,8 @@ use super::{
 const HASH: &str = "7d3e7704ab26fb0a373e1af0eb223b4af9a313ed5b2bc5bcfdefaee1a67a79fe";
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-struct Remote {
-    facilitator: Facilitator,
+pub(crate) struct Remote {
+    pub(crate) facilitator: Facilitator,
     stop: CancellationToken,
 }
 
@@ -40,7 +40,7 @@ impl Drop for Remote {
 }
 
 impl Remote {
-    fn start(url: &str, key: Option<&str>, rpc: &str) -> Self {
+    pub(crate) fn start(url: &str, key: Option<&str>, rpc: &str) -> Self {
         let settings = Settings {
             network: Network::Testnet,
             url: url.parse().unwrap(),
@@ -60,16 +60,20 @@ impl Remote {
     async fn ready(stub: &Stub) -> Self {
         // Two trailing slashes: they are stripped.
         let remote = Self::start(&format!("{}//", stub.url), Some("the key"), NOWHERE);
+        remote.until_ready().await;
+        remote
+    }
+
+    pub(crate) async fn until_ready(&self) {
         let ready = async {
-            while remote.facilitator.supported().is_err() {
+            while self.facilitator.supported().is_err() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         tokio::time::timeout(Duration::from_secs(10), ready).await.unwrap();
-        remote
     }
 
-    async fn trouble(&self, part: &str) -> String {
+    pub(crate) async fn trouble(&self, part: &str) -> String {
         let said = async {
             loop {
                 match self.facilitator.supported() {

@@ -21,8 +21,8 @@ use super::support::{World, until_ready};
 
 const TICK: Duration = Duration::from_millis(500);
 
-struct Service {
-    url: String,
+pub(crate) struct Service {
+    pub(crate) url: String,
     http: Http,
     key: Option<&'static str>,
     stop: CancellationToken,
@@ -35,7 +35,7 @@ impl Drop for Service {
 }
 
 impl Service {
-    async fn start(facilitator: Facilitator, key: Option<&'static str>) -> Self {
+    pub(crate) async fn start(facilitator: Facilitator, key: Option<&'static str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());

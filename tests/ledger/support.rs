@@ -1,6 +1,6 @@
 //! A sandbox with a facilitator on it, and payers that sign as a client does.
 
-use std::time::Duration;
+use std::{ops::Deref, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
@@ -21,11 +21,13 @@ use tollgate::{
     },
     telemetry::Clock,
 };
-use tollgate_sandbox::{Clock as Ledgers, DevAccount, Options, Sandbox};
+use tollgate_sandbox::DevAccount;
+
+use super::npm::OverTls;
 
 /// A network, an own facilitator's settings, and the tasks of what was started.
 pub(crate) struct World {
-    pub(crate) sandbox: Sandbox,
+    network: OverTls,
     pub(crate) rpc: Rpc,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -37,14 +39,22 @@ impl Drop for World {
     }
 }
 
+/// To its sandbox, and the programs of npm on it.
+impl Deref for World {
+    type Target = OverTls;
+
+    fn deref(&self) -> &OverTls {
+        &self.network
+    }
+}
+
 impl World {
     /// A network that closes a ledger each `interval`.
     pub(crate) async fn start(interval: Duration) -> Self {
-        let options = Options { clock: Ledgers::Interval(interval), ..Options::default() };
-        let sandbox = Sandbox::start(options).await.unwrap();
-        let url = sandbox.rpc_url().parse().unwrap();
+        let network = OverTls::start(interval).await;
+        let url = network.sandbox.rpc_url().parse().unwrap();
         let rpc = Rpc::new(Http::new(), url, Network::Testnet);
-        Self { sandbox, rpc, tasks: TaskTracker::new(), stop: CancellationToken::new() }
+        Self { network, rpc, tasks: TaskTracker::new(), stop: CancellationToken::new() }
     }
 
     /// What a test changes little of.

@@ -73,8 +73,8 @@ impl Keeper {
             // One lost answer is no outage; payments that need the RPC meanwhile find out by themselves.
             Err(Trouble::Silent(error)) => {
                 self.failures = self.failures.saturating_add(1);
-                let url = self.facilitator.0.rpc.url();
-                let told = format!("{error} ({url}): see `stellar.rpc_url`");
+                let place = self.facilitator.0.rpc.place();
+                let told = format!("{error} ({place}): see `stellar.rpc_url`");
                 if self.network_checked && self.failures < 2 {
                     return;
                 }
@@ -105,12 +105,18 @@ impl Keeper {
             && now.saturating_sub(closed) > STALE_SECONDS
         {
             let age = now.saturating_sub(closed);
-            let url = inner.rpc.url();
+            let place = inner.rpc.place();
             return Err(Trouble::Told(format!(
-                "the Stellar RPC lags: its latest ledger is {age} seconds old ({url}): see `stellar.rpc_url`"
+                "the Stellar RPC lags: its latest ledger is {age} seconds old ({place}): see `stellar.rpc_url`"
             )));
         }
-        self.tend_lanes(now).await?;
+        match self.tend_lanes(now).await {
+            // Those lanes that there are go on.
+            Err(Trouble::Told(reason)) if inner.lanes.some_work() => {
+                warn!(reason, "lanes are missing")
+            }
+            tended => tended?,
+        }
         if self.looked.is_none_or(|at| now.saturating_sub(at) >= LOOK_SECONDS) {
             self.check_funds().await?;
             // A server without fee statistics is no reason to stop; the last bid stands.

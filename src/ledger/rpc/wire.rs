@@ -152,7 +152,6 @@ pub(super) struct Found {
     latest_ledger: u32,
     #[serde(default)]
     latest_ledger_close_time: Value,
-    #[serde(default)]
     oldest_ledger: u32,
 }
 
