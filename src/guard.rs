@@ -77,6 +77,12 @@ pub enum Obstacle {
     /// The connection broke, or the answer was no HTTP.
     #[error("the upstream broke off: {0}")]
     Broken(String),
+    /// The client did not send the whole body of its request, or took too long.
+    #[error("the request's body did not come: {0}")]
+    BodyLost(String),
+    /// The body of the request is longer than its route takes.
+    #[error("the request's body is longer than the {0} bytes that its route takes")]
+    BodyTooLong(u64),
 }
 
 /// The body of an answer: the gateway's own, or the upstream's.
@@ -108,6 +114,11 @@ impl<F> Guard<F> {
         F: Forward<B>,
         B: Send + 'static,
     {
+        // Before any payment; a body that does not say its length is measured on its way to the upstream.
+        let is_open = !matches!(route.access, Access::Denied(_));
+        if is_open && declared_length(request.headers()) > route.body_limit {
+            return own(obstacle_problem(&Obstacle::BodyTooLong(route.body_limit), &route));
+        }
         match &route.access {
             Access::Denied(status) => own(Problem::new(*status, "this is not served here")),
             Access::Free => self.forward_free(request, &route).await,
@@ -303,7 +314,20 @@ fn obstacle_problem(obstacle: &Obstacle, route: &Route) -> Problem {
             StatusCode::GATEWAY_TIMEOUT,
             format_args!("the service behind the gateway did not answer in time; {nothing}"),
         ),
+        Obstacle::BodyLost(_) => Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            format_args!("the request's body did not come, or not in time; {nothing}"),
+        ),
+        Obstacle::BodyTooLong(_) => {
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format_args!("{obstacle}; {nothing}"))
+        }
     }
+}
+
+/// The length that a request says its body has; 0 if it says none.
+fn declared_length(headers: &HeaderMap) -> u64 {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    length.and_then(|length| length.parse().ok()).unwrap_or(0)
 }
 
 /// Puts the receipt on a paid answer, and keeps shared caches from handing it to those who did not pay.

@@ -197,13 +197,16 @@ where
 
 /// Why the connection gave no answer.
 fn obstacle_of(error: &legacy::Error) -> Obstacle {
-    let mut causes = vec![error.to_string()];
+    let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        causes.push(cause.to_string());
+        match cause.downcast_ref::<BodyError>() {
+            Some(BodyError::TooLong(limit)) => return Obstacle::BodyTooLong(*limit),
+            Some(lost) => return Obstacle::BodyLost(lost.to_string()),
+            None => text = format!("{text}: {cause}"),
+        }
         source = cause.source();
     }
-    let text = causes.join(": ");
     if error.is_connect() { Obstacle::Unreachable(text) } else { Obstacle::Broken(text) }
 }
 
