@@ -14,11 +14,12 @@ pub(super) struct Arguments {
     /// Where the RPC listens over HTTP.
     #[arg(long, default_value = "127.0.0.1:8000")]
     listen: SocketAddr,
-    /// Where the RPC listens over HTTPS too, with a self-signed certificate: the reference clients refuse HTTP.
+    /// Where the RPC listens over HTTPS, with a self-signed certificate: the reference clients refuse HTTP [default: the
+    /// port after the one of `--listen`].
     #[arg(long)]
     tls_listen: Option<SocketAddr>,
-    /// Where to write that certificate.
-    #[arg(long, default_value = "sandbox.pem", requires = "tls_listen")]
+    /// Where to write that certificate, for `NODE_EXTRA_CA_CERTS`.
+    #[arg(long, default_value = "sandbox.pem")]
     certificate: PathBuf,
     /// How often a ledger closes: `1s`, `200ms`.
     #[arg(long, default_value = "1s", value_parser = duration)]
@@ -31,8 +32,8 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments) -> ExitCode {
     let options = Options {
         listen: arguments.listen,
-        certificate: arguments.tls_listen.map(|_| arguments.certificate),
-        tls_listen: arguments.tls_listen,
+        certificate: Some(arguments.certificate),
+        tls_listen: Some(arguments.tls_listen.unwrap_or_else(|| next_port(arguments.listen))),
         extra_ca_certs: Env::process().var("NODE_EXTRA_CA_CERTS").map(PathBuf::from),
         clock: Clock::Interval(arguments.ledger),
     };
@@ -51,6 +52,12 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
     stop_signal().await;
     sandbox.shutdown().await;
     ExitCode::SUCCESS
+}
+
+/// The port after `address`'s; a free one if that is free to choose as well.
+const fn next_port(address: SocketAddr) -> SocketAddr {
+    let port = if address.port() == 0 { 0 } else { address.port().wrapping_add(1) };
+    SocketAddr::new(address.ip(), port)
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
