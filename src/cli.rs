@@ -78,7 +78,7 @@ pub fn main() -> ExitCode {
 /// `RUST_LOG` decides what is logged; without it, what an operator wants to know, and for the other commands only trouble.
 fn log_to_stderr(format: LogFormat, command: &Command) {
     let usual = match command {
-        Command::Run(_) | Command::Facilitator(_) => "info",
+        Command::Run(_) | Command::Facilitator(_) => "info,hyper=error",
         _ => "warn",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
