@@ -8,6 +8,7 @@
 )]
 
 mod binding;
+mod load;
 mod order;
 mod reload;
 mod replay;

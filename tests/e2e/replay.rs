@@ -1,8 +1,14 @@
 //! Group A: the same payment again.
 
-use http::StatusCode;
+use std::time::Duration;
 
-use crate::world::{PRICE, World};
+use http::{Method, StatusCode};
+use tollgate::{client::Overrides, protocol::stellar::Network, telemetry::Clock};
+
+use crate::{
+    upstream::Script,
+    world::{PRICE, Plan, World},
+};
 
 #[tokio::test]
 async fn a01_a_payment_buys_one_answer() {
@@ -53,4 +59,78 @@ async fn a26_a_payment_stays_used_after_a_restart() {
     agent.pay("/weather").await.assert_paid();
     assert_eq!(world.upstream.hits().len(), 2);
     world.end().await;
+}
+
+#[tokio::test]
+async fn a26_a_payment_stays_used_when_its_offer_and_its_record_are_long_gone() {
+    let world = World::build(Plan { clock: now(), ..Plan::default() }).await;
+    let before = world.payee_usdc();
+    let used = world.agent().sign("/weather", &long_lived()).await;
+    world.agent().present("/weather", &used).await.assert_paid();
+    for (seconds, reason) in [(301, "duplicate_settlement"), (48 * 3_600, "payment_expired")] {
+        world.pass(Duration::from_secs(seconds)).await;
+        world.until_ready().await;
+        // Another payment comes between, so that the store has an occasion to forget what is due.
+        let other = world.agent().sign("/weather", &long_lived()).await;
+        world.agent().present("/weather", &other).await.assert_paid();
+        world.agent().present("/weather", &used).await.assert_refused(reason);
+    }
+    let world = world.restart().await;
+    world.agent().present("/weather", &used).await.assert_refused("payment_expired");
+    assert_eq!(world.upstream.hits().len(), 3);
+    assert_eq!(world.payee_usdc() - before, 3 * PRICE);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a13_an_offer_is_honoured_until_it_expires_and_not_a_second_longer() {
+    for (late, is_served) in [(0, true), (1, false)] {
+        let world = World::build(Plan { clock: now(), ..Plan::default() }).await;
+        let before = (world.payee_usdc(), world.sponsor_xlm());
+        let credential = world.agent().sign("/weather", &long_lived()).await;
+        world.pass(Duration::from_secs(300 + late)).await;
+        world.until_ready().await;
+        let answer = world.agent().present("/weather", &credential).await;
+        if is_served {
+            answer.assert_paid();
+        } else {
+            answer.assert_refused("payment_expired");
+            assert!(world.upstream.hits().is_empty());
+            assert_eq!((world.payee_usdc(), world.sponsor_xlm()), before);
+        }
+        world.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a13_what_was_settled_and_not_delivered_is_served_past_its_offer_but_only_so_often() {
+    let world = World::build(Plan { clock: now(), ..Plan::default() }).await;
+    let (agent, before) = (world.agent(), world.payee_usdc());
+    let request = agent.request(Method::POST, "/order");
+    let challenge = agent.client.challenge(request).await.unwrap().unwrap();
+    let offer = challenge.choose(Network::Testnet, None).unwrap();
+    let credential = agent.client.sign(&challenge, &offer, &long_lived()).await.unwrap();
+    world.upstream.play(Script { status: StatusCode::BAD_GATEWAY, ..Script::default() });
+    for _ in 0..3 {
+        let failed = agent.present_with(Method::POST, "/order", &credential).await;
+        assert_eq!(failed.status, StatusCode::BAD_GATEWAY);
+        world.pass(Duration::from_secs(301)).await;
+        world.until_ready().await;
+    }
+    // Three attempts are what a route gives; the payer has a receipt to complain with.
+    world.upstream.play(Script::default());
+    let fourth = agent.present_with(Method::POST, "/order", &credential).await;
+    fourth.assert_refused("duplicate_settlement");
+    assert_eq!(world.upstream.hits().len(), 3);
+    assert_eq!(world.payee_usdc() - before, PRICE);
+    world.end().await;
+}
+
+fn now() -> Clock {
+    Clock::fixed(Clock::system().now())
+}
+
+/// A transaction whose own bounds leave all to the offer and to the authorization.
+fn long_lived() -> Overrides {
+    Overrides { max_time: Some(0), ..Overrides::default() }
 }

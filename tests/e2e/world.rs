@@ -15,7 +15,7 @@ use tollgate::{
     protocol::{stellar::Network, x402::Settlement},
     telemetry::Clock,
 };
-use tollgate_sandbox::{DevAccount, Options, Sandbox};
+use tollgate_sandbox::{DevAccount, Funds, Options, Sandbox};
 
 use crate::upstream::Upstream;
 
@@ -26,7 +26,35 @@ pub struct World {
     pub sandbox: Sandbox,
     pub upstream: Upstream,
     pub gateway: Gateway,
+    /// The gateway's; the ledger has its own.
+    pub clock: Clock,
     folder: TempDir,
+}
+
+/// What a world is made of; the default is what most tests want.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// The entries of `routes:`.
+    pub routes: &'a str,
+    /// More lines of `stellar:`.
+    pub stellar: &'a str,
+    /// More members of `payments.x402`, each with a comma before it.
+    pub x402: &'a str,
+    pub clock: Clock,
+    /// What closes ledgers.
+    pub ledgers: tollgate_sandbox::Clock,
+}
+
+impl Default for Plan<'_> {
+    fn default() -> Self {
+        Self {
+            routes: ROUTES,
+            stellar: "",
+            x402: "",
+            clock: Clock::system(),
+            ledgers: tollgate_sandbox::Clock::default(),
+        }
+    }
 }
 
 /// An answer, read whole.
@@ -40,25 +68,31 @@ pub struct Answer {
 impl World {
     /// A world with the default routes and the gateway's own facilitator.
     pub async fn start() -> Self {
-        Self::with_routes(ROUTES).await
+        Self::build(Plan::default()).await
     }
 
     /// A world with these `routes:` entries.
     pub async fn with_routes(routes: &str) -> Self {
-        let world = |upstream: &Upstream, _: &Sandbox| yaml(upstream, "self", routes);
-        Self::with_yaml(world).await
+        Self::build(Plan { routes, ..Plan::default() }).await
     }
 
-    /// A world whose `gateway.yaml` is made by `yaml`.
-    pub async fn with_yaml(yaml: impl FnOnce(&Upstream, &Sandbox) -> String) -> Self {
-        let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    /// A world as `plan` says, whose gateway is ready.
+    pub async fn build(plan: Plan<'_>) -> Self {
+        let world = Self::build_unready(plan).await;
+        world.gateway.ready(PATIENCE).await.unwrap();
+        world
+    }
+
+    /// As [`World::build`], without waiting for the gateway to be ready.
+    pub async fn build_unready(plan: Plan<'_>) -> Self {
+        let options = Options { clock: plan.ledgers, ..Options::default() };
+        let sandbox = Sandbox::start(options).await.unwrap();
         let upstream = Upstream::start().await;
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("gateway.yaml"), yaml(&upstream, &sandbox)).unwrap();
+        std::fs::write(folder.path().join("gateway.yaml"), yaml(&upstream, &plan)).unwrap();
         let settings = load(&folder, &sandbox);
-        let gateway = Gateway::start(settings, Clock::system()).await.unwrap();
-        gateway.ready(Duration::from_secs(30)).await.unwrap();
-        Self { sandbox, upstream, gateway, folder }
+        let gateway = Gateway::start(settings, plan.clock.clone()).await.unwrap();
+        Self { sandbox, upstream, gateway, clock: plan.clock, folder }
     }
 
     pub fn config_path(&self) -> PathBuf {
@@ -67,19 +101,47 @@ impl World {
 
     /// Writes a new `routes:` list and swaps it in.
     pub fn reload_routes(&self, routes: &str) {
-        let text = yaml(&self.upstream, "self", routes);
+        let text = yaml(&self.upstream, &Plan { routes, ..Plan::default() });
         std::fs::write(self.config_path(), text).unwrap();
         self.gateway.reload(load(&self.folder, &self.sandbox)).unwrap();
     }
 
     /// Stops the gateway and starts another one on the same store.
     pub async fn restart(self) -> Self {
-        let Self { sandbox, upstream, gateway, folder } = self;
+        let Self { sandbox, upstream, gateway, clock, folder } = self;
         gateway.stop().await;
         let settings = load(&folder, &sandbox);
-        let gateway = Gateway::start(settings, Clock::system()).await.unwrap();
-        gateway.ready(Duration::from_secs(30)).await.unwrap();
-        Self { sandbox, upstream, gateway, folder }
+        let gateway = Gateway::start(settings, clock.clone()).await.unwrap();
+        gateway.ready(PATIENCE).await.unwrap();
+        Self { sandbox, upstream, gateway, clock, folder }
+    }
+
+    pub fn store_path(&self) -> PathBuf {
+        self.folder.path().join("state.redb")
+    }
+
+    /// Funded payers, each with what one request costs and no lumens to spare.
+    pub async fn payers(&self, count: usize) -> Vec<Agent> {
+        let funds = Funds { usdc_units: i64::try_from(PRICE).unwrap(), spare_stroops: 0 };
+        let payers = self.sandbox.new_payers(count, funds).await.unwrap();
+        payers.iter().map(|payer| self.agent_of(payer)).collect()
+    }
+
+    /// Lets time pass, for a gateway with a fixed clock and on the ledger.
+    pub async fn pass(&self, by: Duration) {
+        // The ledger first: one that is behind would be an RPC that lags.
+        self.sandbox.close_ledger_at(self.clock.now() + by.as_secs()).await;
+        self.clock.advance(by);
+    }
+
+    /// Waits until payments can be taken.
+    pub async fn until_ready(&self) {
+        self.gateway.ready(PATIENCE).await.unwrap();
+    }
+
+    /// The sequence of the latest closed ledger.
+    pub fn ledger(&self) -> u32 {
+        self.sandbox.ledger().latest().sequence
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -217,8 +279,9 @@ pub async fn read(response: Response<Incoming>) -> Answer {
     Answer { status: head.status, headers: head.headers, body }
 }
 
-/// A `gateway.yaml` with `facilitator` (YAML) and `routes` (YAML list entries).
-pub fn yaml(upstream: &Upstream, facilitator: &str, routes: &str) -> String {
+/// The `gateway.yaml` of `plan`.
+fn yaml(upstream: &Upstream, plan: &Plan<'_>) -> String {
+    let Plan { routes, stellar, x402, .. } = plan;
     format!(
         r#"version: 1
 listen: 127.0.0.1:0
@@ -228,7 +291,8 @@ stellar:
   rpc_url: {{ env: STELLAR_RPC_URL }}
   pay_to: {{ env: STELLAR_RECIPIENT }}
   sponsors: [{{ env: SPONSOR_SECRET }}]
-payments: {{ x402: {{ facilitator: {facilitator} }} }}
+{stellar}
+payments: {{ x402: {{ facilitator: self{x402} }} }}
 store: {{ embedded: {{ path: ./state.redb }} }}
 drain: {{ delay: 0s, timeout: 10s }}
 routes:
@@ -243,6 +307,8 @@ fn load(folder: &TempDir, sandbox: &Sandbox) -> config::Settings {
     config::load(&folder.path().join("gateway.yaml"), &env)
         .unwrap_or_else(|error| panic!("{error}"))
 }
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub const ROUTES: &str = r#"
   - { name: weather, match: GET /weather, price: "$0.001", accept: [x402], timeout: 5s }
