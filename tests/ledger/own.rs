@@ -96,7 +96,6 @@ async fn sixty_four_payers_settle_within_six_ledgers() {
     let hashes: HashSet<_> = outcomes.iter().map(|settled| settled.transaction).collect();
     assert_eq!(hashes.len(), 64);
     assert_eq!(world.payee_units(), before + 64 * 10_000);
-    println!("64 payers settled within {ledgers} ledgers");
     assert!(ledgers <= 6, "{ledgers} ledgers");
 }
 

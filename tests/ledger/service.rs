@@ -230,7 +230,7 @@ async fn a_settlement_goes_on_when_its_caller_is_gone() {
 async fn a_settlement_whose_fate_is_unknown_is_pending_and_found_when_asked_again() {
     let world = World::start(TICK).await;
     let service = Service::start(world.ready(1).await, None).await;
-    let payment = world.payment_of(&world.payer(), 10_000, 5).await;
+    let payment = world.payment_of(&world.payer(), 10_000, 2).await;
     world.sandbox.faults().arm(
         Method::GetTransaction,
         Times::Always,

@@ -36,7 +36,7 @@ pub(crate) enum Reply {
     /// The connection is cut.
     Cut,
     /// The answer comes after a while.
-    Late(Duration, Box<Reply>),
+    Late(Duration, Box<Self>),
     /// A good head, and then a byte a while without end.
     Drip,
     /// A body without end.
@@ -100,21 +100,21 @@ async fn converse(mut stream: TcpStream, script: &Mutex<Script>, log: &Mutex<Vec
         Reply::Silence => std::future::pending().await,
         Reply::Cut | Reply::Late(..) => return,
         Reply::Drip => {
-            let _ = stream.write_all(head.as_bytes()).await;
+            drop(stream.write_all(head.as_bytes()).await);
             while stream.write_all(b" ").await.is_ok() {
                 sleep(Duration::from_millis(100)).await;
             }
             return;
         }
         Reply::Flood => {
-            let _ = stream.write_all(head.as_bytes()).await;
+            drop(stream.write_all(head.as_bytes()).await);
             let spaces = [b' '; 16_384];
             while stream.write_all(&spaces).await.is_ok() {}
             return;
         }
     };
-    let _ = stream.write_all(text.as_bytes()).await;
-    let _ = stream.shutdown().await;
+    drop(stream.write_all(text.as_bytes()).await);
+    drop(stream.shutdown().await);
 }
 
 fn answer(status: u16, header: &str, body: &str) -> String {

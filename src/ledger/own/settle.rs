@@ -192,4 +192,4 @@ const LONG_PAUSE: Duration = Duration::from_secs(2);
 /// How long to try sending.
 const SENDING_SECONDS: u64 = 15;
 /// How long after its time bounds a transaction is looked for.
-const GRACE_SECONDS: u64 = 15;
+const GRACE_SECONDS: u64 = 6;
