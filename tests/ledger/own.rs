@@ -190,6 +190,30 @@ async fn a16_a_payment_for_another_network_is_refused_before_the_ledger_is_asked
 }
 
 #[tokio::test]
+async fn b08_neither_a_sponsor_nor_a_lane_pays_or_lends_its_name() {
+    let world = World::start(TICK).await;
+    let facilitator = world.ready(1).await;
+    let by_sponsor = world.payment(&world.sandbox.accounts().sponsor).await;
+    let payer = "invalid_exact_stellar_payload_facilitator_is_payer";
+    assert_eq!(reason(facilitator.verify(&by_sponsor).await.unwrap_err()), payer);
+    let payment = world.payment(&world.payer()).await;
+    let lane = {
+        let prepared = facilitator.prepare(&payment).await.unwrap();
+        let xdr::FeeBumpTransactionInnerTx::Tx(inner) = &bump(&prepared).inner_tx;
+        inner.tx.source_account.clone()
+    };
+    let sponsor = seed(&world.sandbox.accounts().sponsor).account().to_muxed();
+    for ours in [lane, sponsor] {
+        let named = declared(&payment, |tx| tx.source_account = ours);
+        let source = "invalid_exact_stellar_payload_unsafe_tx_or_op_source";
+        assert_eq!(reason(facilitator.prepare(&named).await.unwrap_err()), source);
+    }
+    let stranger = seed(&world.sandbox.accounts().recipient).account().to_muxed();
+    let named = declared(&payment, |tx| tx.source_account = stranger);
+    settled(settle(&facilitator, &named).await);
+}
+
+#[tokio::test]
 async fn an_authorization_must_live_as_long_as_the_route_needs() {
     let world = World::start(TICK).await;
     let facilitator = world.ready(1).await;
