@@ -226,8 +226,10 @@ routes:
 
 fn invite(sandbox: &Sandbox, url: &str) {
     step(8, "Try it by hand");
+    let tollgate = std::env::current_exe()
+        .map_or_else(|_| "tollgate".to_owned(), |path| path.display().to_string());
     show(&format!(
-        "curl -i {url}\n\nSTELLAR_SECRET_KEY={} \\\n  tollgate pay --rpc-url {} --max 0.01 {url}\n",
+        "curl -i {url}\n\nSTELLAR_SECRET_KEY={} \\\n  {tollgate} pay --rpc-url {} --max 0.01 {url}\n",
         sandbox.accounts().payer.secret(),
         sandbox.rpc_url(),
     ));
