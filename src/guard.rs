@@ -10,6 +10,7 @@
 //! | settlement fails | the head is dropped, nothing of it leaves | nothing is forwarded |
 
 pub mod cors;
+mod page;
 mod permit;
 pub mod problem;
 
@@ -173,7 +174,13 @@ impl<F> Guard<F> {
         }
         let credential = match x402.parse(request.headers()) {
             Ok(Some(credential)) => credential,
-            Ok(None) => return own(self.denied(&terms, &bound, unpaid().into())),
+            Ok(None) => {
+                let problem = self.denied(&terms, &bound, unpaid().into());
+                if page::is_for_a_person(request.headers()) {
+                    return own(problem.with_page(page::of(&terms, &bound)));
+                }
+                return own(problem);
+            }
             Err(refusal) => return own(self.denied(&terms, &bound, refusal.into())),
         };
         let slot = match self.inner.reserve(&route) {

@@ -20,6 +20,8 @@ pub struct Problem {
     detail: String,
     members: Map<String, Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// HTML to show instead of the document.
+    page: Option<String>,
 }
 
 impl Problem {
@@ -33,6 +35,7 @@ impl Problem {
             detail: detail.to_string(),
             members: Map::new(),
             headers: Vec::new(),
+            page: None,
         }
     }
 
@@ -62,6 +65,14 @@ impl Problem {
         self.with_header(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)))
     }
 
+    /// Shows `html` instead of the document; it may run no script and load nothing.
+    #[must_use]
+    pub fn with_page(self, html: String) -> Self {
+        let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
+        let page = Self { page: Some(html), ..self };
+        page.with_header(header::CONTENT_SECURITY_POLICY, policy)
+    }
+
     /// The status of the answer.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
@@ -80,10 +91,14 @@ impl Problem {
         document.insert("title".to_owned(), self.title.into());
         document.insert("status".to_owned(), self.status.as_u16().into());
         document.insert("detail".to_owned(), self.detail.into());
-        let mut response = Response::new(Full::from(Value::Object(document).to_string()));
+        let (kind, body) = match self.page {
+            Some(html) => ("text/html; charset=utf-8", html),
+            None => ("application/problem+json", Value::Object(document).to_string()),
+        };
+        let mut response = Response::new(Full::from(body));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         for (name, value) in self.headers {
             headers.append(name, value);

@@ -113,3 +113,30 @@ async fn h05_payment_headers_of_the_upstream_do_not_reach_the_client() {
     assert_eq!(paid.headers["cache-control"], "private");
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_person_with_a_browser_gets_a_page_and_the_challenge_all_the_same() {
+    let world = World::start().await;
+    let agent = world.agent();
+    let request = Request::get(world.url("/weather?q=<b>"))
+        .header("accept", "text/html,application/xhtml+xml")
+        .header("user-agent", "Mozilla/5.0 (X11; Linux x86_64)")
+        .body(Bytes::new());
+    // A `<` is no legal character of a target; an encoded one is.
+    assert!(request.is_err());
+    let request = Request::get(world.url("/weather?q='\"%3Cb%3E".replace('"', "%22").as_str()))
+        .header("accept", "text/html,application/xhtml+xml")
+        .header("user-agent", "Mozilla/5.0 (X11; Linux x86_64)")
+        .body(Bytes::new())
+        .unwrap();
+    let answer = read(agent.client.exchange(request).await.unwrap()).await;
+    assert_eq!(answer.status, StatusCode::PAYMENT_REQUIRED);
+    assert_eq!(answer.headers["content-type"], "text/html; charset=utf-8");
+    assert!(answer.headers.contains_key("payment-required"));
+    assert_eq!(answer.headers["cache-control"], "no-store");
+    let page = String::from_utf8_lossy(&answer.body).into_owned();
+    assert!(page.contains("0.001 USDC"), "{page}");
+    assert!(page.contains("q=&#39;%22%3Cb%3E"), "{page}");
+    agent.ask(Method::GET, "/weather").await.assert_refused("Payment required");
+    world.end().await;
+}
