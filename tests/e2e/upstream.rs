@@ -16,21 +16,21 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
-pub struct Hit {
-    pub method: Method,
-    pub target: String,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Hit {
+    pub(crate) method: Method,
+    pub(crate) target: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 /// How to answer.
 #[derive(Clone, Debug)]
-pub struct Script {
-    pub status: StatusCode,
-    pub headers: Vec<(&'static str, &'static str)>,
-    pub body: &'static [u8],
+pub(crate) struct Script {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: Vec<(&'static str, &'static str)>,
+    pub(crate) body: &'static [u8],
     /// How long the head takes.
-    pub delay: Duration,
+    pub(crate) delay: Duration,
 }
 
 impl Default for Script {
@@ -40,7 +40,7 @@ impl Default for Script {
 }
 
 /// What every upstream answers by default.
-pub const BODY: &[u8] = b"{\"temperature\":17}\n";
+pub(crate) const BODY: &[u8] = b"{\"temperature\":17}\n";
 
 #[derive(Debug, Default)]
 struct State {
@@ -50,14 +50,14 @@ struct State {
 
 /// A running upstream; it stops when dropped.
 #[derive(Debug)]
-pub struct Upstream {
-    pub address: SocketAddr,
+pub(crate) struct Upstream {
+    pub(crate) address: SocketAddr,
     state: Arc<State>,
     task: JoinHandle<()>,
 }
 
 impl Upstream {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State::default());
@@ -66,12 +66,12 @@ impl Upstream {
     }
 
     /// Everything that arrived, in order.
-    pub fn hits(&self) -> Vec<Hit> {
+    pub(crate) fn hits(&self) -> Vec<Hit> {
         self.state.hits.lock().unwrap().clone()
     }
 
     /// Answers as `script` says from now on.
-    pub fn play(&self, script: Script) {
+    pub(crate) fn play(&self, script: Script) {
         *self.state.script.lock().unwrap() = script;
     }
 }

@@ -1,0 +1,33 @@
+//! The x402 reference packages, unmodified, against the gateway: they pay it, it settles through them, and they settle
+//! through `tollgate facilitator`.
+//!
+//! Needs node and what `tests/interop/install` installs.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    reason = "a test ends where it finds something else than it expects"
+)]
+
+mod clients;
+mod outage;
+mod settling;
+mod slow;
+mod verifying;
+
+mod log;
+mod service;
+
+mod agent;
+mod binary;
+mod middleman;
+mod world;
+
+#[path = "../../sandbox/tests/support/npm.rs"]
+mod npm;
+#[path = "../../sandbox/tests/support/server.rs"]
+mod server;
+#[path = "../e2e/upstream.rs"]
+mod upstream;
