@@ -78,6 +78,27 @@ impl Spending {
         now: u64,
     ) -> Result<Reservation, Exceeded> {
         let mut state = self.lock();
+        self.fits(&mut state, payer, stroops, now)?;
+        let number = state.next;
+        state.next = number.saturating_add(1);
+        state.spent.push_back(Spent { number, at: now, payer, stroops: 0 });
+        state.set(number, stroops);
+        drop(state);
+        Ok(Reservation { spending: self.clone(), number, spent: false })
+    }
+
+    /// Whether [`Spending::reserve`] would do now; sets nothing aside.
+    pub(super) fn check(&self, payer: Address, stroops: u64, now: u64) -> Result<(), Exceeded> {
+        self.fits(&mut self.lock(), payer, stroops, now)
+    }
+
+    fn fits(
+        &self,
+        state: &mut State,
+        payer: Address,
+        stroops: u64,
+        now: u64,
+    ) -> Result<(), Exceeded> {
         state.forget(now.saturating_sub(self.budget.per.as_secs()));
         let of_payer = state.by_payer.get(&payer).copied().unwrap_or_default();
         if of_payer.saturating_add(stroops) > self.budget.per_payer {
@@ -86,12 +107,7 @@ impl Spending {
         if state.total.saturating_add(stroops) > self.budget.stroops {
             return Err(Exceeded::All);
         }
-        let number = state.next;
-        state.next = number.saturating_add(1);
-        state.spent.push_back(Spent { number, at: now, payer, stroops: 0 });
-        state.set(number, stroops);
-        drop(state);
-        Ok(Reservation { spending: self.clone(), number, spent: false })
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

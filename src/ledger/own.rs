@@ -124,8 +124,12 @@ impl Facilitator {
         self.check(payment)?;
         let operation = payment.transfer.operation();
         let envelope = unsigned_envelope(operation, None, LEAST_BID, 0);
-        self.simulate(payment, &envelope, payment.min_remaining).await?;
-        Ok(())
+        let simulated = self.simulate(payment, &envelope, payment.min_remaining).await?;
+        let fee = self.fee_of(payment, &simulated)?;
+        // Asked before anything is forwarded: a payer beyond its budget must not make the upstream work for nothing.
+        let (payer, now) = (payment.transfer.payer(), self.0.clock.now());
+        let within = self.0.spending.check(payer, fee.outer.into(), now);
+        within.map_err(|exceeded| unavailable(&exceeded))
     }
 
     /// As [`super::facilitator::Facilitator::prepare`].
@@ -139,9 +143,7 @@ impl Facilitator {
         let valid_until = valid_until(payment, now);
         let mut inner = rebuilt(payment, &lane, valid_until);
         let simulated = self.simulate(payment, &envelope_of(inner.clone()), 1).await?;
-        let fee = self
-            .fee(&simulated)
-            .ok_or_else(|| invalid(payment, transfer::Error::FeeAboveMaximum))?;
+        let fee = self.fee_of(payment, &simulated)?;
         let payer = payment.transfer.payer();
         let reservation = self
             .0
@@ -231,6 +233,10 @@ impl Facilitator {
             .and_then(|()| transfer.check_changes(&simulated.changed))
             .map_err(|error| invalid(payment, error))?;
         Ok(simulated)
+    }
+
+    fn fee_of(&self, payment: &Payment, simulated: &Simulated) -> Result<Fee, VerifyError> {
+        self.fee(simulated).ok_or_else(|| invalid(payment, transfer::Error::FeeAboveMaximum))
     }
 
     /// The fees to declare, or `None` where even the least would pass the ceiling.

@@ -233,6 +233,9 @@ impl Method for X402 {
     type Verified = Verified;
 
     fn ready(&self) -> Result<(), Fault> {
+        if !self.store.is_running() {
+            return Err(Fault::unavailable("the store has stopped"));
+        }
         self.facilitator.supported().map(|_| ()).map_err(Fault::unavailable)
     }
 
@@ -334,7 +337,10 @@ impl Method for X402 {
     }
 
     async fn deliver(&self, verified: Verified) -> Result<(), Fault> {
-        self.store.delivered(verified.ticket).await.map_err(store_fault)
+        let transaction = verified.settled.and_then(|settled| settled.transaction);
+        // The money has moved, so "nothing was charged" would be false: the payment may be presented again.
+        let delivered = self.store.delivered(verified.ticket).await;
+        delivered.map_err(|error| Fault::pending(error, transaction))
     }
 
     async fn release(&self, verified: Verified) {

@@ -3,15 +3,22 @@
 #![expect(
     clippy::arithmetic_side_effects,
     clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
     clippy::unwrap_used,
+    unreachable_pub,
     reason = "a test ends where it finds something else than it expects"
 )]
 
 mod binding;
+mod budget;
+mod fault;
+mod forge;
 mod load;
 mod order;
 mod reload;
 mod replay;
+mod thrift;
 mod transfer;
 mod valve;
 

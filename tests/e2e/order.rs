@@ -35,13 +35,7 @@ async fn an_upstream_that_fails_after_settling_is_tried_again_with_the_same_paym
     let world = World::start().await;
     let (agent, before) = (world.agent(), world.payee_usdc());
     world.upstream.play(Script { status: StatusCode::BAD_GATEWAY, ..Script::default() });
-    let (challenge, offer) = {
-        let request = agent.request(Method::POST, "/order");
-        let challenge = agent.client.challenge(request).await.unwrap().unwrap();
-        let offer = challenge.choose(tollgate::protocol::stellar::Network::Testnet, None).unwrap();
-        (challenge, offer)
-    };
-    let credential = agent.client.sign(&challenge, &offer, &Overrides::default()).await.unwrap();
+    let credential = agent.sign_for(Method::POST, "/order").await;
 
     let failed = agent.present_with(Method::POST, "/order", &credential).await;
     assert_eq!(failed.status, StatusCode::BAD_GATEWAY);

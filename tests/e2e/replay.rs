@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use tollgate::{client::Overrides, protocol::stellar::Network, telemetry::Clock};
 
 use crate::{
     upstream::Script,
-    world::{PRICE, Plan, World},
+    world::{PRICE, Plan, World, still},
 };
 
 #[tokio::test]
@@ -63,15 +62,15 @@ async fn a26_a_payment_stays_used_after_a_restart() {
 
 #[tokio::test]
 async fn a26_a_payment_stays_used_when_its_offer_and_its_record_are_long_gone() {
-    let world = World::build(Plan { clock: now(), ..Plan::default() }).await;
+    let world = World::build(Plan { clock: still(), ..Plan::default() }).await;
     let before = world.payee_usdc();
-    let used = world.agent().sign("/weather", &long_lived()).await;
+    let used = world.agent().sign_for(Method::GET, "/weather").await;
     world.agent().present("/weather", &used).await.assert_paid();
     for (seconds, reason) in [(301, "duplicate_settlement"), (48 * 3_600, "payment_expired")] {
         world.pass(Duration::from_secs(seconds)).await;
         world.until_ready().await;
         // Another payment comes between, so that the store has an occasion to forget what is due.
-        let other = world.agent().sign("/weather", &long_lived()).await;
+        let other = world.agent().sign_for(Method::GET, "/weather").await;
         world.agent().present("/weather", &other).await.assert_paid();
         world.agent().present("/weather", &used).await.assert_refused(reason);
     }
@@ -85,9 +84,9 @@ async fn a26_a_payment_stays_used_when_its_offer_and_its_record_are_long_gone() 
 #[tokio::test]
 async fn a13_an_offer_is_honoured_until_it_expires_and_not_a_second_longer() {
     for (late, is_served) in [(0, true), (1, false)] {
-        let world = World::build(Plan { clock: now(), ..Plan::default() }).await;
+        let world = World::build(Plan { clock: still(), ..Plan::default() }).await;
         let before = (world.payee_usdc(), world.sponsor_xlm());
-        let credential = world.agent().sign("/weather", &long_lived()).await;
+        let credential = world.agent().sign_for(Method::GET, "/weather").await;
         world.pass(Duration::from_secs(300 + late)).await;
         world.until_ready().await;
         let answer = world.agent().present("/weather", &credential).await;
@@ -104,12 +103,9 @@ async fn a13_an_offer_is_honoured_until_it_expires_and_not_a_second_longer() {
 
 #[tokio::test]
 async fn a13_what_was_settled_and_not_delivered_is_served_past_its_offer_but_only_so_often() {
-    let world = World::build(Plan { clock: now(), ..Plan::default() }).await;
+    let world = World::build(Plan { clock: still(), ..Plan::default() }).await;
     let (agent, before) = (world.agent(), world.payee_usdc());
-    let request = agent.request(Method::POST, "/order");
-    let challenge = agent.client.challenge(request).await.unwrap().unwrap();
-    let offer = challenge.choose(Network::Testnet, None).unwrap();
-    let credential = agent.client.sign(&challenge, &offer, &long_lived()).await.unwrap();
+    let credential = agent.sign_for(Method::POST, "/order").await;
     world.upstream.play(Script { status: StatusCode::BAD_GATEWAY, ..Script::default() });
     for _ in 0..3 {
         let failed = agent.present_with(Method::POST, "/order", &credential).await;
@@ -124,13 +120,4 @@ async fn a13_what_was_settled_and_not_delivered_is_served_past_its_offer_but_onl
     assert_eq!(world.upstream.hits().len(), 3);
     assert_eq!(world.payee_usdc() - before, PRICE);
     world.end().await;
-}
-
-fn now() -> Clock {
-    Clock::fixed(Clock::system().now())
-}
-
-/// A transaction whose own bounds leave all to the offer and to the authorization.
-fn long_lived() -> Overrides {
-    Overrides { max_time: Some(0), ..Overrides::default() }
 }

@@ -1,6 +1,6 @@
 //! One world for a test: a ledger, an upstream, a gateway between them, and agents that pay.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, pin::pin, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -8,6 +8,10 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 use tollgate::{
     app::Gateway,
     client::{Challenge, Client, Credential, Offer, Overrides, Settings},
@@ -15,7 +19,7 @@ use tollgate::{
     protocol::{stellar::Network, x402::Settlement},
     telemetry::Clock,
 };
-use tollgate_sandbox::{DevAccount, Funds, Options, Sandbox};
+use tollgate_sandbox::{Clock as Ledgers, DevAccount, Funds, Options, Sandbox};
 
 use crate::upstream::Upstream;
 
@@ -41,8 +45,10 @@ pub struct Plan<'a> {
     /// More members of `payments.x402`, each with a comma before it.
     pub x402: &'a str,
     pub clock: Clock,
+    /// The network that the gateway is told of.
+    pub network: &'a str,
     /// What closes ledgers.
-    pub ledgers: tollgate_sandbox::Clock,
+    pub ledgers: Ledgers,
 }
 
 impl Default for Plan<'_> {
@@ -52,7 +58,8 @@ impl Default for Plan<'_> {
             stellar: "",
             x402: "",
             clock: Clock::system(),
-            ledgers: tollgate_sandbox::Clock::default(),
+            network: "stellar:testnet",
+            ledgers: Ledgers::default(),
         }
     }
 }
@@ -78,8 +85,10 @@ impl World {
 
     /// A world as `plan` says, whose gateway is ready.
     pub async fn build(plan: Plan<'_>) -> Self {
+        let is_by_hand = plan.ledgers == Ledgers::Manual;
         let world = Self::build_unready(plan).await;
-        world.gateway.ready(PATIENCE).await.unwrap();
+        let ready = world.gateway.ready(PATIENCE);
+        if is_by_hand { world.while_ledgers_close(ready).await } else { ready.await }.unwrap();
         world
     }
 
@@ -137,6 +146,18 @@ impl World {
     /// Waits until payments can be taken.
     pub async fn until_ready(&self) {
         self.gateway.ready(PATIENCE).await.unwrap();
+    }
+
+    /// Closes ledgers, of a network that does not by itself, until `work` is done.
+    pub async fn while_ledgers_close<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = sleep(Duration::from_millis(20)) => drop(self.sandbox.close_ledger().await),
+            }
+        }
     }
 
     /// The sequence of the latest closed ledger.
@@ -198,9 +219,20 @@ impl Agent {
         self.client.sign(&challenge, &offer, overrides).await.unwrap()
     }
 
+    /// As [`Agent::sign`] for another method; the transaction's own time bounds leave all to the authorization.
+    pub async fn sign_for(&self, method: Method, path: &str) -> Credential {
+        let (challenge, offer) = self.offer_of(method, path).await;
+        let overrides = Overrides { max_time: Some(0), ..Overrides::default() };
+        self.client.sign(&challenge, &offer, &overrides).await.unwrap()
+    }
+
     /// The offer of GET `path`.
     pub async fn offer(&self, path: &str) -> (Challenge, Offer) {
-        let request = self.request(Method::GET, path);
+        self.offer_of(Method::GET, path).await
+    }
+
+    async fn offer_of(&self, method: Method, path: &str) -> (Challenge, Offer) {
+        let request = self.request(method, path);
         let challenge = self.client.challenge(request).await.unwrap().expect("a 402");
         let offer = challenge.choose(Network::Testnet, None).unwrap();
         (challenge, offer)
@@ -209,6 +241,17 @@ impl Agent {
     /// Sends GET `path` with a payment, once.
     pub async fn present(&self, path: &str, credential: &Credential) -> Answer {
         self.present_with(Method::GET, path, credential).await
+    }
+
+    /// As [`Agent::present`], in a task of its own.
+    pub fn presenting(
+        &self,
+        method: Method,
+        path: &'static str,
+        credential: &Credential,
+    ) -> JoinHandle<Answer> {
+        let (agent, credential) = (self.clone(), credential.clone());
+        tokio::spawn(async move { agent.present_with(method, path, &credential).await })
     }
 
     pub async fn present_with(
@@ -235,6 +278,11 @@ impl Agent {
         let uri = format!("{}{path}", self.base);
         Request::builder().method(method).uri(uri).body(Bytes::new()).unwrap()
     }
+}
+
+/// A clock that stands still until it is moved.
+pub fn still() -> Clock {
+    Clock::fixed(Clock::system().now())
 }
 
 impl Answer {
@@ -264,6 +312,26 @@ impl Answer {
         assert!(self.json().get("x402Version").is_none(), "{self:?}");
     }
 
+    /// Asserts that it is a 503 that says when to come again, and what it is called.
+    #[track_caller]
+    pub fn assert_fault(&self, slug: &str) {
+        assert_eq!(self.status, StatusCode::SERVICE_UNAVAILABLE, "{self:?}");
+        let name = format!("https://paymentauth.org/problems/{slug}");
+        assert_eq!(self.json()["type"], name, "{self:?}");
+        assert!(self.headers.contains_key("retry-after"), "{self:?}");
+        assert!(!self.headers.contains_key("payment-required"), "a fresh challenge: {self:?}");
+        assert_eq!(self.headers["cache-control"], "no-store", "{self:?}");
+    }
+
+    /// The transaction that a 503 `settlement-pending` tells of.
+    #[track_caller]
+    pub fn assert_pending(&self) -> String {
+        self.assert_fault("settlement-pending");
+        let hash = self.json()["transaction"].as_str().expect("a hash to watch").to_owned();
+        assert_eq!(hash.len(), 64, "{hash}");
+        hash
+    }
+
     #[track_caller]
     pub fn assert_paid(&self) {
         assert_eq!(self.status, StatusCode::OK, "{self:?}");
@@ -271,6 +339,16 @@ impl Answer {
         assert!(settlement.success, "{settlement:?}");
         assert_eq!(settlement.transaction.len(), 64, "{settlement:?}");
     }
+}
+
+/// Waits until `is_so`, for what nothing tells of.
+pub async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let looking = async {
+        while !is_so() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("not in time: {what}"));
 }
 
 pub async fn read(response: Response<Incoming>) -> Answer {
@@ -281,12 +359,12 @@ pub async fn read(response: Response<Incoming>) -> Answer {
 
 /// The `gateway.yaml` of `plan`.
 fn yaml(upstream: &Upstream, plan: &Plan<'_>) -> String {
-    let Plan { routes, stellar, x402, .. } = plan;
+    let Plan { routes, stellar, x402, network, .. } = plan;
     format!(
         r#"version: 1
 listen: 127.0.0.1:0
 upstream: http://{}
-network: {{ env: STELLAR_NETWORK, default: "stellar:testnet" }}
+network: {network}
 stellar:
   rpc_url: {{ env: STELLAR_RPC_URL }}
   pay_to: {{ env: STELLAR_RECIPIENT }}

@@ -132,6 +132,7 @@ async fn send(inner: &Inner, prepared: &Prepared) -> Sending {
 async fn follow(inner: &Inner, payment: &Payment, prepared: Prepared) -> Outcome {
     let Prepared { sent, transaction: hash, envelope, lane, reservation } = prepared;
     let give_up = sent.valid_until.saturating_add(GRACE_SECONDS);
+    let mut heard = inner.clock.now();
     let mut polls: u32 = 0;
     let mut failure = Failure::unavailable("the transaction has not landed yet");
     loop {
@@ -144,6 +145,7 @@ async fn follow(inner: &Inner, payment: &Payment, prepared: Prepared) -> Outcome
                 return applied(inner, payment, &sent, hash, &transaction).await;
             }
             Ok(Lookup::NotFound { latest, oldest }) => {
+                heard = inner.clock.now();
                 let late = latest.closed_at.is_some_and(|closed| closed > sent.valid_until);
                 if late && oldest <= sent.since {
                     lane.out_of_step();
@@ -153,7 +155,9 @@ async fn follow(inner: &Inner, payment: &Payment, prepared: Prepared) -> Outcome
             }
             Err(error) => failure = error.into(),
         }
-        if inner.clock.now() > give_up {
+        let now = inner.clock.now();
+        // A payer waits as long as there is hope: while the RPC says nothing at all, it had better come back later.
+        if now > give_up || now.saturating_sub(heard) > SILENCE_SECONDS {
             warn!(transaction = %hash, "the fate of a transaction is unknown");
             return Outcome::Unknown { transaction: Some(hash), failure };
         }
@@ -191,5 +195,7 @@ const SHORT_PAUSE: Duration = Duration::from_millis(250);
 const LONG_PAUSE: Duration = Duration::from_secs(2);
 /// How long to try sending.
 const SENDING_SECONDS: u64 = 15;
+/// How long the RPC may fail to answer before the outcome is called unknown.
+const SILENCE_SECONDS: u64 = 20;
 /// How long after its time bounds a transaction is looked for.
 const GRACE_SECONDS: u64 = 6;
