@@ -5,14 +5,18 @@ use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 use tollgate::client::{Credential, Overrides};
 
-use crate::world::{World, read};
+use crate::{
+    forge::Spent,
+    world::{World, read},
+};
 
 #[tokio::test]
 async fn a06_a_cheap_payment_does_not_buy_a_dear_route() {
     let world = World::start().await;
-    let agent = world.agent();
+    let (agent, spent) = (world.agent(), Spent::of(&world));
     let cheap = agent.sign("/weather", &Overrides::default()).await;
     agent.present("/dear", &cheap).await.assert_refused("No matching payment requirements");
+    assert_eq!(Spent::of(&world), spent);
     let dear = agent.sign("/dear", &Overrides::default()).await;
     agent.present("/dear", &dear).await.assert_paid();
     assert_eq!(world.upstream.hits().len(), 1);
@@ -22,9 +26,10 @@ async fn a06_a_cheap_payment_does_not_buy_a_dear_route() {
 #[tokio::test]
 async fn a07_a_payment_does_not_buy_a_sibling_at_the_same_price() {
     let world = World::start().await;
-    let agent = world.agent();
+    let (agent, spent) = (world.agent(), Spent::of(&world));
     let credential = agent.sign("/weather", &Overrides::default()).await;
     agent.present("/sibling", &credential).await.assert_refused("No matching payment requirements");
+    assert_eq!(Spent::of(&world), spent);
     agent.present("/weather", &credential).await.assert_paid();
     world.end().await;
 }
@@ -32,13 +37,14 @@ async fn a07_a_payment_does_not_buy_a_sibling_at_the_same_price() {
 #[tokio::test]
 async fn a16_a_payment_of_another_network_is_refused() {
     let world = World::start().await;
-    let agent = world.agent();
+    let (agent, spent) = (world.agent(), Spent::of(&world));
     let (challenge, offer) = agent.offer("/weather").await;
     let mut accepted = offer.requirements.to_json();
     accepted["network"] = json!("stellar:pubnet");
     let overrides = Overrides { accepted: Some(accepted), ..Overrides::default() };
     let credential = agent.client.sign(&challenge, &offer, &overrides).await.unwrap();
     agent.present("/weather", &credential).await.assert_refused("No matching payment requirements");
+    assert_eq!(Spent::of(&world), spent);
     agent.pay("/weather").await.assert_paid();
     world.end().await;
 }
@@ -46,7 +52,7 @@ async fn a16_a_payment_of_another_network_is_refused() {
 #[tokio::test]
 async fn a17_an_echo_that_changes_the_offer_is_refused() {
     let world = World::start().await;
-    let agent = world.agent();
+    let (agent, spent) = (world.agent(), Spent::of(&world));
     let other = world.sandbox.accounts().payer.address();
     let xlm = "CDLZFC3SYJYDZT7K67VZ75HPJVIEUVNIXF47ZG2FB2RMQQVU2HHGCYSC";
     let changes: [(&str, Value); 6] = [
@@ -66,7 +72,7 @@ async fn a17_an_echo_that_changes_the_offer_is_refused() {
         let answer = agent.present("/weather", &credential).await;
         answer.assert_refused("No matching payment requirements");
     }
-    assert!(world.upstream.hits().is_empty());
+    assert_eq!(Spent::of(&world), spent);
     // Its twin: an echo that only adds to `extra` is the offer.
     let (challenge, offer) = agent.offer("/weather").await;
     let mut accepted = offer.requirements.to_json();
@@ -80,7 +86,7 @@ async fn a17_an_echo_that_changes_the_offer_is_refused() {
 #[tokio::test]
 async fn a23_two_payments_in_one_request_are_ambiguous() {
     let world = World::start().await;
-    let agent = world.agent();
+    let (agent, spent) = (world.agent(), Spent::of(&world));
     let credential = agent.sign("/weather", &Overrides::default()).await;
     let mut request = agent.request(Method::GET, "/weather");
     for _ in 0..2 {
@@ -88,7 +94,7 @@ async fn a23_two_payments_in_one_request_are_ambiguous() {
     }
     let answer = read(agent.client.exchange(request).await.unwrap()).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
-    assert!(world.upstream.hits().is_empty());
+    assert_eq!(Spent::of(&world), spent);
     agent.present("/weather", &credential).await.assert_paid();
     world.end().await;
 }
@@ -96,7 +102,7 @@ async fn a23_two_payments_in_one_request_are_ambiguous() {
 #[tokio::test]
 async fn a25_version_1_is_refused() {
     let world = World::start().await;
-    let agent = world.agent();
+    let (agent, spent) = (world.agent(), Spent::of(&world));
     let credential = agent.sign("/weather", &Overrides::default()).await;
     let mut old = credential.payload().clone();
     old["x402Version"] = json!(1);
@@ -106,6 +112,7 @@ async fn a25_version_1_is_refused() {
     request.headers_mut().insert("x-payment", credential.header().clone());
     let answer = read(agent.client.exchange(request).await.unwrap()).await;
     answer.assert_refused("invalid_x402_version");
+    assert_eq!(Spent::of(&world), spent);
     agent.present("/weather", &credential).await.assert_paid();
     world.end().await;
 }
@@ -113,14 +120,14 @@ async fn a25_version_1_is_refused() {
 #[tokio::test]
 async fn i01_a_credential_that_cannot_be_read_gets_a_fresh_challenge() {
     let world = World::start().await;
-    let agent = world.agent();
+    let (agent, spent) = (world.agent(), Spent::of(&world));
     for text in ["Payment", "***", "bnVsbA==", "W10=", "e30=", "eyJhIjoxLCJhIjoyfQ=="] {
         let mut request = agent.request(Method::GET, "/weather");
         request.headers_mut().insert("payment-signature", HeaderValue::from_static(text));
         let answer = read(agent.client.exchange(request).await.unwrap()).await;
         answer.assert_refused("invalid_payload");
     }
-    assert!(world.upstream.hits().is_empty());
+    assert_eq!(Spent::of(&world), spent);
     agent.pay_with(Method::POST, "/order", Bytes::from_static(b"x")).await.assert_paid();
     world.end().await;
 }

@@ -4,7 +4,7 @@ use stellar_xdr::{self as xdr, ReadXdr as _, WriteXdr as _};
 use tollgate::{
     client::{Credential, Overrides},
     ledger::signer::Seed,
-    protocol::stellar::{Address, Network},
+    protocol::stellar::{AccountId, Address, Network},
 };
 use tollgate_sandbox::Method;
 
@@ -190,4 +190,19 @@ pub async fn served(world: &World, agent: &Agent, credential: &Credential) {
     let before = world.payee_usdc();
     agent.present("/weather", credential).await.assert_paid();
     assert_eq!(world.payee_usdc() - before, crate::world::PRICE);
+}
+
+/// One case.
+pub fn case(what: impl ToString, reason: &'static str, credential: Credential) -> Case {
+    (what.to_string(), reason, credential)
+}
+
+/// The account of a secret seed.
+pub fn account_of(secret: &str) -> AccountId {
+    secret.parse::<Seed>().unwrap().account()
+}
+
+/// The address of a secret seed's account.
+pub fn address_of(secret: &str) -> Address {
+    Address::Account(account_of(secret))
 }

@@ -13,14 +13,16 @@
 mod binding;
 mod budget;
 mod fault;
-mod forge;
+mod fee;
 mod load;
 mod order;
 mod reload;
 mod replay;
+mod signature;
 mod thrift;
 mod transfer;
 mod valve;
 
+mod forge;
 mod upstream;
 mod world;

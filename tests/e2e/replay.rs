@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use crate::{
+    forge::Spent,
     upstream::Script,
     world::{PRICE, Plan, World, still},
 };
@@ -15,7 +16,9 @@ async fn a01_a_payment_buys_one_answer() {
     let (agent, before) = (world.agent(), world.payee_usdc());
     let credential = agent.sign("/weather", &Default::default()).await;
     agent.present("/weather", &credential).await.assert_paid();
+    let spent = Spent::of(&world);
     agent.present("/weather", &credential).await.assert_refused("duplicate_settlement");
+    assert_eq!(Spent::of(&world), spent);
     assert_eq!(world.upstream.hits().len(), 1);
     assert_eq!(world.payee_usdc() - before, PRICE);
     agent.pay("/weather").await.assert_paid();
