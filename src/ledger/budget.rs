@@ -1,7 +1,8 @@
 //! What may be spent on network fees: a ceiling for all and one for each payer, over a sliding window.
 //!
-//! A payer whose transactions fail costs us fees and pays nothing, so everybody's fees are bounded before we sign. Kept
-//! in memory: a restart begins a new window.
+//! A payer whose transactions fail costs us fees and pays nothing, so everybody's fees are bounded before we sign. What
+//! landed as a payment counts for all payers together and no longer for its own: who pays may go on paying. Kept in
+//! memory: a restart begins a new window.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -16,7 +17,7 @@ use crate::protocol::stellar::Address;
 pub struct Budget {
     /// In all.
     pub stroops: u64,
-    /// For one payer.
+    /// For one payer's transactions that are under way or failed; its payments do not count.
     pub per_payer: u64,
     /// Within this long.
     pub per: Duration,
@@ -44,6 +45,8 @@ struct Spent {
     at: u64,
     payer: Address,
     stroops: u64,
+    /// How much of it counts against the payer.
+    of_payer: u64,
 }
 
 /// Stroops set aside for one transaction; they are free again when this is dropped before [`Reservation::spend`].
@@ -81,8 +84,8 @@ impl Spending {
         self.fits(&mut state, payer, stroops, now)?;
         let number = state.next;
         state.next = number.saturating_add(1);
-        state.spent.push_back(Spent { number, at: now, payer, stroops: 0 });
-        state.set(number, stroops);
+        state.spent.push_back(Spent { number, at: now, payer, stroops: 0, of_payer: 0 });
+        state.set(number, stroops, stroops);
         drop(state);
         Ok(Reservation { spending: self.clone(), number, spent: false })
     }
@@ -121,10 +124,16 @@ impl Reservation {
         self.spent = true;
     }
 
-    /// Corrects what was set aside to what was charged in fact.
-    pub(super) fn correct(mut self, charged: u64) {
+    /// Corrects what was set aside to what was charged in fact for a transaction that brought no payment.
+    pub(super) fn lost(mut self, charged: u64) {
         self.spent = true;
-        self.spending.lock().set(self.number, charged);
+        self.spending.lock().set(self.number, charged, charged);
+    }
+
+    /// The same for one that did: it counts no longer against the payer.
+    pub(super) fn paid(mut self, charged: u64) {
+        self.spent = true;
+        self.spending.lock().set(self.number, charged, 0);
     }
 
     /// Gives the stroops back: the transaction never reached the network.
@@ -136,33 +145,37 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         if !self.spent {
-            self.spending.lock().set(self.number, 0);
+            self.spending.lock().set(self.number, 0, 0);
         }
     }
 }
 
 impl State {
-    fn set(&mut self, number: u64, stroops: u64) {
+    fn set(&mut self, number: u64, stroops: u64, of_payer: u64) {
         let Ok(at) = self.spent.binary_search_by_key(&number, |spent| spent.number) else {
             return;
         };
         let Some(spent) = self.spent.get_mut(at) else { return };
-        let before = std::mem::replace(&mut spent.stroops, stroops);
+        let before = (
+            std::mem::replace(&mut spent.stroops, stroops),
+            std::mem::replace(&mut spent.of_payer, of_payer),
+        );
         let payer = spent.payer;
-        self.add(payer, stroops, before);
+        self.change(payer, before, (stroops, of_payer));
     }
 
     /// Forgets what was spent at `before` or earlier.
     fn forget(&mut self, before: u64) {
         while let Some(spent) = self.spent.pop_front_if(|spent| spent.at <= before) {
-            self.add(spent.payer, 0, spent.stroops);
+            self.change(spent.payer, (spent.stroops, spent.of_payer), (0, 0));
         }
     }
 
-    fn add(&mut self, payer: Address, plus: u64, minus: u64) {
-        self.total = self.total.saturating_add(plus).saturating_sub(minus);
+    /// Replaces what one transaction counts for, in all and of its payer.
+    fn change(&mut self, payer: Address, before: (u64, u64), after: (u64, u64)) {
+        self.total = self.total.saturating_add(after.0).saturating_sub(before.0);
         let of_payer = self.by_payer.entry(payer).or_default();
-        *of_payer = of_payer.saturating_add(plus).saturating_sub(minus);
+        *of_payer = of_payer.saturating_add(after.1).saturating_sub(before.1);
         if *of_payer == 0 {
             self.by_payer.remove(&payer);
         }
@@ -209,18 +222,27 @@ mod tests {
         let spending = spending();
         let mut sent = spending.reserve(payer(1), 60, 1_000).unwrap();
         sent.spend();
-        sent.correct(20);
+        sent.lost(20);
         assert_eq!(spending.reserve(payer(1), 41, 1_000).err(), Some(Exceeded::Payer));
         assert!(spending.reserve(payer(1), 40, 1_000).is_ok());
     }
 
     #[test]
+    fn what_was_paid_for_counts_for_all_and_not_against_its_payer() {
+        let spending = spending();
+        spending.reserve(payer(1), 60, 1_000).unwrap().paid(50);
+        assert!(spending.reserve(payer(1), 50, 1_000).is_ok());
+        assert_eq!(spending.reserve(payer(1), 51, 1_000).err(), Some(Exceeded::All));
+        assert!(spending.reserve(payer(1), 51, 1_060).is_ok());
+    }
+
+    #[test]
     fn the_window_slides() {
         let spending = spending();
-        spending.reserve(payer(1), 60, 1_000).unwrap().correct(60);
+        spending.reserve(payer(1), 60, 1_000).unwrap().lost(60);
         assert!(spending.reserve(payer(1), 1, 1_059).is_err());
         let late = spending.reserve(payer(1), 60, 1_060).unwrap();
-        late.correct(60);
+        late.lost(60);
         assert_eq!(spending.lock().spent.len(), 1);
         assert!(spending.reserve(payer(1), 60, 2_000).is_ok());
         assert!(spending.lock().by_payer.len() <= 1);

@@ -13,8 +13,8 @@ use xdr::TransactionResultCode as Code;
 use super::{Inner, Prepared};
 use crate::{
     ledger::{
-        facilitator::{Failure, Outcome, Payment, Sent},
-        rpc::{Lookup, Submission, Transaction},
+        facilitator::{Failure, Outcome, Payment},
+        rpc::{Lookup, Submission},
         search,
         sponsor::LaneKeys,
     },
@@ -141,8 +141,17 @@ async fn follow(inner: &Inner, payment: &Payment, prepared: Prepared) -> Outcome
         match inner.rpc.transaction(hash).await {
             Ok(Lookup::Applied(transaction)) => {
                 lane.landed();
-                reservation.correct(u64::try_from(transaction.fee_charged).unwrap_or_default());
-                return applied(inner, payment, &sent, hash, &transaction).await;
+                let charged = u64::try_from(transaction.fee_charged).unwrap_or_default();
+                if let Some(settled) = search::judge(payment, hash, &transaction) {
+                    reservation.paid(charged);
+                    return Outcome::Settled(settled);
+                }
+                reservation.lost(charged);
+                if transaction.success {
+                    error!(transaction = %hash, "a transaction succeeded without its transfer: is the asset a SEP-41 token?");
+                }
+                // It may have failed because the same authorization landed by another transaction: payment all the same.
+                return search::resolve(&inner.rpc, payment, &sent).await;
             }
             Ok(Lookup::NotFound { latest, oldest }) => {
                 heard = inner.clock.now();
@@ -169,23 +178,6 @@ async fn follow(inner: &Inner, payment: &Payment, prepared: Prepared) -> Outcome
             }
         }
     }
-}
-
-async fn applied(
-    inner: &Inner,
-    payment: &Payment,
-    sent: &Sent,
-    hash: TxHash,
-    transaction: &Transaction,
-) -> Outcome {
-    if let Some(settled) = search::judge(payment, hash, transaction) {
-        return Outcome::Settled(settled);
-    }
-    if transaction.success {
-        error!(transaction = %hash, "a transaction succeeded without its transfer: is the asset a SEP-41 token?");
-    }
-    // It may have failed because the same authorization landed by another transaction, which is payment all the same.
-    search::resolve(&inner.rpc, payment, sent).await
 }
 
 /// Between two looks: ledgers close every five seconds, and a payer waits.
