@@ -15,6 +15,7 @@ mod budget;
 mod fault;
 mod fee;
 mod load;
+mod operate;
 mod order;
 mod reload;
 mod replay;
@@ -24,5 +25,6 @@ mod transfer;
 mod valve;
 
 mod forge;
+mod process;
 mod upstream;
 mod world;

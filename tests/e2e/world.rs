@@ -175,14 +175,7 @@ impl World {
     }
 
     pub fn agent_of(&self, account: &DevAccount) -> Agent {
-        let settings = Settings {
-            seed: account.secret().parse().unwrap(),
-            network: Network::Testnet,
-            rpc_url: self.sandbox.rpc_url().parse().unwrap(),
-            limit: None,
-            patience: Duration::ZERO,
-        };
-        Agent { client: Client::new(settings), base: self.url("") }
+        Agent::new(&self.sandbox, account, self.url(""))
     }
 
     pub fn payee_usdc(&self) -> i128 {
@@ -208,6 +201,23 @@ pub struct Agent {
 }
 
 impl Agent {
+    /// One with the key of `account`, at the gateway at `base`, a URL without a path.
+    pub fn new(sandbox: &Sandbox, account: &DevAccount, base: String) -> Self {
+        let settings = Settings {
+            seed: account.secret().parse().unwrap(),
+            network: Network::Testnet,
+            rpc_url: sandbox.rpc_url().parse().unwrap(),
+            limit: None,
+            patience: Duration::ZERO,
+        };
+        Self { client: Client::new(settings), base }
+    }
+
+    /// The same agent at another gateway.
+    pub fn at(&self, base: String) -> Self {
+        Self { client: self.client.clone(), base }
+    }
+
     /// Sends a request without payment.
     pub async fn ask(&self, method: Method, path: &str) -> Answer {
         read(self.client.exchange(self.request(method, path)).await.unwrap()).await
@@ -358,7 +368,7 @@ pub async fn read(response: Response<Incoming>) -> Answer {
 }
 
 /// The `gateway.yaml` of `plan`.
-fn yaml(upstream: &Upstream, plan: &Plan<'_>) -> String {
+pub fn yaml(upstream: &Upstream, plan: &Plan<'_>) -> String {
     let Plan { routes, stellar, x402, network, .. } = plan;
     format!(
         r#"version: 1
