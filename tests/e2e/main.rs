@@ -12,6 +12,7 @@
 
 mod binding;
 mod budget;
+mod crash;
 mod fault;
 mod fee;
 mod load;

@@ -362,9 +362,14 @@ pub async fn until(what: &str, is_so: impl Fn() -> bool) {
 }
 
 pub async fn read(response: Response<Incoming>) -> Answer {
+    try_read(response).await.unwrap()
+}
+
+/// Reads an answer whole, from a gateway that may end before it has ended.
+pub async fn try_read(response: Response<Incoming>) -> Result<Answer, hyper::Error> {
     let (head, body) = response.into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
-    Answer { status: head.status, headers: head.headers, body }
+    let body = body.collect().await?.to_bytes();
+    Ok(Answer { status: head.status, headers: head.headers, body })
 }
 
 /// The `gateway.yaml` of `plan`.
