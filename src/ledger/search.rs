@@ -71,11 +71,11 @@ const fn unknown(sent: &Sent, failure: Failure) -> Outcome {
     Outcome::Unknown { transaction: sent.transaction, failure }
 }
 
-/// The settlement, if `transaction` is one that moved this payment's money under its own authorization.
+/// The settlement, if `transaction` is one that moved this payment's money under its own authorization, and no other's.
 pub(super) fn judge(payment: &Payment, hash: TxHash, transaction: &Transaction) -> Option<Settled> {
     let transfer = &payment.transfer;
     let paid = transaction.success
-        && transaction.carries(&transfer.authorization())
+        && transaction.did(&transfer.operation())
         && transfer.is_told_by(&transaction.events);
     paid.then(|| Settled {
         transaction: hash,

@@ -126,7 +126,7 @@ impl X402 {
         let now = self.clock.now();
         let claim = Claim {
             key,
-            binding: binding(terms, bound),
+            binding: binding(terms, bound, &payment),
             now,
             // What is settled and not delivered is kept for as long as its limits say, whatever stands here.
             keep_until: now
@@ -385,10 +385,14 @@ fn scope<'a>(terms: &'a Terms, bound: &'a Bound) -> quote::Scope<'a> {
     quote::Scope { route: &terms.route, method: bound.method.as_str() }
 }
 
-/// What must be the same when a payment comes again: route, method and target, each behind its length.
-fn binding(terms: &Terms, bound: &Bound) -> Binding {
+/// What must be the same when a payment comes again: route, method, target and quote, each behind its length.
+///
+/// The ledger shows everybody what was signed, but the quote it was signed for was seen by its payer alone: without it a
+/// stranger could take the delivery that a settled payment still has to get.
+fn binding(terms: &Terms, bound: &Bound, payment: &Payment) -> Binding {
+    let quote = payment.requirements.pointer("/extra/quote").and_then(Value::as_str);
     let mut digest = Sha256::new();
-    for field in [&*terms.route, bound.method.as_str(), &bound.target] {
+    for field in [&*terms.route, bound.method.as_str(), &bound.target, quote.unwrap_or_default()] {
         digest.update(u64::try_from(field.len()).unwrap_or(u64::MAX).to_be_bytes());
         digest.update(field);
     }

@@ -120,9 +120,11 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// Whether one of its operations carries exactly this authorization.
+    /// Whether what it did is exactly `operation`, whoever sent it: the same call, under the same authorizations and no others.
+    ///
+    /// One that carries another authorization besides may have consumed that one instead.
     #[must_use]
-    pub fn carries(&self, authorization: &xdr::SorobanAuthorizationEntry) -> bool {
+    pub fn did(&self, operation: &xdr::Operation) -> bool {
         let operations = match &self.envelope {
             xdr::TransactionEnvelope::TxV0(envelope) => &envelope.tx.operations,
             xdr::TransactionEnvelope::Tx(envelope) => &envelope.tx.operations,
@@ -130,10 +132,7 @@ impl Transaction {
                 xdr::FeeBumpTransactionInnerTx::Tx(envelope) => &envelope.tx.operations,
             },
         };
-        operations.iter().any(|operation| match &operation.body {
-            xdr::OperationBody::InvokeHostFunction(invoke) => invoke.auth.contains(authorization),
-            _ => false,
-        })
+        matches!(operations.as_slice(), [only] if only.body == operation.body)
     }
 }
 
