@@ -12,14 +12,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
-use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client as Pool, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use tokio::sync::OnceCell;
 
 pub use self::{
@@ -64,7 +57,7 @@ pub struct Limit {
 /// A client. Clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Client {
-    pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    http: Http,
     settings: Settings,
     rpc: Rpc,
     /// Filled once the RPC has said that it serves the network.
@@ -112,14 +105,10 @@ impl Client {
     /// A client that pays as `settings` say.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let rpc = Rpc::new(Http::new(), settings.rpc_url.clone(), settings.network);
-        Self {
-            pool: pool(),
-            settings,
-            rpc,
-            checked: Arc::new(OnceCell::new()),
-            clock: Clock::system(),
-        }
+        let http = Http::new();
+        let rpc = Rpc::new(http.clone(), settings.rpc_url.clone(), settings.network);
+        let checked = Arc::new(OnceCell::new());
+        Self { http, settings, rpc, checked, clock: Clock::system() }
     }
 
     /// The account that pays.
@@ -217,7 +206,7 @@ impl Client {
     /// [`Error::Send`].
     pub async fn exchange(&self, request: Request<Bytes>) -> Result<Response<Incoming>, Error> {
         let uri = request.uri().clone();
-        let sent = self.pool.request(request.map(Full::new)).await;
+        let sent = self.http.exchange(request).await;
         sent.map_err(|source| Error::Send { uri, source: Arc::new(source) })
     }
 
@@ -255,28 +244,6 @@ fn settlement(headers: &HeaderMap) -> Option<Settlement> {
         .get(PAYMENT_RESPONSE)
         .map(HeaderValue::as_bytes)
         .and_then(|header| Settlement::decode(header).ok())
-}
-
-fn pool() -> Pool<HttpsConnector<HttpConnector>, Full<Bytes>> {
-    let builder = || {
-        ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("the provider supports TLS 1.2 and 1.3")
-    };
-    // Without any authorities plain HTTP still works, and TLS trusts nobody.
-    let tls = builder()
-        .with_native_roots()
-        .unwrap_or_else(|_| builder().with_root_certificates(RootCertStore::empty()));
-    let mut tcp = HttpConnector::new();
-    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    tcp.set_nodelay(true);
-    tcp.enforce_http(false);
-    let connector = HttpsConnectorBuilder::new()
-        .with_tls_config(tls.with_no_client_auth())
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(tcp);
-    Pool::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector)
 }
 
 /// Why a request has no paid answer.
@@ -334,5 +301,3 @@ pub enum Error {
     #[error("the payment cannot be made")]
     Sign(#[source] transfer::Error),
 }
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,18 +1,19 @@
 //! HTTP to one service: a pooled client that follows no redirect and reads no more than it was told.
 //!
-//! It knows nothing of what it carries. Every call is bounded in time and in bytes, so a service that drips or floods
-//! costs what was allowed and no more; it asks for no compression, so an answer is as large as it looks.
+//! It knows nothing of what it carries. A call is bounded in time and in bytes, so a service that drips or floods costs
+//! what was allowed and no more; it asks for no compression, so an answer is as large as it looks. Who wants an answer as
+//! it comes bounds it alone: see [`Http::exchange`].
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::{self, Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
@@ -69,13 +70,27 @@ impl Http {
         cap: usize,
     ) -> Result<(StatusCode, Bytes), HttpError> {
         let exchange = async {
-            let response = self.client.request(request.map(Full::new)).await.map_err(|error| {
+            let response = self.exchange(request).await.map_err(|error| {
                 if error.is_connect() { HttpError::Connect } else { HttpError::Broken }
             })?;
             let (head, body) = response.into_parts();
             Ok((head.status, read(body, cap).await?))
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(HttpError::Timeout))
+    }
+
+    /// Sends `request` and returns when the head of the answer has come; only connecting is bounded.
+    ///
+    /// # Errors
+    /// The transport's: no connection, or one that broke.
+    ///
+    /// # Cancellation
+    /// The request may have been carried out.
+    pub async fn exchange(
+        &self,
+        request: Request<Bytes>,
+    ) -> Result<Response<Incoming>, legacy::Error> {
+        self.client.request(request.map(Full::new)).await
     }
 }
 
