@@ -18,6 +18,7 @@ use crate::{
     app::Gateway,
     client::{self, Client},
     config::{self, Env},
+    ledger::read_body,
     protocol::{
         money::{Amount, Decimals},
         stellar::Network,
@@ -136,18 +137,8 @@ async fn pay_once(sandbox: &Sandbox, url: &str) -> Result<(), Box<dyn Error>> {
         return Err(format!("the paid request got HTTP {}", head.status).into());
     }
     tell(&format_args!("HTTP {}", head.status));
-    let body = http_body_util::Limited::new(body, 64 * 1024);
-    show(&String::from_utf8_lossy(&read(body).await?));
+    show(&String::from_utf8_lossy(&read_body(body, 64 << 10).await?));
     Ok(())
-}
-
-#[expect(clippy::disallowed_methods, reason = "the body is capped")]
-async fn read<B>(body: http_body_util::Limited<B>) -> Result<Bytes, Box<dyn Error>>
-where
-    B: http_body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
-{
-    use http_body_util::BodyExt as _;
-    Ok(body.collect().await.map_err(|error| -> Box<dyn Error> { error })?.to_bytes())
 }
 
 /// What the accounts hold: USDC in base units, XLM in stroops.

@@ -17,4 +17,5 @@ mod search;
 mod sponsor;
 
 pub use self::budget::Budget;
+pub(crate) use self::http::read_body;
 pub use self::http::{Http, HttpError};

@@ -4,15 +4,13 @@
 
 use std::time::Duration;
 
-use bytes::BytesMut;
 use http::StatusCode;
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::{
-    ledger::facilitator::Payment,
+    ledger::{HttpError, facilitator::Payment, read_body},
     protocol::{
         json,
         money::Amount,
@@ -40,10 +38,18 @@ pub(super) enum NotAsked {
 impl Ask {
     /// Reads the body of a request about a payment on `network`.
     pub(super) async fn read(body: Incoming, network: Network) -> Result<Self, NotAsked> {
-        let too_slow = NotAsked::Unreadable(StatusCode::REQUEST_TIMEOUT, "the body took too long");
-        let bytes = timeout(TIMEOUT, whole(body)).await.map_err(|_| too_slow)??;
+        let unreadable = NotAsked::Unreadable;
+        let bytes = timeout(TIMEOUT, read_body(body, MOST_BYTES))
+            .await
+            .map_err(|_| unreadable(StatusCode::REQUEST_TIMEOUT, "the body took too long"))?
+            .map_err(|error| match error {
+                HttpError::TooLarge { .. } => {
+                    unreadable(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 64 KiB")
+                }
+                _ => unreadable(StatusCode::BAD_REQUEST, "the body broke off"),
+            })?;
         let json = json::parse(&bytes)
-            .map_err(|_| NotAsked::Unreadable(StatusCode::BAD_REQUEST, "the body is not JSON"))?;
+            .map_err(|_| unreadable(StatusCode::BAD_REQUEST, "the body is not JSON"))?;
         Self::from_json(&json, network)
     }
 
@@ -108,20 +114,6 @@ fn read_requirements(json: &Value, network: Network) -> Option<(Expected, u32)> 
     (1..=MOST_SECONDS)
         .contains(&seconds)
         .then_some((Expected { network, asset, payee, amount }, seconds))
-}
-
-async fn whole(mut body: Incoming) -> Result<BytesMut, NotAsked> {
-    let broken = NotAsked::Unreadable(StatusCode::BAD_REQUEST, "the body broke off");
-    let mut read = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(bytes) = frame.map_err(|_| broken.clone())?.into_data() else { continue };
-        if read.len().saturating_add(bytes.len()) > MOST_BYTES {
-            let large = "the body is larger than 64 KiB";
-            return Err(NotAsked::Unreadable(StatusCode::PAYLOAD_TOO_LARGE, large));
-        }
-        read.extend_from_slice(&bytes);
-    }
-    Ok(read)
 }
 
 /// A payment is about 2 kB, and some more with its extensions.

@@ -74,7 +74,7 @@ impl Http {
                 if error.is_connect() { HttpError::Connect } else { HttpError::Broken }
             })?;
             let (head, body) = response.into_parts();
-            Ok((head.status, read(body, cap).await?))
+            Ok((head.status, read_body(body, cap).await?))
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(HttpError::Timeout))
     }
@@ -100,7 +100,11 @@ impl Default for Http {
     }
 }
 
-async fn read(mut body: Incoming, cap: usize) -> Result<Bytes, HttpError> {
+/// The whole of a body that is known to be small; time is the caller's to bound.
+///
+/// # Errors
+/// [`HttpError::TooLarge`] above `cap` bytes, [`HttpError::Broken`].
+pub(crate) async fn read_body(mut body: Incoming, cap: usize) -> Result<Bytes, HttpError> {
     let large = HttpError::TooLarge { cap };
     if body.size_hint().lower() > u64::try_from(cap).unwrap_or(u64::MAX) {
         return Err(large);
