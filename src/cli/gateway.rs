@@ -131,9 +131,12 @@ fn test(settings: &Settings, request: &str) -> ExitCode {
         eprintln!("tollgate: expected a method and a path, as in --test \"GET /weather\"");
         return ExitCode::from(2);
     };
-    let Ok(method) = http::Method::from_bytes(method.as_bytes()) else {
-        eprintln!("tollgate: `{method}` is no method");
-        return ExitCode::from(2);
+    let method = match http::Method::from_bytes(method.as_bytes()) {
+        Ok(known) if !method.bytes().any(|byte| byte.is_ascii_lowercase()) => known,
+        _ => {
+            eprintln!("tollgate: `{method}` is no method such as `GET`, in upper case");
+            return ExitCode::from(2);
+        }
     };
     let answer = match Target::parse(target.trim()) {
         Err(ambiguous) => format!("400: {ambiguous}"),

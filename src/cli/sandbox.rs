@@ -1,6 +1,6 @@
 //! `tollgate sandbox`: a local Stellar network for people.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 use tollgate_sandbox::{Clock, Options, Sandbox};
@@ -43,8 +43,8 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
     };
     say(&sandbox);
     if let Some(path) = &arguments.env_file {
-        if let Err(error) = sandbox.write_env_file(path) {
-            return fail(&error);
+        if let Err(source) = sandbox.write_env_file(path) {
+            return fail(&NotWritten { path: path.clone(), source });
         }
         say(&format_args!("The same in {}: set -a; . {0}; set +a", path.display()));
     }
@@ -52,6 +52,14 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
     stop_signal().await;
     sandbox.shutdown().await;
     ExitCode::SUCCESS
+}
+
+/// The env file could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("write the env file `{path}`")]
+struct NotWritten {
+    path: PathBuf,
+    source: io::Error,
 }
 
 /// The port after `address`'s; a free one if that is free to choose as well.
