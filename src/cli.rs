@@ -7,6 +7,7 @@ mod gateway;
 mod pay;
 #[cfg(feature = "sandbox")]
 mod sandbox;
+mod stellar;
 
 use std::{error::Error, fmt, io::IsTerminal as _, process::ExitCode};
 

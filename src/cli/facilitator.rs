@@ -1,20 +1,22 @@
 //! `tollgate facilitator`: serves the gateway's own facilitator to others.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::Args;
-use http::Uri;
+use clap::{Args, builder::RangedI64ValueParser};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
 
-use super::{fail, stop_signal};
+use super::{
+    fail,
+    stellar::{self, Stellar, seed},
+    stop_signal,
+};
 use crate::{
     config::Env,
     facilitate::Facilitate,
-    ledger::{Budget, Http, own, rpc::Rpc, signer::Seed},
-    protocol::stellar::Network,
+    ledger::{Budget, Http, own, rpc::Rpc},
     server::{self, Limits},
     telemetry::Clock,
 };
@@ -28,26 +30,22 @@ pub(super) struct Arguments {
     /// Where it listens.
     #[arg(long, default_value = "127.0.0.1:4022")]
     listen: SocketAddr,
-    /// The network to settle on [default: `STELLAR_NETWORK`, or `stellar:testnet`].
-    #[arg(long, value_name = "NAME")]
-    network: Option<Network>,
-    /// The Stellar RPC [default: `STELLAR_RPC_URL`].
-    #[arg(long, value_name = "URL")]
-    rpc_url: Option<Uri>,
+    #[command(flatten)]
+    stellar: Stellar,
     /// A file with the sponsor's secret key (`S…`), instead of `SPONSOR_SECRET`.
     #[arg(long, value_name = "FILE")]
     sponsor_file: Option<PathBuf>,
     /// How many accounts the sponsor owns: so many payments settle in one ledger.
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_name = "COUNT", default_value_t = own::LANES, value_parser = number(own::LANE_COUNTS))]
     lanes: u32,
     /// The most that one transaction may cost, in stroops.
-    #[arg(long, default_value_t = 200_000)]
+    #[arg(long, value_name = "STROOPS", default_value_t = own::MAX_FEE_STROOPS, value_parser = number(own::MAX_FEES))]
     max_fee_stroops: u32,
     /// The most that all transactions of an hour may cost, in stroops.
-    #[arg(long, default_value_t = 100_000_000)]
+    #[arg(long, value_name = "STROOPS", default_value_t = Budget::USUAL.stroops)]
     budget_stroops: u64,
-    /// The most that the transactions of one payer may cost in an hour, in stroops.
-    #[arg(long, default_value_t = 2_000_000)]
+    /// The most that one payer's transactions may cost in an hour without paying, in stroops.
+    #[arg(long, value_name = "STROOPS", default_value_t = Budget::USUAL.per_payer)]
     budget_per_payer_stroops: u64,
 }
 
@@ -64,25 +62,18 @@ impl Arguments {
         if api_key.is_none() && !self.listen.ip().is_loopback() {
             return Err(Error::Open { listen: self.listen });
         }
-        let network = match (self.network, env.var("STELLAR_NETWORK")) {
-            (Some(network), _) => network,
-            (None, Some(name)) => name.parse().map_err(|_| Error::Network)?,
-            (None, None) => Network::Testnet,
-        };
-        let rpc_url = match (&self.rpc_url, env.var("STELLAR_RPC_URL")) {
-            (Some(url), _) => url.clone(),
-            (None, Some(url)) => url.parse().map_err(|_| Error::RpcUrl)?,
-            (None, None) => return Err(Error::NoRpc),
-        };
+        let network = self.stellar.network(env)?;
+        let rpc_url = self.stellar.rpc_url(network, env)?;
+        let sponsor = seed(self.sponsor_file.as_deref(), "SPONSOR_SECRET", "--sponsor-file", env)?;
         let settings = own::Settings {
             network,
-            sponsors: vec![self.sponsor(env)?],
+            sponsors: vec![sponsor],
             lanes: self.lanes,
             max_fee_stroops: self.max_fee_stroops,
             budget: Budget {
                 stroops: self.budget_stroops,
                 per_payer: self.budget_per_payer_stroops,
-                per: Duration::from_secs(3_600),
+                per: Budget::USUAL.per,
             },
             excluded: Vec::new(),
         };
@@ -117,15 +108,6 @@ impl Arguments {
         background.wait().await;
         Ok(())
     }
-
-    fn sponsor(&self, env: &Env) -> Result<Seed, Error> {
-        let text = match &self.sponsor_file {
-            Some(path) => std::fs::read_to_string(path)
-                .map_err(|source| Error::SponsorFile { path: path.clone(), source })?,
-            None => env.var("SPONSOR_SECRET").ok_or(Error::NoSponsor)?,
-        };
-        text.trim().parse().map_err(|_| Error::Sponsor)
-    }
 }
 
 /// Why the facilitator does not run.
@@ -135,20 +117,14 @@ enum Error {
         "`{listen}` can be reached from elsewhere: set FACILITATOR_API_KEY, or listen on 127.0.0.1"
     )]
     Open { listen: SocketAddr },
-    #[error("STELLAR_NETWORK is neither `stellar:testnet` nor `stellar:pubnet`")]
-    Network,
-    #[error("STELLAR_RPC_URL is no URL")]
-    RpcUrl,
-    #[error("which Stellar RPC? set STELLAR_RPC_URL, or give --rpc-url")]
-    NoRpc,
-    #[error("who pays the network's fees? set SPONSOR_SECRET, or give --sponsor-file")]
-    NoSponsor,
-    #[error("read the sponsor's key from `{path}`")]
-    SponsorFile { path: PathBuf, source: std::io::Error },
-    #[error("the sponsor's key is no secret seed (`S…`, 56 characters)")]
-    Sponsor,
+    #[error(transparent)]
+    Stellar(#[from] stellar::Error),
     #[error("listen on `{address}`")]
     Listen { address: SocketAddr, source: std::io::Error },
+}
+
+fn number(range: RangeInclusive<u32>) -> RangedI64ValueParser<u32> {
+    RangedI64ValueParser::new().range(i64::from(*range.start())..=i64::from(*range.end()))
 }
 
 /// How long requests under way may take once it stops.

@@ -13,14 +13,13 @@ use clap::Args;
 use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use zeroize::Zeroizing;
 
+use super::stellar::{self, Stellar, seed, url};
 use crate::{
     client::{Client, Event, Limit, Paid, Settings},
-    ledger::signer::Seed,
+    config::Env,
     protocol::{
         money::{Amount, Price},
-        stellar::Network,
         x402::Settlement,
     },
 };
@@ -32,6 +31,7 @@ use crate::{
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The URL, with `http://` or `https://`.
+    #[arg(value_parser = url)]
     url: Uri,
     /// The method; GET, or POST with `-d`.
     #[arg(short = 'X', long = "request", value_name = "METHOD")]
@@ -54,12 +54,8 @@ pub(super) struct Arguments {
     /// A file with the secret key (`S…`) that pays, instead of `STELLAR_SECRET_KEY`.
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// The Stellar RPC [default: `STELLAR_RPC_URL`, or the public one of testnet].
-    #[arg(long, value_name = "URL")]
-    rpc_url: Option<Uri>,
-    /// The network to pay on [default: `STELLAR_NETWORK`, or `stellar:testnet`].
-    #[arg(long, value_name = "NAME")]
-    network: Option<Network>,
+    #[command(flatten)]
+    stellar: Stellar,
     /// For how many seconds a pending payment is presented again.
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     patience: u64,
@@ -75,7 +71,7 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
 
 impl Arguments {
     async fn run(self) -> Result<ExitCode, Error> {
-        let settings = self.settings()?;
+        let settings = self.settings(&Env::process())?;
         let request = self.request()?;
         let client = Client::new(settings);
         let paid = client.send(request, tell).await.map_err(Error::Client)?;
@@ -95,18 +91,8 @@ impl Arguments {
         Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    fn settings(&self) -> Result<Settings, Error> {
-        let network = match (self.network, variable("STELLAR_NETWORK")) {
-            (Some(network), _) => network,
-            (None, Some(name)) => name.parse().map_err(|_| Error::Network { name })?,
-            (None, None) => Network::Testnet,
-        };
-        let rpc_url = match (&self.rpc_url, variable("STELLAR_RPC_URL")) {
-            (Some(url), _) => url.clone(),
-            (None, Some(url)) => url.parse().map_err(|_| Error::RpcUrl)?,
-            (None, None) if network == Network::Testnet => Uri::from_static(TESTNET_RPC),
-            (None, None) => return Err(Error::NoRpc { network }),
-        };
+    fn settings(&self, env: &Env) -> Result<Settings, Error> {
+        let network = self.stellar.network(env)?;
         let price = Price::split(&self.max);
         let known = [network.usdc(), network.xlm()];
         let asset = match price.asset {
@@ -119,29 +105,15 @@ impl Arguments {
         let amount = Amount::parse_decimal(price.number, asset.decimals)
             .map_err(|source| Error::Max { text: self.max.clone(), source })?;
         Ok(Settings {
-            seed: self.seed()?,
+            seed: seed(self.key_file.as_deref(), "STELLAR_SECRET_KEY", "--key-file", env)?,
             network,
-            rpc_url,
+            rpc_url: self.stellar.rpc_url(network, env)?,
             limit: Some(Limit { amount, asset }),
             patience: Duration::from_secs(self.patience),
         })
     }
 
-    fn seed(&self) -> Result<Seed, Error> {
-        let text =
-            match &self.key_file {
-                Some(path) => Zeroizing::new(std::fs::read_to_string(path).map_err(|source| {
-                    Error::File { action: "read", path: path.clone(), source }
-                })?),
-                None => Zeroizing::new(variable("STELLAR_SECRET_KEY").ok_or(Error::NoKey)?),
-            };
-        text.trim().parse().map_err(|_| Error::Key)
-    }
-
     fn request(&self) -> Result<Request<Bytes>, Error> {
-        if self.url.host().is_none() || self.url.scheme().is_none() {
-            return Err(Error::Url { url: self.url.clone() });
-        }
         let body = self.body()?;
         let method = match (&self.method, &self.data) {
             (Some(method), _) => method.clone(),
@@ -261,11 +233,6 @@ fn note(line: &dyn std::fmt::Display) {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this command has no configuration but these")]
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
 /// A request header as `-H` takes it.
 #[derive(Clone, Debug)]
 struct Header {
@@ -288,18 +255,8 @@ impl FromStr for Header {
 /// Why the command did not get to an answer.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("`{url}` is no URL with `http://` or `https://`")]
-    Url { url: Uri },
-    #[error("no key to pay with: set STELLAR_SECRET_KEY, or name a file with --key-file")]
-    NoKey,
-    #[error("the key to pay with is not a Stellar secret key (`S…`, 56 characters)")]
-    Key,
-    #[error("STELLAR_NETWORK is `{name}`: expected `stellar:testnet` or `stellar:pubnet`")]
-    Network { name: String },
-    #[error("STELLAR_RPC_URL is no URL")]
-    RpcUrl,
-    #[error("{network} has no RPC that is everybody's: set STELLAR_RPC_URL, or use --rpc-url")]
-    NoRpc { network: Network },
+    #[error(transparent)]
+    Stellar(#[from] stellar::Error),
     #[error("--max is in `{name}`: expected USDC or XLM")]
     Asset { name: String },
     #[error("--max is `{text}`")]
@@ -312,7 +269,6 @@ enum Error {
     Broken(#[source] hyper::Error),
 }
 
-const TESTNET_RPC: &str = "https://soroban-testnet.stellar.org";
 const USER_AGENT: &str = concat!("tollgate/", env!("CARGO_PKG_VERSION"));
 /// What curl sends.
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -363,14 +319,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_refused_with_a_sentence() {
-        let seed = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(seed.path(), "SAAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAEAQC5MY\n")
-            .unwrap();
-        let key = seed.path().to_str().unwrap();
-        let network = ["--network", "stellar:testnet", "--rpc-url", "http://rpc"];
-        let with = |line: &[&str]| {
-            parse(&[&["http://a", "--key-file", key], &network[..], line].concat()).settings()
-        };
+        let env = Env::fixed([
+            ("STELLAR_SECRET_KEY", "SAAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAEAQC5MY"),
+            ("STELLAR_RPC_URL", "http://rpc"),
+        ]);
+        let with = |line: &[&str]| parse(&[&["http://a"], line].concat()).settings(&env);
         let limit = |line: &[&str]| {
             let Limit { amount, asset } = with(line).unwrap().limit.unwrap();
             format!("{amount} {}", asset.name)
@@ -381,15 +334,9 @@ mod tests {
         let refused = |line: &[&str]| with(line).unwrap_err().to_string();
         assert_eq!(refused(&["--max", "1 EUR"]), "--max is in `EUR`: expected USDC or XLM");
         assert_eq!(refused(&["--max", "lots"]), "--max is `lots`");
-        let public = parse(&["http://a", "--key-file", key, "--network", "stellar:pubnet"]);
-        if variable("STELLAR_RPC_URL").is_none() {
-            let error = public.settings().unwrap_err();
-            assert!(matches!(error, Error::NoRpc { network: Network::Pubnet }), "{error}");
-        }
-        std::fs::write(seed.path(), "not a key").unwrap();
-        assert!(!refused(&[]).contains("not a key"), "what may be a key is not repeated");
-        for url in ["a.example", "/x"] {
-            assert!(matches!(parse(&[url]).request(), Err(Error::Url { .. })), "{url}");
+        for url in ["a.example", "localhost:8402/x", "/x"] {
+            let error = Line::try_parse_from(["pay", url]).err().unwrap().to_string();
+            assert!(error.contains("expected a URL with `http://` or `https://`"), "{error}");
         }
         assert!(Line::try_parse_from(["pay", "http://a", "-H", "no colon"]).is_err());
     }

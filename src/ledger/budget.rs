@@ -23,6 +23,12 @@ pub struct Budget {
     pub per: Duration,
 }
 
+impl Budget {
+    /// What holds where an operator says nothing: 10 XLM an hour, and a fiftieth of it for one payer.
+    pub const USUAL: Self =
+        Self { stroops: 100_000_000, per_payer: 2_000_000, per: Duration::from_secs(3_600) };
+}
+
 /// What was spent of a budget. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Spending {

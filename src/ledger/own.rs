@@ -9,6 +9,7 @@ mod keeper;
 mod settle;
 
 use std::{
+    ops::RangeInclusive,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -335,6 +336,15 @@ fn first_line(text: &str) -> String {
 fn unavailable(why: &dyn std::error::Error) -> VerifyError {
     VerifyError::Failed(Failure::unavailable(why.to_string()))
 }
+
+/// How many lanes a sponsor may own: one transaction creates them all.
+pub const LANE_COUNTS: RangeInclusive<u32> = 1..=100;
+/// How many it owns where an operator says nothing.
+pub const LANES: u32 = 32;
+/// What a ceiling on the fee of one transaction may be, in stroops: below, not even the network's least bid fits.
+pub const MAX_FEES: RangeInclusive<u32> = 200..=1_000_000_000;
+/// The ceiling where an operator says nothing: a transfer costs about a tenth of it.
+pub const MAX_FEE_STROOPS: u32 = 200_000;
 
 /// The network's least bid for one operation, in stroops.
 const LEAST_BID: u32 = 100;

@@ -283,6 +283,9 @@ const fn garbage(method: &'static str, what: &'static str) -> Error {
     Error::Garbage { method, what }
 }
 
+/// The server of the testnet that everybody may ask; pubnet has none.
+pub const TESTNET_URL: &str = "https://soroban-testnet.stellar.org";
+
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Answers of a few numbers.
 const SMALL: usize = 256 << 10;

@@ -15,7 +15,7 @@ use crate::{
         settings::{FacilitatorSettings, Payment},
         value::Url,
     },
-    ledger::{Budget, own, remote, signer::Seed},
+    ledger::{Budget, own, remote, rpc, signer::Seed},
     pay::MethodName,
     protocol::stellar::{AccountId, Address, AddressError, Asset, Network},
     route::{Access, Table},
@@ -83,9 +83,10 @@ impl<'a> Money<'a> {
             x402: None,
             rpc_url: stellar.as_ref().and_then(|stellar| read_rpc_url(stellar, network)),
             sponsors: sponsors.unwrap_or_default(),
-            lanes: number("lanes", 1..=100).unwrap_or(LANES),
-            max_fee_stroops: number("max_fee_stroops", 200..=1_000_000_000).unwrap_or(MAX_FEE),
-            budget: budget.unwrap_or(BUDGET),
+            lanes: number("lanes", own::LANE_COUNTS).unwrap_or(own::LANES),
+            max_fee_stroops: number("max_fee_stroops", own::MAX_FEES)
+                .unwrap_or(own::MAX_FEE_STROOPS),
+            budget: budget.unwrap_or(Budget::USUAL),
             store: root.get("store").and_then(|spot| read_store(&spot)),
             stellar: spot,
             payments: root.get("payments"),
@@ -291,14 +292,14 @@ fn read_network(spot: &Spot<'_>) -> Option<Network> {
 fn read_rpc_url(stellar: &Fields<'_>, network: Network) -> Option<Uri> {
     let Some(spot) = stellar.get("rpc_url") else {
         return match network {
-            Network::Testnet => Some(Uri::from_static(TESTNET_RPC)),
+            Network::Testnet => Some(Uri::from_static(rpc::TESTNET_URL)),
             Network::Pubnet => stellar.spot.fault(
                 "`rpc_url` is missing, and `stellar:pubnet` has no default",
                 "take an RPC provider's: `rpc_url: { env: STELLAR_RPC_URL }`",
             ),
         };
     };
-    let url = spot.url_with_query(TESTNET_RPC)?;
+    let url = spot.url_with_query(rpc::TESTNET_URL)?;
     is_of_network(&url, network)?;
     if !url.is_https() && !url.is_loopback() {
         url.text.spot.warn(
@@ -350,9 +351,9 @@ fn read_budget(spot: &Spot<'_>) -> Option<Budget> {
     let fields = spot.fields(&BUDGET_KEYS)?;
     let stroops = |key| fields.get(key).map(|spot| spot.number(1..=MAX_STROOPS));
     let (all, payer) = (stroops("stroops"), stroops("per_payer"));
-    let all = all.unwrap_or(Some(BUDGET.stroops));
-    let payer = payer.unwrap_or_else(|| Some(BUDGET.per_payer.min(all?)));
-    let per = fields.duration("per").unwrap_or(BUDGET.per);
+    let all = all.unwrap_or(Some(Budget::USUAL.stroops));
+    let payer = payer.unwrap_or_else(|| Some(Budget::USUAL.per_payer.min(all?)));
+    let per = fields.duration("per").unwrap_or(Budget::USUAL.per);
     let budget = Budget { stroops: all?, per_payer: payer?, per };
     if budget.per_payer > budget.stroops {
         return fields.get("per_payer")?.fault(
@@ -402,11 +403,6 @@ const BUDGET_KEYS: Keys = Keys { known: &["stroops", "per", "per_payer"], later:
 const STORE: Keys = Keys { known: &["embedded"], later: &["redis"] };
 const EMBEDDED: Keys = Keys { known: &["path"], later: &[] };
 
-const TESTNET_RPC: &str = "https://soroban-testnet.stellar.org";
-const LANES: u32 = 32;
-const MAX_FEE: u32 = 200_000;
-const BUDGET: Budget =
-    Budget { stroops: 100_000_000, per_payer: 2_000_000, per: Duration::from_secs(3_600) };
 /// All the lumens there are.
 const MAX_STROOPS: u64 = 1_054_439_020_873_472_865;
 const FACILITATOR_TIMEOUT: Duration = Duration::from_secs(10);
