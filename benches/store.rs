@@ -17,7 +17,7 @@ use futures_util::future::join_all;
 use tokio::runtime::Runtime;
 use tollgate::{
     protocol::stellar::TxHash,
-    store::{Binding, Claim, ClaimKey, Claiming, Limits, Settled, Store, Submitting},
+    store::{Binding, Claim, ClaimKey, Claiming, Redelivery, Settled, Store, Submitting},
 };
 
 fn main() {
@@ -99,7 +99,7 @@ impl Shop {
             binding: Binding([1; 32]),
             now,
             keep_until: now + 60,
-            limits: Limits { attempts: 3, within: Duration::from_secs(60) },
+            redelivery: Redelivery { attempts: 3, within: Duration::from_secs(60) },
         }
     }
 

@@ -9,6 +9,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+pub use crate::store::Redelivery;
 use crate::protocol::{
     money::Amount,
     stellar::{Address, Asset, Network, TxHash},
@@ -111,15 +112,6 @@ impl ChargeWhen {
     pub fn charges(self, status: StatusCode) -> bool {
         status.as_u16() < self.below
     }
-}
-
-/// How a settled but undelivered payment may be presented again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Redelivery {
-    /// Deliveries tried in all, the first one included.
-    pub attempts: u8,
-    /// How long after settling.
-    pub within: Duration,
 }
 
 /// The request a payment is for: what must be the same when a credential comes again.

@@ -47,14 +47,13 @@ pub struct Claim {
     /// Until when the claim is remembered at least: not before the last instant at which the credential could still
     /// verify, with a margin. In seconds since 1970.
     pub keep_until: u64,
-    /// How it may come again if it was settled and not delivered. The first claim's limits hold: they are the terms
-    /// that were paid for.
-    pub limits: Limits,
+    /// How it may come again if it was settled and not delivered. What the first claim said holds: it was paid for.
+    pub redelivery: Redelivery,
 }
 
 /// How a payment that was settled and not delivered may be presented again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct Redelivery {
     /// Deliveries tried in all, the first one included.
     pub attempts: u8,
     /// How long after settling.

@@ -22,7 +22,7 @@ use crate::{
         transfer::{Expected, Transfer},
         x402::{self, Payload, PaymentRequired, Requirements, Resource, Settlement},
     },
-    store::{self, Binding, Claim, ClaimKey, Claiming, Limits, Store, Submitting, Ticket},
+    store::{self, Binding, Claim, ClaimKey, Claiming, Store, Submitting, Ticket},
     telemetry::Clock,
 };
 
@@ -128,12 +128,12 @@ impl X402 {
             key,
             binding: binding(terms, bound, &payment),
             now,
-            // What is settled and not delivered is kept for as long as its limits say, whatever stands here.
+            // What is settled and not delivered is kept for as long as `redelivery` says, whatever stands here.
             keep_until: now
                 .saturating_add(QUOTE_SECONDS)
                 .saturating_add(u64::from(payment.max_timeout_seconds))
                 .saturating_add(MARGIN_SECONDS),
-            limits: Limits { attempts: terms.redelivery.attempts, within: terms.redelivery.within },
+            redelivery: terms.redelivery,
         };
         // A pending payment is looked up once on the ledger, and what was found is claimed like any other.
         for _ in 0..2 {

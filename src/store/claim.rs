@@ -2,7 +2,7 @@
 //!
 //! Knows neither how records are stored nor how many callers there are: one record, one step, the record after it.
 
-use super::{Binding, Claim, Error, Limits, Outcome, Settled, Submitting};
+use super::{Binding, Claim, Error, Outcome, Redelivery, Settled, Submitting};
 
 /// What is remembered of a claim once something happened to it. A claim that is only held is remembered by its hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,12 +16,12 @@ pub(super) struct Record {
 pub(super) struct Origin {
     pub(super) binding: Binding,
     pub(super) keep_until: u64,
-    pub(super) limits: Limits,
+    pub(super) redelivery: Redelivery,
 }
 
 impl From<&Claim> for Origin {
     fn from(claim: &Claim) -> Self {
-        Self { binding: claim.binding, keep_until: claim.keep_until, limits: claim.limits }
+        Self { binding: claim.binding, keep_until: claim.keep_until, redelivery: claim.redelivery }
     }
 }
 
@@ -98,7 +98,7 @@ impl Record {
         match self.state.clone() {
             State::Submitting(submitting) => Presented::Pending(submitting),
             State::Settled { settled, attempts }
-                if attempts < self.origin.limits.attempts
+                if attempts < self.origin.redelivery.attempts
                     && now <= self.present_until(&settled) =>
             {
                 Presented::Redeliver { settled, attempts: attempts.saturating_add(1) }
@@ -110,7 +110,7 @@ impl Record {
     }
 
     fn present_until(&self, settled: &Settled) -> u64 {
-        settled.at.saturating_add(self.origin.limits.within.as_secs())
+        settled.at.saturating_add(self.origin.redelivery.within.as_secs())
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Binding, ClaimKey, Error, Limits, Settled, Submitting,
+    Binding, ClaimKey, Error, Redelivery, Settled, Submitting,
     claim::{Origin, Record, State},
 };
 use crate::protocol::stellar::TxHash;
@@ -28,8 +28,8 @@ pub(super) fn encode(key: ClaimKey, record: &Record) -> Result<Vec<u8>, Error> {
     out.push(FORMAT);
     out.extend(record.origin.binding.0);
     out.extend(record.origin.keep_until.to_be_bytes());
-    out.push(record.origin.limits.attempts);
-    out.extend(record.origin.limits.within.as_secs().to_be_bytes());
+    out.push(record.origin.redelivery.attempts);
+    out.extend(record.origin.redelivery.within.as_secs().to_be_bytes());
     match &record.state {
         State::Submitting(submitting) => {
             out.push(SUBMITTING);
@@ -79,7 +79,10 @@ fn read(key: ClaimKey, bytes: &[u8]) -> Option<Record> {
     let origin = Origin {
         binding: Binding(reader.array()?),
         keep_until: reader.u64()?,
-        limits: Limits { attempts: reader.u8()?, within: Duration::from_secs(reader.u64()?) },
+        redelivery: Redelivery {
+            attempts: reader.u8()?,
+            within: Duration::from_secs(reader.u64()?),
+        },
     };
     let state = match reader.u8()? {
         SUBMITTING => State::Submitting(Submitting {
@@ -208,7 +211,7 @@ mod tests {
             |(binding, keep_until, attempts, within)| Origin {
                 binding: Binding(binding),
                 keep_until,
-                limits: Limits { attempts, within: Duration::from_secs(within) },
+                redelivery: Redelivery { attempts, within: Duration::from_secs(within) },
             },
         );
         (origin, state).prop_map(|(origin, state)| Record { origin, state })
@@ -267,7 +270,7 @@ mod tests {
             origin: Origin {
                 binding: Binding([0; 32]),
                 keep_until: 0,
-                limits: Limits { attempts: 1, within: Duration::ZERO },
+                redelivery: Redelivery { attempts: 1, within: Duration::ZERO },
             },
             state: State::Delivered(Settled {
                 transaction: None,

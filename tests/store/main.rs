@@ -16,13 +16,19 @@ use futures_util::future::join_all;
 use tollgate::{
     protocol::stellar::TxHash,
     store::{
-        Binding, Claim, ClaimKey, Claiming, Error, Limits, Outcome, Settled, Store, Submitting,
+        Binding, Claim, ClaimKey, Claiming, Error, Outcome, Redelivery, Settled, Store, Submitting,
         Ticket,
     },
 };
 
 fn claim(n: u32) -> Claim {
-    Claim { key: key(n), binding: Binding([0; 32]), now: NOW, keep_until: KEEP, limits: LIMITS }
+    Claim {
+        key: key(n),
+        binding: Binding([0; 32]),
+        now: NOW,
+        keep_until: KEEP,
+        redelivery: REDELIVERY,
+    }
 }
 
 fn key(n: u32) -> ClaimKey {
@@ -104,7 +110,7 @@ async fn a_settled_payment_may_be_presented_again_as_often_and_as_long_as_agreed
     let mut ticket = fresh(&store, claim(1)).await;
     store.settled(&mut ticket, settled(1)).await.unwrap();
     store.release(ticket).await.unwrap();
-    for attempt in 2..=LIMITS.attempts {
+    for attempt in 2..=REDELIVERY.attempts {
         match store.claim(claim(1)).await.unwrap() {
             Claiming::Redeliver(ticket, found) => {
                 assert_eq!(found, settled(1));
@@ -118,9 +124,10 @@ async fn a_settled_payment_may_be_presented_again_as_often_and_as_long_as_agreed
     let mut ticket = fresh(&store, claim(2)).await;
     store.settled(&mut ticket, settled(2)).await.unwrap();
     store.release(ticket).await.unwrap();
-    let last = NOW + LIMITS.within.as_secs();
-    // A later claim's limits are not the terms that were paid for.
-    let after = Claim { now: last + 1, limits: Limits { attempts: 99, ..LIMITS }, ..claim(2) };
+    let last = NOW + REDELIVERY.within.as_secs();
+    // What a later claim says is not the terms that were paid for.
+    let after =
+        Claim { now: last + 1, redelivery: Redelivery { attempts: 99, ..REDELIVERY }, ..claim(2) };
     assert!(matches!(store.claim(after).await.unwrap(), Claiming::Exhausted));
     match store.claim(Claim { now: last, ..claim(2) }).await.unwrap() {
         Claiming::Redeliver(ticket, _) => store.delivered(ticket).await.unwrap(),
@@ -163,7 +170,7 @@ async fn a_submission_stays_pending_until_it_is_resolved_or_recalled() {
     // What was known of another submission says nothing about this one.
     assert!(!store.resolve(key(1), &submitting(1), Outcome::Free).await.unwrap());
     assert!(store.resolve(key(1), &submitting(3), outcome).await.unwrap());
-    for attempt in 1..=LIMITS.attempts {
+    for attempt in 1..=REDELIVERY.attempts {
         let found = store.claim(claim(1)).await.unwrap();
         assert!(matches!(found, Claiming::Redeliver(..)), "attempt {attempt}: {found:?}");
     }
@@ -302,4 +309,4 @@ async fn the_file_is_its_owners_alone() {
 const NOW: u64 = 1_900_000_000;
 const KEEP: u64 = NOW + 3_600;
 const WITHIN: u64 = 120;
-const LIMITS: Limits = Limits { attempts: 3, within: Duration::from_secs(WITHIN) };
+const REDELIVERY: Redelivery = Redelivery { attempts: 3, within: Duration::from_secs(WITHIN) };

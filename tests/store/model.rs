@@ -11,7 +11,7 @@ use tollgate::{
     store::{Binding, Claim, Claiming, Error, Outcome, Settled, Store, Submitting, Ticket},
 };
 
-use super::{LIMITS, NOW, WITHIN, claim, key, settled, submitting};
+use super::{NOW, REDELIVERY, WITHIN, claim, key, settled, submitting};
 
 /// What is done to a store in the model test.
 #[derive(Clone, Debug)]
@@ -226,14 +226,14 @@ impl Model {
             }
             (_, Some(_)) if binding != 0 => panic!("{n} belongs to another request"),
             (Claiming::Redeliver(ticket, found), Some(What::Settled { settled, attempts })) => {
-                assert!(attempts < LIMITS.attempts && self.now <= settled.at + WITHIN);
+                assert!(attempts < REDELIVERY.attempts && self.now <= settled.at + WITHIN);
                 assert_eq!(found, settled);
                 let believed = self.believed.get_mut(&n).unwrap();
                 believed.what = What::Settled { settled, attempts: attempts + 1 };
                 self.tickets.insert(n, (ticket, believed.keep_until));
             }
             (Claiming::Exhausted, Some(What::Settled { settled, attempts })) => {
-                assert!(attempts >= LIMITS.attempts || self.now > settled.at + WITHIN);
+                assert!(attempts >= REDELIVERY.attempts || self.now > settled.at + WITHIN);
             }
             (Claiming::Pending(found), Some(What::Submitting(submitting))) => {
                 assert_eq!(found, submitting);

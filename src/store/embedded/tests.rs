@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     protocol::stellar::TxHash,
-    store::{Binding, Limits, Settled, Store, Ticket},
+    store::{Binding, Redelivery, Settled, Store, Ticket},
 };
 
 /// A disk in memory that remembers every write and every sync, and can fail.
@@ -131,7 +131,7 @@ fn claim(n: u8) -> Claim {
         binding: Binding([0; 32]),
         now: 1_000,
         keep_until: 2_000,
-        limits: Limits { attempts: 3, within: Duration::from_secs(500) },
+        redelivery: Redelivery { attempts: 3, within: Duration::from_secs(500) },
     }
 }
 
