@@ -16,7 +16,13 @@ use self::road::{Configured, Road};
 use crate::{
     config::{self, FacilitatorSettings, Settings},
     guard::Guard,
-    ledger::{Http, facilitator::Facilitator, own, remote, rpc::Rpc, signer::Seed},
+    ledger::{
+        Http,
+        facilitator::{Facilitator, NotReady},
+        own, remote,
+        rpc::Rpc,
+        signer::Seed,
+    },
     pay::x402::{self, X402},
     protocol::quote,
     server,
@@ -145,8 +151,8 @@ impl Gateway {
     /// Waits until payments can be taken, or says after `patience` why they cannot.
     ///
     /// # Errors
-    /// The sentence of the facilitator.
-    pub async fn ready(&self, patience: Duration) -> Result<(), String> {
+    /// [`NotReady`], the facilitator's sentence.
+    pub async fn ready(&self, patience: Duration) -> Result<(), NotReady> {
         let Some(payment) = &self.parts.payment else { return Ok(()) };
         let wait = async {
             while payment.facilitator.supported().is_err() {
@@ -155,9 +161,7 @@ impl Gateway {
         };
         match tokio::time::timeout(patience, wait).await {
             Ok(()) => Ok(()),
-            Err(_) => {
-                payment.facilitator.supported().map(|_| ()).map_err(|error| error.to_string())
-            }
+            Err(_) => payment.facilitator.supported().map(drop),
         }
     }
 

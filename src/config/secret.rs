@@ -2,7 +2,7 @@
 //!
 //! No message here repeats what it read.
 
-use std::{fs, io::Read as _};
+use std::{fs, io::Read as _, os::unix::fs::PermissionsExt as _, path::Path};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
@@ -110,15 +110,8 @@ pub(super) struct Secret {
     pub(super) origin: String,
 }
 
-#[cfg(unix)]
-fn is_open_to_all(path: &std::path::Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
+fn is_open_to_all(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0)
-}
-
-#[cfg(not(unix))]
-const fn is_open_to_all(_path: &std::path::Path) -> bool {
-    false
 }
 
 /// More than any key or token has.

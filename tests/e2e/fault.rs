@@ -189,7 +189,7 @@ async fn d10_an_rpc_that_lags_takes_no_payments_and_free_routes_do_not_notice() 
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let trouble = world.gateway.ready(Duration::ZERO).await.unwrap_err();
-    assert!(trouble.contains("lags"), "{trouble}");
+    assert!(trouble.0.contains("lags"), "{trouble}");
     agent.present("/weather", &credential).await.assert_fault("payments-unavailable");
     agent.ask(Method::GET, "/weather").await.assert_fault("payments-unavailable");
     assert_eq!(Spent::of(&world), spent);
@@ -224,7 +224,7 @@ async fn d10_an_rpc_of_another_network_takes_no_payments() {
     let world = World::build_unready(plan).await;
     let agent = world.agent();
     let trouble = world.gateway.ready(Duration::from_secs(3)).await.unwrap_err();
-    assert!(trouble.contains("does not serve stellar:pubnet"), "{trouble}");
+    assert!(trouble.0.contains("does not serve stellar:pubnet"), "{trouble}");
     agent.ask(Method::GET, "/weather").await.assert_fault("payments-unavailable");
     assert_eq!(agent.ask(Method::GET, "/health").await.status, StatusCode::OK);
     assert_eq!(world.sandbox.calls(Rpc::SendTransaction), 0);

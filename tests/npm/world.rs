@@ -146,8 +146,8 @@ impl World {
     /// Why the gateway takes no payments, once it has tried.
     pub(crate) async fn trouble(&self) -> String {
         until("the gateway says why it is not ready", async || {
-            let told = self.gateway.ready(Duration::from_millis(50)).await.err();
-            told.filter(|told| !told.contains("has not been asked yet"))
+            let told = self.gateway.ready(Duration::from_millis(50)).await.err()?.0;
+            Some(told).filter(|told| !told.contains("has not been asked yet"))
         })
         .await
     }
