@@ -5,9 +5,11 @@
 //!
 //! | | settle after the head | settle before forwarding |
 //! |---|---|---|
-//! | order | verify, claim, forward, head arrives, settle, release the head | verify, claim, settle, forward |
+//! | order | verify, forward, head arrives, settle, record, release the head | verify, settle, forward, head arrives, record, release the head |
 //! | upstream fails, or its answer is not charged | nothing is settled, the claim is released | the settled payment may be presented again |
 //! | settlement fails | the head is dropped, nothing of it leaves | nothing is forwarded |
+//!
+//! To verify is to check what needs no ledger, to claim, and to ask the ledger: see [`Method::verify`].
 
 pub mod cors;
 mod page;

@@ -9,11 +9,11 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-pub use crate::store::Redelivery;
 use crate::protocol::{
     money::Amount,
     stellar::{Address, Asset, Network, TxHash},
 };
+pub use crate::store::Redelivery;
 
 /// What a priced route asks: the offers and the rules of when money moves. Resolved when the configuration loads.
 #[derive(Clone, Debug)]
@@ -279,10 +279,14 @@ pub trait Method: Send + Sync + 'static {
     /// [`Refusal`] if there is one that cannot be read, or more than one.
     fn parse(&self, headers: &HeaderMap) -> Result<Option<Self::Credential>, Refusal>;
 
-    /// Checks that the credential pays `terms` for the request `bound`, then claims it for this request.
+    /// Checks that the credential pays `terms` for the request `bound`, claims it for this request, and has the ledger
+    /// judge it, in this order: of any number of copies one alone costs a call.
+    ///
+    /// # Errors
+    /// [`Denied`]; the claim is let go of then.
     ///
     /// # Cancellation
-    /// Must run to its end: a claim made by a dropped call is held until restart.
+    /// A claim that a dropped call has made is let go of.
     fn verify(
         &self,
         terms: &Arc<Terms>,
@@ -292,13 +296,17 @@ pub trait Method: Send + Sync + 'static {
 
     /// Makes the payment ours, once: one that is settled already gives the same receipt again.
     ///
-    /// An error ends the payment: it is recorded as what it is, which is free again, refused for good, or pending.
+    /// # Errors
+    /// [`Denied`] ends the payment: it is recorded as what it is, which is free again, refused for good, or pending.
     fn settle(
         &self,
         verified: Self::Verified,
     ) -> impl Future<Output = Result<(Self::Verified, Receipt), Denied>> + Send;
 
     /// Records, durably, that the payment has bought its delivery.
+    ///
+    /// # Errors
+    /// [`Fault`] if that could not be recorded: the answer must not leave, and the payment may be presented again.
     fn deliver(&self, verified: Self::Verified) -> impl Future<Output = Result<(), Fault>> + Send;
 
     /// Gives the payment back undelivered: unsettled it is free again, settled it may be presented again.
