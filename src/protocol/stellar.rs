@@ -8,6 +8,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 use sha2::{Digest as _, Sha256};
 use stellar_strkey::{Contract, Strkey, ed25519};
 use stellar_xdr as xdr;
+use xdr::WriteXdr as _;
 
 use super::money::Decimals;
 
@@ -165,6 +166,17 @@ impl FromStr for AccountId {
 pub struct ContractId(pub [u8; 32]);
 
 impl ContractId {
+    /// The Stellar Asset Contract that a classic asset, or the lumen, has on `network`.
+    #[must_use]
+    pub fn of_asset(asset: xdr::Asset, network: Network) -> Self {
+        let preimage = xdr::HashIdPreimage::ContractId(xdr::HashIdPreimageContractId {
+            network_id: xdr::Hash(network.id()),
+            contract_id_preimage: xdr::ContractIdPreimage::Asset(asset),
+        });
+        let bytes = preimage.to_xdr(xdr::Limits::none()).expect("an asset encodes without bounds");
+        Self(Sha256::digest(bytes).into())
+    }
+
     /// The contract as an address of XDR.
     #[must_use]
     pub const fn to_xdr(self) -> xdr::ScAddress {
@@ -329,19 +341,9 @@ mod tests {
                 asset_code: xdr::AssetCode4(*b"USDC"),
                 issuer: issuer.to_xdr(),
             });
-            assert_eq!(usdc.contract, contract_of(network, classic));
-            assert_eq!(network.xlm().contract, contract_of(network, xdr::Asset::Native));
+            assert_eq!(usdc.contract, ContractId::of_asset(classic, network));
+            assert_eq!(network.xlm().contract, ContractId::of_asset(xdr::Asset::Native, network));
         }
-    }
-
-    fn contract_of(network: Network, asset: xdr::Asset) -> ContractId {
-        use xdr::WriteXdr as _;
-        let preimage = xdr::HashIdPreimage::ContractId(xdr::HashIdPreimageContractId {
-            network_id: xdr::Hash(network.id()),
-            contract_id_preimage: xdr::ContractIdPreimage::Asset(asset),
-        });
-        let bytes = preimage.to_xdr(xdr::Limits::none()).unwrap();
-        ContractId(Sha256::digest(bytes).into())
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use stellar_strkey::Contract;
 use stellar_xdr::{ContractEvent, ContractEventBody, ContractEventType, ContractId, Hash, ScVal};
 
-use super::message::Error;
+use super::message::{Error, Pagination};
 use super::time::{UnixText, rfc3339};
 use super::view::View;
 use super::xdr;
@@ -33,12 +33,6 @@ struct RawFilter {
     contract_ids: Vec<String>,
     #[serde(default)]
     topics: Vec<Vec<String>>,
-}
-
-#[derive(Default, Deserialize)]
-struct Pagination {
-    cursor: Option<String>,
-    limit: Option<usize>,
 }
 
 #[derive(Serialize)]

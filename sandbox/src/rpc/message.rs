@@ -1,7 +1,7 @@
 //! JSON-RPC 2.0 messages. Source: the JSON-RPC 2.0 specification, sections 4 to 6.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// A call as it came.
@@ -39,6 +39,13 @@ impl Error {
     pub(super) fn internal(message: impl Into<String>) -> Self {
         Self { code: -32603, message: message.into() }
     }
+}
+
+/// Which page of a list is asked for.
+#[derive(Default, Deserialize)]
+pub(super) struct Pagination {
+    pub(super) cursor: Option<String>,
+    pub(super) limit: Option<usize>,
 }
 
 /// Reads one call; with the error comes the id to answer to.

@@ -6,7 +6,7 @@ use stellar_xdr::{
     FeeBumpTransactionInnerTx, Hash, OperationBody, TransactionEnvelope, TransactionV1Envelope,
 };
 
-use super::message::{self, Error};
+use super::message::{self, Error, Pagination};
 use super::time::UnixText;
 use super::view::View;
 use super::xdr;
@@ -65,12 +65,6 @@ pub(super) struct ListQuery {
     start_ledger: u32,
     pagination: Option<Pagination>,
     xdr_format: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-struct Pagination {
-    cursor: Option<String>,
-    limit: Option<usize>,
 }
 
 #[derive(Serialize)]

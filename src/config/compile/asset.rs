@@ -1,7 +1,6 @@
 //! The assets that prices can be in, by name: USDC and XLM of the network, and those configured.
 
-use sha2::{Digest as _, Sha256};
-use stellar_xdr::{self as xdr, WriteXdr as _};
+use stellar_xdr as xdr;
 
 use crate::{
     config::{
@@ -149,12 +148,7 @@ impl Assets {
             }
             _ => return None,
         };
-        let preimage = xdr::HashIdPreimage::ContractId(xdr::HashIdPreimageContractId {
-            network_id: xdr::Hash(self.network.id()),
-            contract_id_preimage: xdr::ContractIdPreimage::Asset(asset),
-        });
-        let bytes = preimage.to_xdr(xdr::Limits::none()).ok()?;
-        Some(ContractId(Sha256::digest(bytes).into()))
+        Some(ContractId::of_asset(asset, self.network))
     }
 }
 
