@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use crate::{
     ledger::{
-        facilitator::{Outcome, Payment, Sent, VerifyError},
+        facilitator::{Outcome, Payment, SETTLEMENT_PENDING, SIMULATION_FAILED, Sent, VerifyError},
         own::Facilitator,
     },
     protocol::{stellar::TxHash, x402::Settlement},
@@ -90,7 +90,7 @@ impl Desk {
         let mut files = self.lock();
         let unknown = match files.get(&key) {
             Some(file) if file.authorization != authorization => {
-                let reason = "invalid_exact_stellar_payload_simulation_failed".to_owned();
+                let reason = SIMULATION_FAILED.to_owned();
                 return Filed::Told(Some(failure(&payment, reason, None)));
             }
             Some(File { state: State::UnderWay(answer), .. }) => {
@@ -161,7 +161,7 @@ impl Desk {
                 warn!(detail = why.detail, "the fate of a settlement is unknown");
                 let transaction = transaction.or_else(|| sent.and_then(|sent| sent.transaction));
                 *state = sent.map(State::Unknown);
-                return Some(failure(payment, PENDING.to_owned(), transaction));
+                return Some(failure(payment, SETTLEMENT_PENDING.to_owned(), transaction));
             }
             Outcome::Unsent(why) => {
                 warn!(detail = why.detail, "a payment could not be settled");
@@ -245,8 +245,6 @@ fn failure(payment: &Payment, reason: String, transaction: Option<TxHash>) -> Se
     }
 }
 
-/// The reason that makes `@x402/core` ask once more.
-const PENDING: &str = "settlement_pending";
 const TRIES: u32 = 5;
 const MOST_FILES: usize = 10_000;
 /// Longer than any authorization lives.

@@ -254,7 +254,11 @@ pub struct Settled {
     pub network: Network,
 }
 
-/// The reason of a transaction that failed, or that never landed.
+/// The x402 reason code of a transfer that would fail on the ledger as it is now.
+pub(crate) const SIMULATION_FAILED: &str = "invalid_exact_stellar_payload_simulation_failed";
+/// The reason code of a fate that is not known yet; it makes `@x402/core` ask once more.
+pub(crate) const SETTLEMENT_PENDING: &str = "settlement_pending";
+/// The reason code of a transaction that failed, or that never landed.
 pub(super) const TRANSACTION_FAILED: Cow<'static, str> =
     Cow::Borrowed("settle_exact_stellar_transaction_failed");
 

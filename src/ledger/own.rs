@@ -23,7 +23,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Budget,
     budget::{Reservation, Spending},
-    facilitator::{Failure, Invalid, NotReady, Outcome, Payment, Sent, Supported, VerifyError},
+    facilitator::{
+        Failure, Invalid, NotReady, Outcome, Payment, SIMULATION_FAILED, Sent, Supported,
+        VerifyError,
+    },
     rpc::{AuthMode, Rpc, Simulated, Simulation},
     search,
     signer::Seed,
@@ -322,7 +325,7 @@ fn invalid(payment: &Payment, error: transfer::Error) -> VerifyError {
 
 fn failed(payment: &Payment, why: &str) -> VerifyError {
     VerifyError::Invalid(Invalid {
-        reason: "invalid_exact_stellar_payload_simulation_failed".into(),
+        reason: SIMULATION_FAILED.into(),
         detail: format!("the transfer would fail on the ledger: {}", first_line(why)),
         payer: Some(payment.transfer.payer()),
     })

@@ -8,7 +8,9 @@ use http::StatusCode;
 use serde_json::Value;
 
 use crate::{
-    ledger::facilitator::{Failure, Invalid, Outcome, Payment, Settled, VerifyError},
+    ledger::facilitator::{
+        Failure, Invalid, Outcome, Payment, SETTLEMENT_PENDING, Settled, VerifyError,
+    },
     protocol::{
         json,
         stellar::TxHash,
@@ -76,7 +78,7 @@ pub(super) fn settled(status: StatusCode, body: &[u8], payment: &Payment) -> Out
     let transaction: Option<TxHash> = told.transaction.parse().ok();
     if !told.success {
         let reason = reason(told.error_reason.as_deref(), "unexpected_settle_error");
-        return if reason == PENDING {
+        return if reason == SETTLEMENT_PENDING {
             let failure = Failure::unavailable("the settlement is pending");
             Outcome::Unknown { transaction, failure }
         } else {
@@ -122,6 +124,4 @@ fn reason(told: Option<&str>, otherwise: &'static str) -> Cow<'static, str> {
     told.filter(code).map_or(Cow::Borrowed(otherwise), |text| Cow::Owned(text.to_owned()))
 }
 
-/// The reason of a facilitator that does not know yet.
-const PENDING: &str = "settlement_pending";
 const MOST_REASON: usize = 80;
