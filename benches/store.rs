@@ -1,8 +1,8 @@
 //! What a payment costs the store: `cargo bench --bench store`.
 //!
-//! Each payment is a claim and two durable steps, as a gateway's own facilitator takes them: `submitting` before the
-//! transaction is sent, and `settled_and_delivered` once the upstream's answer has come. The file is on the disk of the
-//! temporary folder, so what a sync costs is that disk's answer.
+//! Each payment is a claim and three durable steps, as the gateway takes them: `submitting` before the transaction is
+//! sent, `settled` once it has landed, and `delivered` before the answer leaves. The file is on the disk of the temporary
+//! folder, so what a sync costs is that disk's answer.
 
 #![expect(clippy::arithmetic_side_effects, reason = "small numbers of a bench")]
 
@@ -115,7 +115,8 @@ impl Shop {
             memo: Bytes::from_static(&[3; 120]),
         };
         self.store.submitting(&mut ticket, submitting).await.expect("recorded");
-        self.store.settled_and_delivered(ticket, settled()).await.expect("recorded");
+        self.store.settled(&mut ticket, settled()).await.expect("recorded");
+        self.store.delivered(ticket).await.expect("recorded");
     }
 }
 

@@ -114,7 +114,7 @@ impl ChargeWhen {
     }
 }
 
-/// The request a payment is for: what must be the same when a credential comes again.
+/// The request that a payment is for; it must be the same when the credential comes again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bound {
     /// The request's method as the route prices it: HEAD counts as GET.

@@ -24,8 +24,8 @@ impl fmt::Debug for ClaimKey {
     }
 }
 
-/// What a payment is for: a digest of the request (route, method, canonical target) that must be the same when the
-/// payment comes again.
+/// What a payment is for: a digest of all that must be the same when it comes again (the request's route, method and
+/// canonical target, and the offer that was accepted).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Binding(pub [u8; 32]);
 
