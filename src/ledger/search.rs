@@ -71,12 +71,17 @@ const fn unknown(sent: &Sent, failure: Failure) -> Outcome {
     Outcome::Unknown { transaction: sent.transaction, failure }
 }
 
-/// The settlement, if `transaction` is one that moved this payment's money under its own authorization, and no other's.
+/// The settlement, if `transaction` is one that moved this payment's money under its own authorization.
+///
+/// A transaction may carry authorizations that it does not use, and one transfer is one payment: it has to use this one
+/// up, and to move the money as often as it uses any for the same transfer.
 pub(super) fn judge(payment: &Payment, hash: TxHash, transaction: &Transaction) -> Option<Settled> {
     let transfer = &payment.transfer;
+    let authorization = transfer.authorization();
+    let times = transfer.times_told_by(&transaction.events);
     let paid = transaction.success
-        && transaction.did(&transfer.operation())
-        && transfer.is_told_by(&transaction.events);
+        && transaction.used(&authorization)
+        && times >= transaction.uses_of(&authorization.root_invocation);
     paid.then(|| Settled {
         transaction: hash,
         payer: transfer.payer(),

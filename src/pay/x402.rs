@@ -385,14 +385,23 @@ fn scope<'a>(terms: &'a Terms, bound: &'a Bound) -> quote::Scope<'a> {
     quote::Scope { route: &terms.route, method: bound.method.as_str() }
 }
 
-/// What must be the same when a payment comes again: route, method, target and quote, each behind its length.
+/// What must be the same when a payment comes again: route, method and target, and the payment itself, each behind its
+/// length.
 ///
-/// The ledger shows everybody what was signed, but the quote it was signed for was seen by its payer alone: without it a
-/// stranger could take the delivery that a settled payment still has to get.
+/// The authorization is on the ledger for all to see once it is settled, and anybody is given a quote for the asking. Only
+/// the payer knows which quote it paid: who presents the one under another is a thief.
 fn binding(terms: &Terms, bound: &Bound, payment: &Payment) -> Binding {
     let quote = payment.requirements.pointer("/extra/quote").and_then(Value::as_str);
+    let authorization = payment.transfer.authorization_hash();
+    let fields = [
+        terms.route.as_bytes(),
+        bound.method.as_str().as_bytes(),
+        bound.target.as_bytes(),
+        quote.unwrap_or_default().as_bytes(),
+        &authorization,
+    ];
     let mut digest = Sha256::new();
-    for field in [&*terms.route, bound.method.as_str(), &bound.target, quote.unwrap_or_default()] {
+    for field in fields {
         digest.update(u64::try_from(field.len()).unwrap_or(u64::MAX).to_be_bytes());
         digest.update(field);
     }

@@ -223,6 +223,13 @@ impl Transfer {
         }
     }
 
+    /// The SHA-256 of the authorization entry, signature and all.
+    #[must_use]
+    pub fn authorization_hash(&self) -> [u8; 32] {
+        let bytes = self.authorization().to_xdr(xdr::Limits::none());
+        Sha256::digest(bytes.expect("what was read is written without bounds")).into()
+    }
+
     /// Who pays.
     #[must_use]
     pub const fn payer(&self) -> Address {

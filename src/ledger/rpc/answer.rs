@@ -117,14 +117,30 @@ pub struct Transaction {
     pub envelope: xdr::TransactionEnvelope,
     /// The contract events of its operations; empty if it failed.
     pub events: Vec<xdr::ContractEvent>,
+    /// The nonces of authorizations that it used up, with whose they were; none if it failed.
+    pub nonces: Vec<(xdr::ScAddress, i64)>,
 }
 
 impl Transaction {
-    /// Whether what it did is exactly `operation`, whoever sent it: the same call, under the same authorizations and no others.
-    ///
-    /// One that carries another authorization besides may have consumed that one instead.
+    /// Whether it used up exactly this authorization: one that is carried and not used authorizes nothing.
     #[must_use]
-    pub fn did(&self, operation: &xdr::Operation) -> bool {
+    pub fn used(&self, authorization: &xdr::SorobanAuthorizationEntry) -> bool {
+        self.authorizations().any(|carried| carried == authorization)
+            && nonce_of(authorization).is_some_and(|nonce| self.nonces.contains(&nonce))
+    }
+
+    /// How many nonces it used up for which it carries an authorization of this very call.
+    #[must_use]
+    pub fn uses_of(&self, call: &xdr::SorobanAuthorizedInvocation) -> usize {
+        let is_for_call = |nonce: &&(xdr::ScAddress, i64)| {
+            self.authorizations().any(|carried| {
+                carried.root_invocation == *call && nonce_of(carried).as_ref() == Some(*nonce)
+            })
+        };
+        self.nonces.iter().filter(is_for_call).count()
+    }
+
+    fn authorizations(&self) -> impl Iterator<Item = &xdr::SorobanAuthorizationEntry> {
         let operations = match &self.envelope {
             xdr::TransactionEnvelope::TxV0(envelope) => &envelope.tx.operations,
             xdr::TransactionEnvelope::Tx(envelope) => &envelope.tx.operations,
@@ -132,7 +148,19 @@ impl Transaction {
                 xdr::FeeBumpTransactionInnerTx::Tx(envelope) => &envelope.tx.operations,
             },
         };
-        matches!(operations.as_slice(), [only] if only.body == operation.body)
+        operations.iter().flat_map(|operation| match &operation.body {
+            xdr::OperationBody::InvokeHostFunction(invoke) => invoke.auth.as_slice(),
+            _ => &[],
+        })
+    }
+}
+
+fn nonce_of(authorization: &xdr::SorobanAuthorizationEntry) -> Option<(xdr::ScAddress, i64)> {
+    match &authorization.credentials {
+        xdr::SorobanCredentials::Address(credentials) => {
+            Some((credentials.address.clone(), credentials.nonce))
+        }
+        _ => None,
     }
 }
 

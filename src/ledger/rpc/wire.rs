@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::Value;
 use stellar_xdr as xdr;
-use xdr::{ReadXdr, WriteXdr};
+use xdr::{LedgerEntryData, ReadXdr, WriteXdr};
 
 use super::answer::{
     Event, EventPage, LedgerMark, Lookup, Simulated, Simulation as Verdict, Submission, Transaction,
@@ -178,11 +178,11 @@ impl Found {
         if code(&result.result).0 != success {
             return Err("resultXdr");
         }
-        let events = if success {
+        let (events, nonces) = if success {
             let meta = self.result_meta_xdr.as_deref().and_then(decode).ok_or("resultMetaXdr")?;
-            contract_events(meta)
+            effects(meta)
         } else {
-            Vec::new()
+            (Vec::new(), Vec::new())
         };
         Ok(Lookup::Applied(Box::new(Transaction {
             success,
@@ -190,6 +190,7 @@ impl Found {
             fee_charged: result.fee_charged,
             envelope,
             events,
+            nonces,
         })))
     }
 }
@@ -286,18 +287,39 @@ fn hashes(envelope: &xdr::TransactionEnvelope, network: Chain) -> [Option<[u8; 3
     [envelope.hash(network.id()).ok(), inner]
 }
 
-fn contract_events(meta: xdr::TransactionMeta) -> Vec<xdr::ContractEvent> {
-    let events: Vec<xdr::ContractEvent> = match meta {
+/// What a successful transaction did: the contract events it emitted, and the nonces it used up.
+fn effects(meta: xdr::TransactionMeta) -> (Vec<xdr::ContractEvent>, Vec<(xdr::ScAddress, i64)>) {
+    let (mut events, mut nonces) = (Vec::new(), Vec::new());
+    match meta {
         xdr::TransactionMeta::V3(meta) => {
-            meta.soroban_meta.map(|meta| meta.events.into()).unwrap_or_default()
+            events.extend(meta.soroban_meta.into_iter().flat_map(|meta| Vec::from(meta.events)));
+            for operation in &*meta.operations {
+                nonces.extend(used_nonces(&operation.changes));
+            }
         }
         xdr::TransactionMeta::V4(meta) => {
-            let operations: Vec<xdr::OperationMetaV2> = meta.operations.into();
-            operations.into_iter().flat_map(|operation| Vec::from(operation.events)).collect()
+            for operation in Vec::from(meta.operations) {
+                nonces.extend(used_nonces(&operation.changes));
+                events.extend(Vec::from(operation.events));
+            }
         }
-        _ => Vec::new(),
-    };
-    events.into_iter().filter(|event| event.type_ == xdr::ContractEventType::Contract).collect()
+        _ => {}
+    }
+    events.retain(|event| event.type_ == xdr::ContractEventType::Contract);
+    (events, nonces)
+}
+
+/// A nonce is used up by writing an entry under it, which nothing else ever does.
+fn used_nonces(changes: &xdr::LedgerEntryChanges) -> impl Iterator<Item = (xdr::ScAddress, i64)> {
+    changes.iter().filter_map(|change| {
+        use xdr::LedgerEntryChange::{Created, Updated};
+        let (Created(entry) | Updated(entry)) = change else { return None };
+        let LedgerEntryData::ContractData(entry) = &entry.data else { return None };
+        match &entry.key {
+            xdr::ScVal::LedgerKeyNonce(key) => Some((entry.contract.clone(), key.nonce)),
+            _ => None,
+        }
+    })
 }
 
 /// As deep as the host itself reads.

@@ -32,10 +32,12 @@ impl Transfer {
         if body.data != self.event_value() { Err(Error::EventWrongAmount) } else { Ok(()) }
     }
 
-    /// Whether one of `events` tells exactly this transfer.
+    /// How many of `events` tell exactly this transfer.
     #[must_use]
-    pub fn is_told_by(&self, events: &[xdr::ContractEvent]) -> bool {
-        events.iter().any(|event| self.check_events(std::slice::from_ref(event)).is_ok())
+    pub fn times_told_by(&self, events: &[xdr::ContractEvent]) -> usize {
+        let tells =
+            |event: &&xdr::ContractEvent| self.check_events(std::slice::from_ref(*event)).is_ok();
+        events.iter().filter(tells).count()
     }
 
     /// Checks that `changed`, the keys of the entries that a transaction changes, belong to this transfer: balances of
@@ -128,8 +130,10 @@ mod tests {
         assert_eq!(transfer.check_events(&[event(|_, _| ())]), Ok(()));
         let unnamed = event(|topics, _| drop(topics.pop()));
         assert_eq!(transfer.check_events(&[unnamed]), Ok(()));
-        assert!(transfer.is_told_by(&[event(|topics, _| topics.clear()), event(|_, _| ())]));
-        assert!(!transfer.is_told_by(&[event(|_, data| *data = xdr::ScVal::from(1_i128))]));
+        let told = |events: &[xdr::ContractEvent]| transfer.times_told_by(events);
+        assert_eq!(told(&[event(|topics, _| topics.clear()), event(|_, _| ())]), 1);
+        assert_eq!(told(&[event(|_, data| *data = xdr::ScVal::from(1_i128))]), 0);
+        assert_eq!(told(&[event(|_, _| ()), event(|_, _| ())]), 2);
     }
 
     #[test]

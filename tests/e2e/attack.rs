@@ -1,0 +1,159 @@
+//! Attacks that a careful reader found: who else could be paid for, and who else could be made to pay.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::{Method, StatusCode};
+use stellar_xdr::{self as xdr, ReadXdr as _};
+use tollgate::{
+    client::{Credential, Overrides},
+    ledger::{
+        Http,
+        rpc::{AuthMode, Rpc as RpcClient, Simulation},
+        signer::Seed,
+    },
+    protocol::stellar::Network,
+};
+use tollgate_sandbox::{Clock as Ledgers, Fault, Method as Rpc, Times};
+
+use crate::{
+    upstream::Script,
+    world::{Agent, Answer, PRICE, Plan, World, until},
+};
+
+/// What `credential` puts on the ledger, under an offer that the thief was made.
+async fn stolen(world: &World, method: Method, path: &str, credential: &Credential) -> Credential {
+    let thief = world.agent_of(&world.sandbox.accounts().zero_xlm_payer);
+    let own = thief.sign_for(method, path).await;
+    let mut payload = own.payload().clone();
+    payload["payload"] = credential.payload()["payload"].clone();
+    Credential::forge(payload)
+}
+
+#[tokio::test]
+async fn a_stranger_who_saw_a_payment_on_the_ledger_cannot_take_its_delivery() {
+    let world = World::start().await;
+    let agent = world.agent();
+    let credential = agent.sign_for(Method::POST, "/order").await;
+    world.upstream.play(Script { status: StatusCode::BAD_GATEWAY, ..Script::default() });
+    let failed = agent.present_with(Method::POST, "/order", &credential).await;
+    assert_eq!(failed.status, StatusCode::BAD_GATEWAY);
+
+    world.upstream.play(Script::default());
+    let stolen = stolen(&world, Method::POST, "/order", &credential).await;
+    let taken = agent.present_with(Method::POST, "/order", &stolen).await;
+    assert_eq!(taken.status, StatusCode::PAYMENT_REQUIRED, "{taken:?}");
+    assert_eq!(world.upstream.hits().len(), 1);
+    agent.present_with(Method::POST, "/order", &credential).await.assert_paid();
+    world.end().await;
+}
+
+/// The operation of a payment, with `others` beside its authorization.
+fn operation_of(
+    credential: &Credential,
+    others: impl IntoIterator<Item = xdr::SorobanAuthorizationEntry>,
+) -> xdr::Operation {
+    let base64 = credential.payload().pointer("/payload/transaction").unwrap().as_str().unwrap();
+    let envelope = xdr::TransactionEnvelope::from_xdr_base64(base64, xdr::Limits::none()).unwrap();
+    let xdr::TransactionEnvelope::Tx(envelope) = envelope else { panic!("{envelope:?}") };
+    let mut operation = envelope.tx.operations[0].clone();
+    let invoke = invoke_of(&mut operation);
+    let auth: Vec<_> = invoke.auth.iter().cloned().chain(others).collect();
+    invoke.auth = auth.try_into().unwrap();
+    operation
+}
+
+fn invoke_of(operation: &mut xdr::Operation) -> &mut xdr::InvokeHostFunctionOp {
+    match &mut operation.body {
+        xdr::OperationBody::InvokeHostFunction(invoke) => invoke,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn entry_of(credential: &Credential) -> xdr::SorobanAuthorizationEntry {
+    invoke_of(&mut operation_of(credential, [])).auth[0].clone()
+}
+
+/// Has `operation` land before what the gateway sends of `credentials`, all of which it has verified.
+async fn overtake(
+    world: &World,
+    agent: &Agent,
+    credentials: &[&Credential],
+    operation: xdr::Operation,
+) -> Vec<Answer> {
+    let count = u32::try_from(credentials.len()).unwrap();
+    let sent = world.sandbox.calls(Rpc::SendTransaction);
+    let slow = Fault::Delay(Duration::from_secs(3));
+    world.sandbox.faults().arm(Rpc::SendTransaction, Times::Next(count), slow);
+    let presented: Vec<_> = credentials
+        .iter()
+        .map(|credential| agent.presenting(Method::GET, "/weather", credential))
+        .collect();
+    let all_sent = || world.sandbox.calls(Rpc::SendTransaction) >= sent + u64::from(count);
+    until("all are sent", all_sent).await;
+    land(world, operation).await;
+    let answers = world.while_ledgers_close(join_all(presented)).await;
+    answers.into_iter().map(Result::unwrap).collect()
+}
+
+/// Has the world's payer, who has lumens, send `operation`, and closes a ledger over it.
+async fn land(world: &World, operation: xdr::Operation) {
+    let url = world.sandbox.rpc_url().parse().unwrap();
+    let rpc = RpcClient::new(Http::new(), url, Network::Testnet);
+    let payer: Seed = world.sandbox.accounts().payer.secret().parse().unwrap();
+    let account = rpc.accounts(&[payer.account()]).await.unwrap().remove(0);
+    let mut tx = xdr::Transaction {
+        source_account: payer.account().to_muxed(),
+        fee: 1_000_000,
+        seq_num: xdr::SequenceNumber(account.seq_num.0 + 1),
+        cond: xdr::Preconditions::None,
+        memo: xdr::Memo::None,
+        operations: vec![operation].try_into().unwrap(),
+        ext: xdr::TransactionExt::V0,
+    };
+    let envelope = |tx: &xdr::Transaction, signatures| {
+        xdr::TransactionEnvelope::Tx(xdr::TransactionV1Envelope { tx: tx.clone(), signatures })
+    };
+    let simulated = rpc.simulate(&envelope(&tx, xdr::VecM::default()), AuthMode::Enforce).await;
+    let Simulation::Success(simulated) = simulated.unwrap() else { panic!("it would fail") };
+    tx.ext = xdr::TransactionExt::V1(simulated.data.clone());
+    let hash = tx.hash(Network::Testnet.id()).unwrap();
+    let signed = envelope(&tx, vec![payer.sign(&hash)].try_into().unwrap());
+    world.sandbox.ledger().submit(signed);
+    world.sandbox.close_ledger().await;
+    let landed = world.sandbox.ledger().transaction(&xdr::Hash(hash));
+    assert!(landed.is_some(), "it did not land");
+}
+
+#[tokio::test]
+async fn one_transfer_does_not_pay_for_every_authorization_that_its_transaction_carries() {
+    let world = World::build(Plan { ledgers: Ledgers::Manual, ..Plan::default() }).await;
+    let agent = &world.while_ledgers_close(world.payers(1)).await[0];
+    let before = world.payee_usdc();
+    let one = agent.sign("/weather", &Overrides::default()).await;
+    let two = agent.sign("/weather", &Overrides::default()).await;
+    // Both are good until the payer spends all it has, by a transaction that carries the one and the other.
+    let operation = operation_of(&one, [entry_of(&two)]);
+    let answers = overtake(&world, agent, &[&one, &two], operation).await;
+    let paid = answers.iter().filter(|answer| answer.status == StatusCode::OK).count();
+    assert_eq!(paid, 1, "{answers:?}");
+    assert_eq!(world.payee_usdc() - before, PRICE);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_payment_that_a_stranger_sends_first_and_dressed_up_is_the_payers_all_the_same() {
+    let world = World::build(Plan { ledgers: Ledgers::Manual, ..Plan::default() }).await;
+    let agent = &world.while_ledgers_close(world.payers(1)).await[0];
+    let before = world.payee_usdc();
+    let payment = agent.sign("/weather", &Overrides::default()).await;
+    // What a stranger can add: an authorization that nobody signed, and that nothing uses.
+    let mut other = entry_of(&payment);
+    crate::forge::credentials_of(&mut other).nonce += 1;
+    let operation = operation_of(&payment, [other]);
+    let answers = overtake(&world, agent, &[&payment], operation).await;
+    answers[0].assert_paid();
+    assert_eq!(world.payee_usdc() - before, PRICE);
+    agent.present("/weather", &payment).await.assert_refused("duplicate_settlement");
+    world.end().await;
+}
