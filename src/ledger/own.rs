@@ -125,10 +125,12 @@ impl Facilitator {
     /// # Errors
     /// [`VerifyError`].
     pub async fn verify(&self, payment: &Payment) -> Result<(), VerifyError> {
-        self.check(payment)?;
+        // What is to come before it is settled, and settling itself.
+        let life = payment.min_remaining.saturating_sub(1).saturating_add(LEAST_LIFE);
+        self.check(payment, life)?;
         let operation = payment.transfer.operation();
         let envelope = unsigned_envelope(operation, None, LEAST_BID, 0);
-        let simulated = self.simulate(payment, &envelope, payment.min_remaining).await?;
+        let simulated = self.simulate(payment, &envelope, life).await?;
         let fee = self.fee_of(payment, &simulated)?;
         // Asked before anything is forwarded: a payer beyond its budget must not make the upstream work for nothing.
         let (payer, now) = (payment.transfer.payer(), self.0.clock.now());
@@ -141,12 +143,15 @@ impl Facilitator {
     /// # Errors
     /// [`VerifyError`].
     pub async fn prepare(&self, payment: &Payment) -> Result<Prepared, VerifyError> {
-        self.check(payment)?;
+        self.check(payment, LEAST_LIFE)?;
         let lane = self.0.lanes.acquire(PATIENCE).await.map_err(|busy| unavailable(&busy))?;
         let now = self.0.clock.now();
+        // Once more: waiting for a lane took its time.
+        let in_time = payment.transfer.check_time(now, LEAST_LIFE);
+        in_time.map_err(|error| invalid(payment, error))?;
         let valid_until = valid_until(payment, now);
         let mut inner = rebuilt(payment, &lane, valid_until);
-        let simulated = self.simulate(payment, &envelope_of(inner.clone()), 1).await?;
+        let simulated = self.simulate(payment, &envelope_of(inner.clone()), LEAST_LIFE).await?;
         let fee = self.fee_of(payment, &simulated)?;
         let payer = payment.transfer.payer();
         let reservation = self
@@ -195,13 +200,13 @@ impl Facilitator {
             .map_err(|error| invalid(payment, error))
     }
 
-    /// Everything that needs no ledger.
-    fn check(&self, payment: &Payment) -> Result<(), VerifyError> {
+    /// Everything that needs no ledger, of a payment that must live for `life` ledgers more.
+    fn check(&self, payment: &Payment, life: u32) -> Result<(), VerifyError> {
         self.check_terms(payment)?;
         self.supported().map_err(|not_ready| unavailable(&not_ready))?;
         let transfer = &payment.transfer;
         transfer
-            .check_time(self.0.clock.now())
+            .check_time(self.0.clock.now(), life)
             .and_then(|()| transfer.check_fee(0, self.0.settings.max_fee_stroops))
             .map_err(|error| invalid(payment, error))
     }
@@ -351,5 +356,8 @@ pub const MAX_FEE_STROOPS: u32 = 200_000;
 
 /// The network's least bid for one operation, in stroops.
 const LEAST_BID: u32 = 100;
+/// How many ledgers a payment must still live when it is sent: what misses the next one and lands dead costs us its fee,
+/// and what never lands holds its lane for nothing.
+const LEAST_LIFE: u32 = 2;
 /// How long a payment waits for a lane.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -180,13 +180,15 @@ impl Transfer {
         Ok(())
     }
 
-    /// Checks that the client's own bounds on its transaction allow it to land at `now`, in Unix seconds.
+    /// Checks that the client's own bounds on its transaction allow it to land from `now`, in Unix seconds, for so many
+    /// `ledgers` more.
     ///
     /// # Errors
     /// [`Error::OutOfTime`].
-    pub const fn check_time(&self, now: u64) -> Result<(), Error> {
+    pub fn check_time(&self, now: u64, ledgers: u32) -> Result<(), Error> {
         let TimeBounds { min, max } = self.time_bounds;
-        if min > now || (max != 0 && max <= now) { Err(Error::OutOfTime) } else { Ok(()) }
+        let needed = now.saturating_add(u64::from(ledgers).saturating_mul(LEDGER_SECONDS.into()));
+        if min > now || (max != 0 && max <= needed) { Err(Error::OutOfTime) } else { Ok(()) }
     }
 
     /// Checks the fees that the client declared, in stroops, though we pay fees of our own reckoning.

@@ -17,8 +17,9 @@ use tollgate::{
 use tollgate_sandbox::{Clock as Ledgers, Fault, Method as Rpc, Times};
 
 use crate::{
+    forge::Spent,
     upstream::Script,
-    world::{Agent, Answer, PRICE, Plan, World, until},
+    world::{Agent, Answer, PRICE, Plan, World, still, until},
 };
 
 /// What `credential` puts on the ledger, under an offer that the thief was made.
@@ -155,5 +156,36 @@ async fn a_payment_that_a_stranger_sends_first_and_dressed_up_is_the_payers_all_
     answers[0].assert_paid();
     assert_eq!(world.payee_usdc() - before, PRICE);
     agent.present("/weather", &payment).await.assert_refused("duplicate_settlement");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_payment_that_cannot_land_in_time_is_refused_before_it_costs_anything() {
+    let world = World::build(Plan { clock: still(), ledgers: Ledgers::Manual, ..Plan::default() });
+    let world = world.await;
+    let agent = world.agent();
+    let honest = agent.sign("/weather", &Overrides::default()).await;
+    let before = Spent::of(&world);
+    let soon = |seconds| Some(world.clock.now() + seconds);
+    for (overrides, reason) in [
+        // It would make the upstream work, hold a lane, and never land.
+        (
+            Overrides { max_time: soon(3), ..Overrides::default() },
+            "invalid_exact_stellar_payload_malformed",
+        ),
+        // It would land dead, and cost the sponsor its fee.
+        (
+            Overrides { expiration_ledger: Some(world.ledger() + 1), ..Overrides::default() },
+            "invalid_exact_stellar_payload_auth_already_expired",
+        ),
+    ] {
+        for (method, path) in [(Method::GET, "/weather"), (Method::POST, "/order")] {
+            let (challenge, offer) = agent.offer_of(method.clone(), path).await;
+            let credential = agent.client.sign(&challenge, &offer, &overrides).await.unwrap();
+            agent.present_with(method, path, &credential).await.assert_refused(reason);
+            assert_eq!(Spent::of(&world), before);
+        }
+    }
+    world.while_ledgers_close(agent.present("/weather", &honest)).await.assert_paid();
     world.end().await;
 }

@@ -78,9 +78,9 @@ async fn b13_an_authorization_lives_neither_too_short_nor_too_long() {
     let living = |forge: &Forge, expires: u32| {
         forge.authorized(|entry| credentials_of(entry).signature_expiration_ledger = expires)
     };
-    // A route that waits 5 seconds for its upstream needs two ledgers; the offer allows 60 seconds at five a ledger,
+    // A route that waits 5 seconds for its upstream needs one ledger for that and two to settle in; the offer allows 60 seconds at five a ledger,
     // and two ledgers more for a payer whose node was ahead.
-    for lives in [2, 14] {
+    for lives in [3, 14] {
         let forge = Forge::new(&world).await;
         let credential = living(&forge, world.ledger() + lives);
         let sent = world.sandbox.calls(Method::SendTransaction);
@@ -96,7 +96,7 @@ async fn b13_an_authorization_lives_neither_too_short_nor_too_long() {
         (0, over),
         (current - 1, over),
         (current, over),
-        (current + 1, over),
+        (current + 2, over),
         (current + 15, far),
         (u32::MAX, far),
     ];

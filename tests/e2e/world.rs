@@ -241,7 +241,7 @@ impl Agent {
         self.offer_of(Method::GET, path).await
     }
 
-    async fn offer_of(&self, method: Method, path: &str) -> (Challenge, Offer) {
+    pub async fn offer_of(&self, method: Method, path: &str) -> (Challenge, Offer) {
         let request = self.request(method, path);
         let challenge = self.client.challenge(request).await.unwrap().expect("a 402");
         let offer = challenge.choose(Network::Testnet, None).unwrap();

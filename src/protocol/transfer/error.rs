@@ -39,8 +39,8 @@ pub enum Error {
     /// Preconditions besides time bounds.
     #[error("the transaction has preconditions other than time bounds")]
     Preconditions,
-    /// The client's time bounds exclude now.
-    #[error("the time bounds of the transaction do not include now")]
+    /// The client's time bounds exclude now, or what comes soon.
+    #[error("the time bounds of the transaction do not leave the time to settle it")]
     OutOfTime,
     /// No authorization entry.
     #[error("the call carries no authorization")]

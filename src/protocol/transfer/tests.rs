@@ -50,7 +50,7 @@ fn judge(text: &str) -> Result<Transfer, Error> {
     let transfer = Transfer::parse(text)?;
     transfer.check(&expected(), &[account(2), account(4)])?;
     transfer.check_fee(MIN_FEE, MAX_FEE)?;
-    transfer.check_time(1_767_225_600)?;
+    transfer.check_time(1_767_225_600, 12)?;
     transfer.check_signature(Network::Testnet)?;
     transfer.check_life(1_000_000, 60, 3)?;
     Ok(transfer)
@@ -395,8 +395,15 @@ fn b23_a_fee_bump_and_a_signed_envelope_are_refused() {
 #[test]
 fn b24_time_bounds_must_include_now() {
     let transfer = judge(VECTOR_A).unwrap();
-    assert_eq!(transfer.check_time(1_767_225_899), Ok(()));
-    assert_eq!(transfer.check_time(1_767_225_900), Err(Error::OutOfTime));
+    for (now, ledgers, verdict) in [
+        (1_767_225_899, 0, Ok(())),
+        (1_767_225_900, 0, Err(Error::OutOfTime)),
+        (1_767_225_889, 2, Ok(())),
+        (1_767_225_890, 2, Err(Error::OutOfTime)),
+        (u64::MAX, u32::MAX, Err(Error::OutOfTime)),
+    ] {
+        assert_eq!(transfer.check_time(now, ledgers), verdict, "{now} {ledgers}");
+    }
     let future = changed(|envelope| {
         envelope.tx.cond = xdr::Preconditions::Time(xdr::TimeBounds {
             min_time: xdr::TimePoint(1_767_225_601),
