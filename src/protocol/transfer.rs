@@ -376,8 +376,9 @@ const fn underlying(account: &xdr::MuxedAccount) -> AccountId {
     }
 }
 
-/// A Stellar payment is about 1 kB of XDR; a contract account's signature may be some kB more.
-const MAX_BASE64: usize = 24 * 1024;
+/// A Stellar payment is about 1 kB of XDR; a contract account's signature may be some kB more. What the store remembers of
+/// a payment that is under way holds it, and is bounded at 16 KiB.
+const MAX_BASE64: usize = 15 * 1024;
 /// A transfer nests about 30 deep; the ledger itself allows 500.
 const MAX_DEPTH: u32 = 100;
 /// A transfer touches about 7 entries; a contract account reads some more.

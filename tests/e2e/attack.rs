@@ -17,7 +17,7 @@ use tollgate::{
 use tollgate_sandbox::{Clock as Ledgers, Fault, Method as Rpc, Times};
 
 use crate::{
-    forge::Spent,
+    forge::{Forge, Spent},
     upstream::Script,
     world::{Agent, Answer, PRICE, Plan, World, still, until},
 };
@@ -187,5 +187,31 @@ async fn a_payment_that_cannot_land_in_time_is_refused_before_it_costs_anything(
         }
     }
     world.while_ledgers_close(agent.present("/weather", &honest)).await.assert_paid();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_payment_too_large_to_be_remembered_is_refused_before_anything_is_forwarded() {
+    let world = World::start().await;
+    let forge = Forge::new(&world).await;
+    let padded = |bytes: usize| {
+        forge.changed(|envelope| {
+            let xdr::TransactionExt::V1(data) = &mut envelope.tx.ext else { panic!() };
+            let mut keys = data.resources.footprint.read_only.to_vec();
+            keys.push(xdr::LedgerKey::ContractData(xdr::LedgerKeyContractData {
+                contract: xdr::ScAddress::Contract(xdr::ContractId(xdr::Hash([1; 32]))),
+                key: xdr::ScVal::Bytes(xdr::ScBytes(vec![0; bytes].try_into().unwrap())),
+                durability: xdr::ContractDataDurability::Persistent,
+            }));
+            data.resources.footprint.read_only = keys.try_into().unwrap();
+        })
+    };
+    let agent = world.agent();
+    for bytes in [11_000, 11_500, 14_000] {
+        let refused = agent.present("/weather", &padded(bytes)).await;
+        refused.assert_refused("invalid_exact_stellar_payload_malformed");
+    }
+    assert!(world.upstream.hits().is_empty());
+    agent.present("/weather", &padded(10_400)).await.assert_paid();
     world.end().await;
 }
