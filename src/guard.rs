@@ -19,7 +19,9 @@ pub mod problem;
 use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header,
+};
 use http_body_util::{Either, Full};
 use rand_core::{OsRng, RngCore as _};
 use tokio_util::task::TaskTracker;
@@ -349,8 +351,20 @@ fn with_receipt<B>(mut response: Response<B>, receipt: Option<Receipt>) -> Respo
     response
 }
 
-/// `Cache-Control` without `public` and `s-maxage`, and with `private` unless `no-store` says more.
+/// `Cache-Control` without `public` and `s-maxage`, and with `private` unless `no-store` says more; and nothing that some
+/// shared caches believe before it.
 fn make_private(headers: &mut HeaderMap) {
+    let overriding: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            let name = name.as_str();
+            name.ends_with("cdn-cache-control") || OVER_CACHE_CONTROL.contains(&name)
+        })
+        .cloned()
+        .collect();
+    for name in overriding {
+        headers.remove(name);
+    }
     let mut directives: Vec<String> = headers
         .get_all(header::CACHE_CONTROL)
         .iter()
@@ -370,6 +384,10 @@ fn make_private(headers: &mut HeaderMap) {
         HeaderValue::try_from(directives.join(", ")).unwrap_or(HeaderValue::from_static("private"));
     headers.insert(header::CACHE_CONTROL, value);
 }
+
+/// Read before `Cache-Control`: by nginx, by Varnish and Fastly, by Akamai, by LiteSpeed. RFC 9213 names the others.
+const OVER_CACHE_CONTROL: [&str; 4] =
+    ["x-accel-expires", "surrogate-control", "edge-control", "x-litespeed-cache-control"];
 
 #[cfg(test)]
 mod tests {

@@ -215,3 +215,26 @@ async fn a_payment_too_large_to_be_remembered_is_refused_before_anything_is_forw
     agent.present("/weather", &padded(10_400)).await.assert_paid();
     world.end().await;
 }
+
+#[tokio::test]
+async fn paid_answers_are_private_for_caches_that_read_other_headers_too() {
+    let world = World::start().await;
+    let others = [
+        ("cdn-cache-control", "max-age=600"),
+        ("surrogate-control", "max-age=600"),
+        ("x-accel-expires", "600"),
+        ("cloudflare-cdn-cache-control", "max-age=600"),
+        ("edge-control", "max-age=600"),
+    ];
+    world.upstream.play(Script { headers: others.to_vec(), ..Script::default() });
+    let paid = world.agent().pay("/weather").await;
+    paid.assert_paid();
+    assert_eq!(paid.headers["cache-control"], "private");
+    for (name, _) in others {
+        assert!(!paid.headers.contains_key(name), "{name}");
+    }
+    // Its twin: what is free may be cached.
+    let free = world.agent().ask(Method::GET, "/health").await;
+    assert_eq!(free.headers["surrogate-control"], "max-age=600");
+    world.end().await;
+}
