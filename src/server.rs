@@ -269,6 +269,7 @@ async fn answer<S: Service>(
 /// Whether the client begins with the preface of HTTP/2; takes nothing off the stream.
 async fn speaks_h2(stream: &TcpStream) -> io::Result<bool> {
     let mut start = [0; H2_PREFACE.len()];
+    let mut pause = PREFACE_PAUSE;
     loop {
         let length = stream.peek(&mut start).await?;
         let start = start.get(..length).unwrap_or_default();
@@ -278,8 +279,10 @@ async fn speaks_h2(stream: &TcpStream) -> io::Result<bool> {
         if length == H2_PREFACE.len() {
             return Ok(true);
         }
-        // Peeking does not wait for more than there is. A preface comes in one piece, unless someone is playing.
-        sleep(PREFACE_PAUSE).await;
+        // Peeking does not wait for more than there is. A preface comes in one piece, unless someone is playing: who
+        // sends a part of it and no more must not keep us busy.
+        sleep(pause).await;
+        pause = pause.saturating_mul(2);
     }
 }
 
