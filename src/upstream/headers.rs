@@ -8,7 +8,7 @@
 
 use std::{borrow::Cow, net::SocketAddr};
 
-use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header, request::Parts};
 
 /// Makes a client's request head what the upstream sees.
 ///
@@ -21,6 +21,9 @@ pub(super) fn prepare_request(head: &mut Parts, set: &[(HeaderName, HeaderValue)
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"));
     let headers = &mut head.headers;
+    if head.version >= Version::HTTP_2 {
+        join_cookies(headers);
+    }
     remove_nominated(headers);
     remove(headers, |name| is_hop_by_hop(name) || stays_in_request(name));
     remove_payment_values(headers, header::AUTHORIZATION, |value| {
@@ -51,6 +54,18 @@ pub(super) fn strip_response(headers: &mut HeaderMap) {
     remove_nominated(headers);
     remove(headers, |name| is_hop_by_hop(name) || stays_in_response(name));
     remove_payment_values(headers, header::WWW_AUTHENTICATE, without_payment);
+}
+
+/// HTTP/2 clients may send each cookie in a field of its own, which HTTP/1.1 knows nothing of. RFC 9113 section 8.2.3.
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> =
+        headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(mut cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        cookie.set_sensitive(true);
+        headers.insert(header::COOKIE, cookie);
+    }
 }
 
 fn remove_nominated(headers: &mut HeaderMap) {
@@ -259,6 +274,21 @@ mod tests {
                 "x_custom: y",
             ]
         );
+    }
+
+    #[test]
+    fn the_cookies_of_an_http2_client_become_one_header() {
+        let cookies = |version| {
+            let mut head = Request::new(()).into_parts().0;
+            head.version = version;
+            for cookie in ["a=1", "b=2; c=3"] {
+                head.headers.append(header::COOKIE, HeaderValue::from_static(cookie));
+            }
+            prepare_request(&mut head, &[]);
+            lines(&head.headers)
+        };
+        assert_eq!(cookies(Version::HTTP_2)[0], "cookie: a=1; b=2; c=3");
+        assert_eq!(cookies(Version::HTTP_11)[..2], ["cookie: a=1", "cookie: b=2; c=3"]);
     }
 
     #[test]

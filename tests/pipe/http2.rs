@@ -62,8 +62,7 @@ async fn http2_requests_reach_the_upstream_as_http1() {
         sorted(&heads[0]),
         [
             "GET /free/a%20b?c HTTP/1.1",
-            "cookie: a=1",
-            "cookie: b=2",
+            "cookie: a=1; b=2",
             "host: gw",
             "x-forwarded-for: 127.0.0.1",
             "x-forwarded-host: gw",
