@@ -173,7 +173,8 @@ impl Desk {
                 return None;
             }
         };
-        let keep_until = self.0.clock.now().saturating_add(KEEP_SECONDS);
+        let kept = u64::from(payment.max_timeout_seconds).saturating_add(KEEP_SECONDS);
+        let keep_until = self.0.clock.now().saturating_add(kept);
         *state = Some(State::Over { settlement: settlement.clone(), keep_until });
         Some(settlement)
     }
@@ -247,5 +248,5 @@ fn failure(payment: &Payment, reason: String, transaction: Option<TxHash>) -> Se
 
 const TRIES: u32 = 5;
 const MOST_FILES: usize = 10_000;
-/// Longer than any authorization lives.
-const KEEP_SECONDS: u64 = 4_000;
+/// Longer than the authorization lives: what is kept for longer takes the place of others.
+const KEEP_SECONDS: u64 = 300;
