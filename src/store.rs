@@ -25,7 +25,7 @@ impl fmt::Debug for ClaimKey {
 }
 
 /// What a payment is for: a digest of all that must be the same when it comes again (the request's route, method and
-/// canonical target, and the offer that was accepted).
+/// canonical target, the offer that was accepted, and the authorization).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Binding(pub [u8; 32]);
 
@@ -220,7 +220,8 @@ impl Store {
     /// Records that a settled payment bought its delivery, and ends the ticket.
     ///
     /// # Errors
-    /// As [`Store::claim`]; [`Error::OutOfOrder`] if it is not settled. After an error the claim counts as not delivered.
+    /// As [`Store::claim`]; [`Error::OutOfOrder`] if it is not settled. After [`Error::Unreachable`] and [`Error::Stopped`]
+    /// nobody knows whether it counts as delivered; after any other it does not.
     pub async fn delivered(&self, ticket: Ticket) -> Result<(), Error> {
         self.0.end(ticket.0, claim::Step::Delivered).await
     }

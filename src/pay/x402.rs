@@ -3,6 +3,8 @@
 //! Knows what a payment must be worth and in which order it is checked, claimed and settled; how the ledger is reached
 //! is the facilitator's. Source: x402 v2, HTTP transport and scheme `exact` on Stellar.
 
+mod denial;
+
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -10,12 +12,13 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tracing::{error, warn};
 
+use self::denial::{expired, fault, refusal, settlement_failed, store_fault, used};
 use super::{
     Bound, Challenge, Denied, Draw, Fault, Method, MethodName, Offer, Receipt, Refusal,
     RefusalKind, SettleOrder, Terms,
 };
 use crate::{
-    ledger::facilitator::{Facilitator, Failure, Invalid, Outcome, Payment, Sent, VerifyError},
+    ledger::facilitator::{Facilitator, Outcome, Payment, Sent, VerifyError},
     protocol::{
         json, quote,
         stellar::{AccountId, Address, TxHash},
@@ -338,9 +341,17 @@ impl Method for X402 {
 
     async fn deliver(&self, verified: Verified) -> Result<(), Fault> {
         let transaction = verified.settled.and_then(|settled| settled.transaction);
-        // The money has moved, so "nothing was charged" would be false: the payment may be presented again.
-        let delivered = self.store.delivered(verified.ticket).await;
-        delivered.map_err(|error| Fault::pending(error, transaction))
+        match self.store.delivered(verified.ticket).await {
+            Ok(()) => Ok(()),
+            // It may be recorded all the same, and then the payer could not come again for what it paid. Served now, it
+            // buys one more delivery at most.
+            Err(error @ (store::Error::Unreachable { .. } | store::Error::Stopped { .. })) => {
+                warn!(%error, ?transaction, "a delivery may not be recorded");
+                Ok(())
+            }
+            // The money has moved, so "nothing was charged" would be false: the payment may be presented again.
+            Err(error) => Err(Fault::pending(error, transaction)),
+        }
     }
 
     async fn release(&self, verified: Verified) {
@@ -428,64 +439,6 @@ fn receipt_json(payment: &Payment, transaction: TxHash) -> Value {
     .to_json()
 }
 
-fn settlement_failed(payment: &Payment, reason: &str, transaction: Option<TxHash>) -> Refusal {
-    let settlement = Settlement {
-        success: false,
-        error_reason: Some(reason.to_owned()),
-        transaction: transaction.map(|hash| hash.to_string()).unwrap_or_default(),
-        network: payment.expected.network.name().to_owned(),
-        payer: Some(payment.transfer.payer().to_string()),
-        amount: None,
-    };
-    let header = (x402::PAYMENT_RESPONSE, x402::encode(&settlement.to_json()));
-    let detail = "the payment could not be settled, and no money moved: sign a new one";
-    Refusal {
-        header: Some(Box::new(header)),
-        ..Refusal::new(RefusalKind::SettlementFailed, reason, detail)
-    }
-}
-
-/// Why a claim that exists cannot be had.
-fn used(claiming: &Claiming) -> Refusal {
-    let (kind, detail) = match claiming {
-        Claiming::InFlight => (
-            RefusalKind::InUse,
-            "another request with this payment is under way: a payment buys one answer",
-        ),
-        Claiming::Refused { .. } => {
-            (RefusalKind::SettlementFailed, "this payment failed to settle before: sign a new one")
-        }
-        Claiming::OtherRequest => {
-            (RefusalKind::NotOffered, "this payment was made for another request")
-        }
-        Claiming::Exhausted => (
-            RefusalKind::NotOffered,
-            "this payment was settled, and may not be presented again: ask the operator for help",
-        ),
-        _ => {
-            (RefusalKind::NotOffered, "this payment has bought its answer already: sign a new one")
-        }
-    };
-    Refusal::new(kind, "duplicate_settlement", detail)
-}
-
-fn expired() -> Refusal {
-    let detail = "the offer that this payment accepts has expired: take the new one";
-    Refusal::new(RefusalKind::Expired, "payment_expired", detail)
-}
-
-fn refusal(invalid: &Invalid) -> Refusal {
-    Refusal::new(RefusalKind::Invalid, invalid.reason.clone(), invalid.detail.clone())
-}
-
-fn fault(failure: &Failure) -> Fault {
-    Fault { retry_after: failure.retry_after, ..Fault::unavailable(&failure.detail) }
-}
-
-fn store_fault(error: store::Error) -> Fault {
-    Fault::unavailable(error)
-}
-
 /// How long an offer is honoured.
 const QUOTE_SECONDS: u64 = 300;
 /// Claims are remembered this much longer than needed.
@@ -496,3 +449,6 @@ const SUBMISSIONS: usize = 4;
 const LEDGER_SECONDS: u64 = 5;
 /// Ledgers left to settle in.
 const SETTLE_LEDGERS: u64 = 1;
+
+#[cfg(test)]
+mod tests;

@@ -263,6 +263,29 @@ async fn a_failed_sync_stops_the_store_for_good() {
 }
 
 #[tokio::test]
+async fn a_step_that_comes_too_late_is_carried_out_all_the_same() {
+    let disk = Disk::default();
+    let store = store_on(&disk).await.unwrap();
+    let mut ticket = fresh(&store, claim(1)).await;
+    store.settled(&mut ticket, settled(1)).await.unwrap();
+    let (stuck, is_stuck) = oneshot::channel();
+    let (go_on, goes_on) = oneshot::channel::<()>();
+    thread::spawn(move || {
+        let _busy = disk.0.lock().unwrap();
+        stuck.send(()).unwrap();
+        goes_on.blocking_recv()
+    });
+    is_stuck.await.unwrap();
+    tokio::time::pause();
+    let late = store.delivered(ticket).await;
+    assert!(matches!(late, Err(Error::Unreachable { .. })), "{late:?}");
+    tokio::time::resume();
+    go_on.send(()).unwrap();
+    let found = store.claim(claim(1)).await.unwrap();
+    assert!(matches!(found, Claiming::Delivered(_)), "{found:?}");
+}
+
+#[tokio::test]
 async fn nothing_is_written_for_claims_that_come_to_nothing() {
     let disk = Disk::default();
     let store = store_on(&disk).await.unwrap();
