@@ -80,10 +80,10 @@ impl Run {
     }
 }
 
-/// A file that is wrong in any way changes nothing: the last good configuration serves on.
+/// A file that is wrong in any way changes nothing: the last good configuration serves on. One that reads as before may
+/// stand for something else now: the secrets that it names are read anew.
 fn reload_from(path: &Path, gateway: &Gateway) {
     match config::load(path, &Env::process()) {
-        Ok(settings) if settings.hash == gateway.config_hash() => {}
         Ok(settings) => {
             if let Err(error) = gateway.reload(settings) {
                 error!(%error, "configuration not reloaded");

@@ -18,6 +18,7 @@ use tollgate_sandbox::{Clock as Ledgers, Fault, Method as Rpc, Times};
 
 use crate::{
     forge::{Forge, Spent},
+    process::Site,
     upstream::Script,
     world::{Agent, Answer, PRICE, Plan, World, still, until},
 };
@@ -237,4 +238,28 @@ async fn paid_answers_are_private_for_caches_that_read_other_headers_too() {
     let free = world.agent().ask(Method::GET, "/health").await;
     assert_eq!(free.headers["surrogate-control"], "max-age=600");
     world.end().await;
+}
+
+#[tokio::test]
+async fn a_secret_that_was_replaced_is_used_after_a_hangup_though_the_configuration_reads_as_before()
+ {
+    let site = Site::new(&Plan::default()).await;
+    let key = site.config().with_file_name("key");
+    std::fs::write(&key, "old").unwrap();
+    site.write(&format!(
+        "version: 1\nlisten: 127.0.0.1:0\nupstreams:\n  api:\n    servers: [http://{}]\n    \
+         headers: {{ set: {{ x-api-key: {{ file: ./key }} }} }}\n\
+         routes: [{{ match: GET /health, free: true }}]\n",
+        site.upstream.address
+    ));
+    let process = site.run_unready().await;
+    let agent = site.agent(&process);
+    let sent = || site.upstream.hits().last().unwrap().headers["x-api-key"].clone();
+    agent.ask(Method::GET, "/health").await;
+    assert_eq!(sent(), "old");
+    std::fs::write(&key, "new").unwrap();
+    process.hang_up().await;
+    process.logged("configuration swapped").await;
+    agent.ask(Method::GET, "/health").await;
+    assert_eq!(sent(), "new");
 }

@@ -136,6 +136,11 @@ impl Process {
         self.tell("kill", &["-TERM"]).await;
     }
 
+    /// Tells it to read its configuration again: SIGHUP.
+    pub async fn hang_up(&self) {
+        self.tell("kill", &["-HUP"]).await;
+    }
+
     /// Waits for its end.
     pub async fn ended(mut self) -> ExitStatus {
         let ended = tokio::time::timeout(Duration::from_secs(30), self.child.wait());
