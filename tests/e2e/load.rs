@@ -65,7 +65,9 @@ async fn payers_that_come_unprepared_all_at_once_are_all_served() {
     let world = World::with_routes(route).await;
     let agents = world.payers(64).await;
     let answers = join_all(agents.iter().map(|agent| agent.pay("/weather"))).await;
-    answers.iter().for_each(|answer| answer.assert_paid());
+    for answer in &answers {
+        answer.assert_paid();
+    }
     assert_eq!(world.upstream.hits().len(), 64);
     world.end().await;
 }

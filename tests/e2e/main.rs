@@ -26,6 +26,8 @@ mod thrift;
 mod transfer;
 mod valve;
 
+#[path = "../support/agent.rs"]
+mod agent;
 mod forge;
 mod process;
 mod upstream;

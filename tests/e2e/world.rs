@@ -3,10 +3,7 @@
 use std::{path::PathBuf, pin::pin, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
-use serde_json::Value;
+use http::Method;
 use tempfile::TempDir;
 use tokio::{
     task::JoinHandle,
@@ -14,13 +11,13 @@ use tokio::{
 };
 use tollgate::{
     app::Gateway,
-    client::{Challenge, Client, Credential, Offer, Overrides, Settings},
+    client::{Challenge, Credential, Offer, Overrides},
     config::{self, Env},
-    protocol::{stellar::Network, x402::Settlement},
     telemetry::Clock,
 };
 use tollgate_sandbox::{Clock as Ledgers, DevAccount, Funds, Options, Sandbox};
 
+pub(crate) use crate::agent::{Agent, Answer, read, try_read};
 use crate::upstream::Upstream;
 
 /// The price of the default routes in base units: `$0.001`.
@@ -62,14 +59,6 @@ impl Default for Plan<'_> {
             ledgers: Ledgers::default(),
         }
     }
-}
-
-/// An answer, read whole.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Bytes,
 }
 
 impl World {
@@ -193,34 +182,10 @@ impl World {
     }
 }
 
-/// Someone who asks and pays.
-#[derive(Clone)]
-pub struct Agent {
-    pub client: Client,
-    base: String,
-}
-
 impl Agent {
-    /// One with the key of `account`, at the gateway at `base`, a URL without a path.
-    pub fn new(sandbox: &Sandbox, account: &DevAccount, base: String) -> Self {
-        let settings = Settings {
-            seed: account.secret().parse().unwrap(),
-            network: Network::Testnet,
-            rpc_url: sandbox.rpc_url().parse().unwrap(),
-            limit: None,
-            patience: Duration::ZERO,
-        };
-        Self { client: Client::new(settings), base }
-    }
-
     /// The same agent at another gateway.
     pub fn at(&self, base: String) -> Self {
         Self { client: self.client.clone(), base }
-    }
-
-    /// Sends a request without payment.
-    pub async fn ask(&self, method: Method, path: &str) -> Answer {
-        read(self.client.exchange(self.request(method, path)).await.unwrap()).await
     }
 
     /// Asks for GET `path`, and signs a payment for what is asked, changed as `overrides` say.
@@ -241,13 +206,6 @@ impl Agent {
         self.offer_of(Method::GET, path).await
     }
 
-    pub async fn offer_of(&self, method: Method, path: &str) -> (Challenge, Offer) {
-        let request = self.request(method, path);
-        let challenge = self.client.challenge(request).await.unwrap().expect("a 402");
-        let offer = challenge.choose(Network::Testnet, None).unwrap();
-        (challenge, offer)
-    }
-
     /// Sends GET `path` with a payment, once.
     pub async fn present(&self, path: &str, credential: &Credential) -> Answer {
         self.present_with(Method::GET, path, credential).await
@@ -264,73 +222,16 @@ impl Agent {
         tokio::spawn(async move { agent.present_with(method, path, &credential).await })
     }
 
-    pub async fn present_with(
-        &self,
-        method: Method,
-        path: &str,
-        credential: &Credential,
-    ) -> Answer {
-        let request = self.request(method, path);
-        read(self.client.present(request, credential).await.unwrap()).await
-    }
-
     /// Asks for GET `path` and pays.
     pub async fn pay(&self, path: &str) -> Answer {
         self.pay_with(Method::GET, path, Bytes::new()).await
     }
-
-    pub async fn pay_with(&self, method: Method, path: &str, body: Bytes) -> Answer {
-        let request = self.request(method, path).map(|_| body);
-        read(self.client.send(request, |_| {}).await.unwrap().response).await
-    }
-
-    pub fn request(&self, method: Method, path: &str) -> Request<Bytes> {
-        let uri = format!("{}{path}", self.base);
-        Request::builder().method(method).uri(uri).body(Bytes::new()).unwrap()
-    }
-}
-
-/// A clock that stands still until it is moved.
-pub fn still() -> Clock {
-    Clock::fixed(Clock::system().now())
 }
 
 impl Answer {
-    /// The body as JSON.
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap()
-    }
-
     /// The `reason` of a problem document.
     pub fn reason(&self) -> String {
         self.json()["reason"].as_str().unwrap_or_default().to_owned()
-    }
-
-    /// The receipt, if there is one.
-    pub fn settlement(&self) -> Option<Settlement> {
-        let header = self.headers.get("payment-response")?;
-        Some(Settlement::decode(header.as_bytes()).unwrap())
-    }
-
-    /// Asserts that it is a 402 with `reason`, a fresh challenge, and nothing for caches.
-    #[track_caller]
-    pub fn assert_refused(&self, reason: &str) {
-        assert_eq!(self.status, StatusCode::PAYMENT_REQUIRED, "{self:?}");
-        assert_eq!(self.reason(), reason, "{self:?}");
-        assert!(self.headers.contains_key("payment-required"), "{self:?}");
-        assert_eq!(self.headers["cache-control"], "no-store", "{self:?}");
-        assert!(self.json().get("x402Version").is_none(), "{self:?}");
-    }
-
-    /// Asserts that it is a 503 that says when to come again, and what it is called.
-    #[track_caller]
-    pub fn assert_fault(&self, slug: &str) {
-        assert_eq!(self.status, StatusCode::SERVICE_UNAVAILABLE, "{self:?}");
-        let name = format!("https://paymentauth.org/problems/{slug}");
-        assert_eq!(self.json()["type"], name, "{self:?}");
-        assert!(self.headers.contains_key("retry-after"), "{self:?}");
-        assert!(!self.headers.contains_key("payment-required"), "a fresh challenge: {self:?}");
-        assert_eq!(self.headers["cache-control"], "no-store", "{self:?}");
     }
 
     /// The transaction that a 503 `settlement-pending` tells of.
@@ -341,14 +242,11 @@ impl Answer {
         assert_eq!(hash.len(), 64, "{hash}");
         hash
     }
+}
 
-    #[track_caller]
-    pub fn assert_paid(&self) {
-        assert_eq!(self.status, StatusCode::OK, "{self:?}");
-        let settlement = self.settlement().expect("a receipt");
-        assert!(settlement.success, "{settlement:?}");
-        assert_eq!(settlement.transaction.len(), 64, "{settlement:?}");
-    }
+/// A clock that stands still until it is moved.
+pub fn still() -> Clock {
+    Clock::fixed(Clock::system().now())
 }
 
 /// Waits until `is_so`, for what nothing tells of.
@@ -359,17 +257,6 @@ pub async fn until(what: &str, is_so: impl Fn() -> bool) {
         }
     };
     timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("not in time: {what}"));
-}
-
-pub async fn read(response: Response<Incoming>) -> Answer {
-    try_read(response).await.unwrap()
-}
-
-/// Reads an answer whole, from a gateway that may end before it has ended.
-pub async fn try_read(response: Response<Incoming>) -> Result<Answer, hyper::Error> {
-    let (head, body) = response.into_parts();
-    let body = body.collect().await?.to_bytes();
-    Ok(Answer { status: head.status, headers: head.headers, body })
 }
 
 /// The `gateway.yaml` of `plan`.

@@ -20,11 +20,13 @@ mod verifying;
 mod log;
 mod service;
 
-mod agent;
+mod asked;
 mod binary;
 mod middleman;
 mod world;
 
+#[path = "../support/agent.rs"]
+mod agent;
 #[path = "../../sandbox/tests/support/npm.rs"]
 mod npm;
 #[path = "../../sandbox/tests/support/server.rs"]

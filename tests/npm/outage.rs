@@ -6,7 +6,7 @@ use http::Method;
 use tollgate::client::Overrides;
 
 use crate::{
-    agent::Asked,
+    asked::Asked,
     upstream::Script,
     world::{KEY, PATIENCE, PRICE, Plan, Through, assert_on_the_ledger},
 };
@@ -50,8 +50,8 @@ async fn npm_a_wrong_key_is_named_with_the_url_and_priced_routes_wait() {
     let told = through.world.trouble().await;
     assert!(told.contains(&through.middleman.url) && told.contains("OZ_API_KEY"), "{told}");
     assert!(!told.contains("sesame"), "{told}");
-    through.world.agent().ask(GET).await.assert_fault("payments-unavailable");
-    through.world.agent().ask(POST).await.assert_fault("payments-unavailable");
+    through.world.agent().ask(Method::GET, "/weather").await.assert_fault("payments-unavailable");
+    through.world.agent().ask(Method::POST, "/echo").await.assert_fault("payments-unavailable");
     // The npm client is asked for no money, so it signs nothing.
     let payer = through.world.network.sandbox.accounts().payer.clone();
     let told = through.world.npm_pays("x402-2.9", &payer, &[&through.world.url("/weather")]).await;
@@ -69,8 +69,8 @@ async fn npm_a_facilitator_that_is_down_at_start_is_used_once_it_is_up() {
     let told = through.world.trouble().await;
     assert!(told.contains(&through.middleman.url) && told.contains("OZ_API_KEY"), "{told}");
     assert!(!told.contains(KEY), "{told}");
-    agent.ask(GET).await.assert_fault("payments-unavailable");
-    agent.ask(POST).await.assert_fault("payments-unavailable");
+    agent.ask(Method::GET, "/weather").await.assert_fault("payments-unavailable");
+    agent.ask(Method::POST, "/echo").await.assert_fault("payments-unavailable");
     through.assert_free_works().await;
     assert!(through.hits().is_empty());
 

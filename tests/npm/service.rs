@@ -12,7 +12,8 @@ use tollgate::{
 };
 
 use crate::{
-    agent::{Agent, Asked},
+    agent::Agent,
+    asked::Asked,
     binary::{Tollgate, until},
     npm::OverTls,
     server::Server,

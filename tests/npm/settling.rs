@@ -9,7 +9,8 @@ use tollgate::client::Overrides;
 use tollgate_sandbox::{Fault, Method as Rpc, Times};
 
 use crate::{
-    agent::{Asked, SECRET},
+    agent::SECRET,
+    asked::Asked,
     binary::until,
     middleman::{
         Reply::{self, Cut, Json, Text},

@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use tollgate::client::Overrides;
 
 use crate::{
-    agent::Asked,
+    asked::Asked,
     middleman::{Reply, Way},
     world::{PATIENCE, PRICE, Plan, Through, assert_on_the_ledger},
 };

@@ -8,7 +8,8 @@ use tollgate::client::Overrides;
 use tollgate_sandbox::{Funds, Method as Rpc};
 
 use crate::{
-    agent::{Asked, SECRET},
+    agent::SECRET,
+    asked::Asked,
     middleman::{
         Reply::{self, Cut, Json, Silence, Text},
         Way,

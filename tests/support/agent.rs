@@ -1,4 +1,6 @@
-//! An agent that asks and pays, and what it is answered.
+//! An agent that asks and pays, and what it is answered: shared by the tests that go through real sockets.
+//!
+//! Each of them adds the shorthands that it wants in an `impl` of its own.
 
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::Value;
 use tollgate::{
-    client::{Client, Credential, Overrides, Settings},
+    client::{Challenge, Client, Credential, Offer, Settings},
     protocol::{stellar::Network, x402::Settlement},
 };
 use tollgate_sandbox::{DevAccount, Sandbox};
@@ -16,8 +18,9 @@ use tollgate_sandbox::{DevAccount, Sandbox};
 /// Someone who asks and pays at one place.
 #[derive(Clone)]
 pub(crate) struct Agent {
-    client: Client,
-    base: String,
+    pub(crate) client: Client,
+    /// A URL without a path.
+    pub(crate) base: String,
 }
 
 impl Agent {
@@ -33,36 +36,42 @@ impl Agent {
         Self { client: Client::new(settings), base }
     }
 
-    /// Sends a request without payment.
-    pub(crate) async fn ask(&self, what: Asked) -> Answer {
-        read(self.client.exchange(self.request(what)).await.unwrap()).await
-    }
-
-    /// Asks, and signs a payment for what is asked, changed as `overrides` say.
-    pub(crate) async fn sign(&self, what: Asked, overrides: &Overrides) -> Credential {
-        let challenge = self.client.challenge(self.request(what)).await.unwrap().expect("a 402");
-        let offer = challenge.choose(Network::Testnet, None).unwrap();
-        self.client.sign(&challenge, &offer, overrides).await.unwrap()
-    }
-
-    /// Sends a request with a payment, once.
-    pub(crate) async fn present(&self, what: Asked, credential: &Credential) -> Answer {
-        read(self.client.present(self.request(what), credential).await.unwrap()).await
-    }
-
-    /// Asks and pays.
-    pub(crate) async fn pay(&self, what: Asked) -> Answer {
-        read(self.client.send(self.request(what), |_| {}).await.unwrap().response).await
-    }
-
-    fn request(&self, (method, path): Asked) -> Request<Bytes> {
+    /// A request without payment.
+    pub(crate) fn request(&self, method: Method, path: &str) -> Request<Bytes> {
         let uri = format!("{}{path}", self.base);
         Request::builder().method(method).uri(uri).body(Bytes::new()).unwrap()
     }
-}
 
-/// A method and a path.
-pub(crate) type Asked = (Method, &'static str);
+    /// Asks without payment, and reads what it costs.
+    pub(crate) async fn offer_of(&self, method: Method, path: &str) -> (Challenge, Offer) {
+        let request = self.request(method, path);
+        let challenge = self.client.challenge(request).await.unwrap().expect("a 402");
+        let offer = challenge.choose(Network::Testnet, None).unwrap();
+        (challenge, offer)
+    }
+
+    /// Sends a request without payment.
+    pub(crate) async fn ask(&self, method: Method, path: &str) -> Answer {
+        read(self.client.exchange(self.request(method, path)).await.unwrap()).await
+    }
+
+    /// Sends a request with a payment, once.
+    pub(crate) async fn present_with(
+        &self,
+        method: Method,
+        path: &str,
+        credential: &Credential,
+    ) -> Answer {
+        let request = self.request(method, path);
+        read(self.client.present(request, credential).await.unwrap()).await
+    }
+
+    /// Asks and pays.
+    pub(crate) async fn pay_with(&self, method: Method, path: &str, body: Bytes) -> Answer {
+        let request = self.request(method, path).map(|_| body);
+        read(self.client.send(request, |_| {}).await.unwrap().response).await
+    }
+}
 
 /// An answer, read whole.
 #[derive(Debug)]
@@ -90,17 +99,19 @@ impl Answer {
         assert_eq!(self.status, StatusCode::OK, "{self:?}");
         let settlement = self.settlement().expect("a receipt");
         assert!(settlement.success, "{settlement:?}");
-        assert_eq!(settlement.network, "stellar:testnet");
+        assert_eq!(settlement.network, "stellar:testnet", "{settlement:?}");
+        assert_eq!(settlement.transaction.len(), 64, "{settlement:?}");
         settlement.transaction
     }
 
-    /// Asserts that it is a 402 with `reason` and a fresh challenge.
+    /// Asserts that it is a 402 with `reason`, a fresh challenge, and nothing for caches.
     #[track_caller]
     pub(crate) fn assert_refused(&self, reason: &str) {
         assert_eq!(self.status, StatusCode::PAYMENT_REQUIRED, "{self:?}");
         assert_eq!(self.json()["reason"], reason, "{self:?}");
         assert!(self.headers.contains_key("payment-required"), "{self:?}");
         assert_eq!(self.headers["cache-control"], "no-store", "{self:?}");
+        assert!(self.json().get("x402Version").is_none(), "{self:?}");
     }
 
     /// Asserts that it is a fault of the gateway's side, named `problem`: told when to come again, and asked for no
@@ -108,22 +119,29 @@ impl Answer {
     #[track_caller]
     pub(crate) fn assert_fault(&self, problem: &str) {
         assert_eq!(self.status, StatusCode::SERVICE_UNAVAILABLE, "{self:?}");
-        let json = self.json();
-        assert_eq!(json["type"], format!("https://paymentauth.org/problems/{problem}"), "{self:?}");
+        let name = format!("https://paymentauth.org/problems/{problem}");
+        assert_eq!(self.json()["type"], name, "{self:?}");
         let wait: u64 = self.headers["retry-after"].to_str().unwrap().parse().unwrap();
         assert!(wait >= 1, "{self:?}");
         for header in ["payment-required", "www-authenticate", "payment-response", "set-cookie"] {
-            assert!(!self.headers.contains_key(header), "{self:?}");
+            assert!(!self.headers.contains_key(header), "{header}: {self:?}");
         }
+        assert_eq!(self.headers["cache-control"], "no-store", "{self:?}");
         assert!(!String::from_utf8_lossy(&self.body).contains(SECRET), "{self:?}");
     }
 }
 
-async fn read(response: Response<Incoming>) -> Answer {
-    let (head, body) = response.into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
-    Answer { status: head.status, headers: head.headers, body }
+/// Reads an answer whole.
+pub(crate) async fn read(response: Response<Incoming>) -> Answer {
+    try_read(response).await.unwrap()
 }
 
-/// A word that faulty facilitators say, and that no client may read.
+/// Reads an answer whole, from a gateway that may end before it has ended.
+pub(crate) async fn try_read(response: Response<Incoming>) -> Result<Answer, hyper::Error> {
+    let (head, body) = response.into_parts();
+    let body = body.collect().await?.to_bytes();
+    Ok(Answer { status: head.status, headers: head.headers, body })
+}
+
+/// A word that faulty dependencies say, and that no client may read.
 pub(crate) const SECRET: &str = "hunter2";
