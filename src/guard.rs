@@ -309,7 +309,13 @@ fn own<B>(problem: Problem) -> Response<Body<B>> {
 }
 
 fn obstacle_problem(obstacle: &Obstacle, route: &Route) -> Problem {
-    warn!(route = %route.name, %obstacle, "no answer from the upstream");
+    match obstacle {
+        // The client's doing: nothing for an operator, and as often as the client likes.
+        Obstacle::BodyLost(_) | Obstacle::BodyTooLong(_) => {
+            debug!(route = %route.name, %obstacle, "a request's body is not taken");
+        }
+        _ => warn!(route = %route.name, %obstacle, "no answer from the upstream"),
+    }
     let nothing = "nothing was charged that cannot be presented again";
     match obstacle {
         Obstacle::Busy => Problem::new(
