@@ -15,7 +15,8 @@
 //!
 //! Beside the road stand [`protocol`], the pure rules of money and wire formats; [`telemetry`], time and logs;
 //! [`config`], which turns `gateway.yaml` into the typed settings of each part; [`app`], which wires them and shuts
-//! them down; and [`client`], the other end of the road, an HTTP client that pays.
+//! them down; and [`client`], the other end of the road, an HTTP client that pays. [`facilitate`] serves the gateway's
+//! facilitator to others, `demo` shows all of it at work, and [`cli`] has the commands.
 #![cfg_attr(
     test,
     expect(

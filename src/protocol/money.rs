@@ -69,18 +69,6 @@ impl Amount {
         self.0 == 0
     }
 
-    /// The sum, or `None` above `i128::MAX`.
-    #[must_use]
-    pub fn checked_add(self, other: Self) -> Option<Self> {
-        self.0.checked_add(other.0).map(Self)
-    }
-
-    /// The difference, or `None` if `other` is larger.
-    #[must_use]
-    pub fn checked_sub(self, other: Self) -> Option<Self> {
-        self.0.checked_sub(other.0).and_then(Self::from_units)
-    }
-
     /// The amount as decimal text of an asset with `decimals`, without trailing zeros: `0.001`.
     #[must_use]
     pub fn to_decimal(self, decimals: Decimals) -> String {
