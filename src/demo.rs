@@ -196,23 +196,11 @@ impl Balances {
     }
 }
 
+/// The example that comes with the source, at these addresses.
 fn yaml(listen: SocketAddr, upstream: SocketAddr) -> String {
-    format!(
-        r#"version: 1
-listen: {listen}
-upstream: http://{upstream}
-network: {{ env: STELLAR_NETWORK, default: "stellar:testnet" }}
-stellar:
-  rpc_url: {{ env: STELLAR_RPC_URL }}
-  pay_to: {{ env: STELLAR_RECIPIENT }}
-  sponsors: [{{ env: SPONSOR_SECRET }}]
-payments: {{ x402: {{ facilitator: self }} }}
-store: {{ embedded: {{ path: ./state.redb }} }}
-routes:
-  - {{ match: GET /weather, price: "$0.001", accept: [x402] }}
-  - {{ match: GET /health, free: true }}
-"#
-    )
+    include_str!("../gateway.yaml")
+        .replace("127.0.0.1:8402", &listen.to_string())
+        .replace("127.0.0.1:3000", &upstream.to_string())
 }
 
 fn invite(sandbox: &Sandbox, url: &str) {

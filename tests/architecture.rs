@@ -119,6 +119,18 @@ fn the_gateway_without_the_sandbox_does_not_link_the_soroban_host() {
 }
 
 #[test]
+fn the_readme_shows_the_configuration_that_the_demo_runs() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).unwrap();
+    let (example, readme) = (read("gateway.yaml"), read("README.md"));
+    let example: String = example
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert!(readme.contains(&format!("```yaml\n{example}```")), "they differ:\n{example}");
+}
+
+#[test]
 fn the_import_reader_sees_every_spelling() {
     let code = "use crate::{\n    pay::{Terms, x402::X402},\n    route,\n};\nuse crate::store::Store;\n\
         // use crate::cli;\nfn f() { crate::telemetry::Clock::system(); }\n/// [`crate::app`]\n";
