@@ -24,6 +24,7 @@ use http::{
 };
 use http_body_util::{Either, Full};
 use rand_core::{OsRng, RngCore as _};
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, warn};
 
@@ -40,7 +41,8 @@ use crate::{
 
 /// What the guard lets requests through to.
 ///
-/// `B` is the request's body. A slot is taken before any payment, so that an upstream that is full costs nobody money.
+/// `B` is the request's body. Room is asked for before any payment, so that an upstream that is full costs nobody money,
+/// and taken when it is needed, so that those who wait for the ledger keep nobody out.
 pub trait Forward<B>: Clone + Send + Sync + 'static {
     /// Room for one request.
     type Slot: Send + 'static;
@@ -49,11 +51,15 @@ pub trait Forward<B>: Clone + Send + Sync + 'static {
         + Send
         + 'static;
 
-    /// Takes room for one request to the route's upstream.
+    /// Takes room for one request to the route's upstream, as soon as there is some.
     ///
     /// # Errors
-    /// [`Obstacle::Busy`] if there is none.
-    fn reserve(&self, route: &Route) -> Result<Self::Slot, Obstacle>;
+    /// [`Obstacle::Busy`] if there is none within `patience`.
+    fn reserve(
+        &self,
+        route: &Route,
+        patience: Duration,
+    ) -> impl Future<Output = Result<Self::Slot, Obstacle>> + Send;
 
     /// Forwards the request; returns when the head of the answer has come.
     ///
@@ -100,12 +106,14 @@ pub struct Guard<F> {
     x402: Option<Arc<X402>>,
     clock: Clock,
     tasks: TaskTracker,
+    /// Places for requests with a payment: what they hold, and what they ask of the ledger, has an end.
+    paying: Arc<Semaphore>,
 }
 
 impl<F> Guard<F> {
     /// A guard before `inner` with the methods that are configured. Paid requests run on `tasks` and outlive their client.
-    pub const fn new(inner: F, x402: Option<Arc<X402>>, clock: Clock, tasks: TaskTracker) -> Self {
-        Self { inner, x402, clock, tasks }
+    pub fn new(inner: F, x402: Option<Arc<X402>>, clock: Clock, tasks: TaskTracker) -> Self {
+        Self { inner, x402, clock, tasks, paying: Arc::new(Semaphore::new(MOST_PAYING)) }
     }
 
     /// Answers a request that belongs to `route`; `target` is its canonical path and query, as it will be forwarded.
@@ -144,14 +152,25 @@ impl<F> Guard<F> {
         F: Forward<B>,
         B: Send + 'static,
     {
-        let slot = match self.inner.reserve(route) {
-            Ok(slot) => slot,
-            Err(obstacle) => return own(obstacle_problem(&obstacle, route)),
-        };
-        match self.inner.forward(slot, route, Admitted::new(request)).await {
+        match self.forward_within(Duration::ZERO, route, request).await {
             Ok(response) => response.map(Either::Right),
             Err(obstacle) => own(obstacle_problem(&obstacle, route)),
         }
+    }
+
+    /// Forwards the request as soon as there is room for it.
+    async fn forward_within<B>(
+        &self,
+        patience: Duration,
+        route: &Route,
+        request: Request<B>,
+    ) -> Result<Response<F::Body>, Obstacle>
+    where
+        F: Forward<B>,
+        B: Send + 'static,
+    {
+        let slot = self.inner.reserve(route, patience).await?;
+        self.inner.forward(slot, route, Admitted::new(request)).await
     }
 
     async fn charge<B>(
@@ -187,15 +206,17 @@ impl<F> Guard<F> {
             }
             Err(refusal) => return own(self.denied(&terms, &bound, refusal.into())),
         };
-        let slot = match self.inner.reserve(&route) {
-            Ok(slot) => slot,
+        let room = self.inner.reserve(&route, Duration::ZERO).await.map(drop);
+        let place = self.paying.clone().try_acquire_owned().map_err(|_| Obstacle::Busy);
+        let place = match room.and(place) {
+            Ok(place) => place,
             Err(obstacle) => return own(obstacle_problem(&obstacle, &route)),
         };
         // From here on money may move: the client may go away, the work goes on.
         let guard = self.clone();
         let work = self.tasks.spawn(async move {
-            let carried =
-                guard.carry(&*x402, credential, slot, request, &route, &terms, &bound).await;
+            let _place = place;
+            let carried = guard.carry(&*x402, credential, request, &route, &terms, &bound).await;
             carried.unwrap_or_else(|denied| own(guard.denied(&terms, &bound, denied)))
         });
         work.await.unwrap_or_else(|failure| {
@@ -205,12 +226,10 @@ impl<F> Guard<F> {
     }
 
     /// The road of one paid request, in the order of the table above.
-    #[expect(clippy::too_many_arguments, reason = "one call, and every argument is its own thing")]
     async fn carry<M: Method, B>(
         &self,
         method: &M,
         credential: M::Credential,
-        slot: F::Slot,
         request: Request<B>,
         route: &Route,
         terms: &Arc<Terms>,
@@ -227,7 +246,9 @@ impl<F> Guard<F> {
             let (settled, proof) = method.settle(verified).await?;
             (verified, receipt) = (settled, Some(proof));
         }
-        let response = match self.inner.forward(slot, route, Admitted::new(request)).await {
+        // Who has paid waits for room; who has not loses nothing by being sent away.
+        let patience = if receipt.is_some() { route.timeout } else { Duration::ZERO };
+        let response = match self.forward_within(patience, route, request).await {
             Ok(response) => response,
             Err(obstacle) => {
                 method.release(verified).await;
@@ -320,7 +341,7 @@ fn obstacle_problem(obstacle: &Obstacle, route: &Route) -> Problem {
     match obstacle {
         Obstacle::Busy => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "the service has as much to do as it can take; nothing was charged",
+            format_args!("the service has as much to do as it can take; {nothing}"),
         )
         .with_retry_after(Duration::from_secs(1)),
         Obstacle::Unreachable(_) | Obstacle::Broken(_) => Problem::new(
@@ -390,6 +411,9 @@ fn make_private(headers: &mut HeaderMap) {
         HeaderValue::try_from(directives.join(", ")).unwrap_or(HeaderValue::from_static("private"));
     headers.insert(header::CACHE_CONTROL, value);
 }
+
+/// Payments that may be under way at once: as many as a hundred lanes settle in ten ledgers.
+const MOST_PAYING: usize = 1024;
 
 /// Read before `Cache-Control`: by nginx, by Varnish and Fastly, by Akamai, by LiteSpeed. RFC 9213 names the others.
 const OVER_CACHE_CONTROL: [&str; 4] =

@@ -27,7 +27,10 @@ use hyper_util::{
     client::legacy::{self, Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 pub use self::body::{BodyError, ResponseBody};
 use self::body::{Pace, Upload};
@@ -81,9 +84,10 @@ where
     type Slot = Slot<B>;
     type Body = ResponseBody;
 
-    fn reserve(&self, route: &Route) -> Result<Slot<B>, Obstacle> {
+    async fn reserve(&self, route: &Route, patience: Duration) -> Result<Slot<B>, Obstacle> {
         let upstream = self.0.get(route.upstream).ok_or(Obstacle::Busy)?;
-        let permit = upstream.room.clone().try_acquire_owned().map_err(|_| Obstacle::Busy)?;
+        let permit = timeout(patience, upstream.room.clone().acquire_owned()).await;
+        let permit = permit.map_err(|_| Obstacle::Busy)?.map_err(|_| Obstacle::Busy)?;
         let server = upstream.least_busy().ok_or(Obstacle::Busy)?;
         Ok(Slot { upstream: upstream.clone(), server, permit })
     }

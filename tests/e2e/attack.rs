@@ -20,7 +20,7 @@ use crate::{
     forge::{Forge, Spent},
     process::Site,
     upstream::Script,
-    world::{Agent, Answer, PRICE, Plan, World, still, until},
+    world::{Agent, Answer, PRICE, Plan, World, still, until, yaml},
 };
 
 /// What `credential` puts on the ledger, under an offer that the thief was made.
@@ -262,4 +262,32 @@ async fn a_secret_that_was_replaced_is_used_after_a_hangup_though_the_configurat
     process.logged("configuration swapped").await;
     agent.ask(Method::GET, "/health").await;
     assert_eq!(sent(), "new");
+}
+
+#[tokio::test]
+async fn payments_that_wait_for_the_ledger_keep_nobody_out_of_the_upstream() {
+    let plan = Plan { ledgers: Ledgers::Interval(Duration::from_secs(3)), ..Plan::default() };
+    let site = Site::new(&plan).await;
+    let api = format!("upstream: http://{}", site.upstream.address);
+    let narrow =
+        api.replace("upstream: ", "upstreams: { api: { servers: [") + "], max_in_flight: 2 } }";
+    site.write(&yaml(&site.upstream, &plan).replace(&api, &narrow));
+    let process = site.run().await;
+    let agent = site.agent(&process);
+    let sign = (0..6).map(|_| agent.sign_for(Method::POST, "/order"));
+    let credentials = join_all(sign).await;
+    let sent = site.sandbox.calls(Rpc::SendTransaction);
+    let presented: Vec<_> = credentials
+        .iter()
+        .map(|credential| agent.presenting(Method::POST, "/order", credential))
+        .collect();
+    until("all are sent", || site.sandbox.calls(Rpc::SendTransaction) >= sent + 6).await;
+    // All of them wait for the next ledger, and what is free is served.
+    assert_eq!(agent.ask(Method::GET, "/health").await.status, StatusCode::OK);
+    // Then all of them come at once, and wait for each other.
+    let slow = Script { delay: Duration::from_millis(100), ..Script::default() };
+    site.upstream.play(slow);
+    for answer in join_all(presented).await {
+        answer.unwrap().assert_paid();
+    }
 }
