@@ -303,10 +303,10 @@ pub trait Method: Send + Sync + 'static {
         verified: Self::Verified,
     ) -> impl Future<Output = Result<(Self::Verified, Receipt), Denied>> + Send;
 
-    /// Records, durably, that the payment has bought its delivery.
+    /// Records, durably, that the payment has bought its delivery; where that is perhaps recorded, the answer may leave.
     ///
     /// # Errors
-    /// [`Fault`] if that could not be recorded: the answer must not leave, and the payment may be presented again.
+    /// [`Fault`] if it is surely not recorded: the answer must not leave, and the payment may be presented again.
     fn deliver(&self, verified: Self::Verified) -> impl Future<Output = Result<(), Fault>> + Send;
 
     /// Gives the payment back undelivered: unsettled it is free again, settled it may be presented again.
