@@ -329,8 +329,10 @@ impl Method for X402 {
                 (ticket, settled)
             }
         };
-        let json = json::parse(&settled.receipt)
-            .map_err(|error| Fault::unavailable(format_args!("the stored receipt: {error}")))?;
+        // The money has moved, so it would be false that nothing was charged.
+        let json = json::parse(&settled.receipt).map_err(|error| {
+            Fault::pending(format_args!("the stored receipt: {error}"), settled.transaction)
+        })?;
         let receipt = Receipt {
             payer: Some(payment.transfer.payer().to_string()),
             transaction: settled.transaction,
