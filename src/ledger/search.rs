@@ -1,4 +1,4 @@
-//! What became of a payment: found by its hash, or by its event in a transaction that carries its very authorization.
+//! What became of a payment: found by its hash, or by its event in a transaction that used up its very authorization.
 //!
 //! "Not found" is an answer only where the history that was searched covers all ledgers in which the payment could have
 //! landed; everything less is unknown.
