@@ -23,7 +23,10 @@ use crate::{
         rpc::Rpc,
         signer::Seed,
     },
-    pay::x402::{self, X402},
+    pay::{
+        methods::Methods,
+        x402::{self, X402},
+    },
     protocol::quote,
     server,
     store::{self, Store},
@@ -206,7 +209,8 @@ impl Parts {
             ))
         });
         let upstreams = Upstreams::new(&settings.upstreams);
-        let guard = Guard::new(upstreams, x402, self.clock.clone(), self.paid.clone());
+        let methods = Methods { x402 };
+        let guard = Guard::new(upstreams, methods, self.clock.clone(), self.paid.clone());
         Configured { settings, guard }
     }
 }

@@ -33,7 +33,8 @@ use self::problem::Problem;
 use crate::{
     pay::{
         Bound, Denied, Draw, Fault, FaultKind, Method, Receipt, Refusal, RefusalKind, SettleOrder,
-        Terms, x402::X402,
+        Terms,
+        methods::{Credential, Methods},
     },
     route::{Access, Route},
     telemetry::Clock,
@@ -103,7 +104,7 @@ pub type Body<B> = Either<Full<Bytes>, B>;
 #[derive(Clone, Debug)]
 pub struct Guard<F> {
     inner: F,
-    x402: Option<Arc<X402>>,
+    methods: Methods,
     clock: Clock,
     tasks: TaskTracker,
     /// Places for requests with a payment: what they hold, and what they ask of the ledger, has an end.
@@ -112,8 +113,8 @@ pub struct Guard<F> {
 
 impl<F> Guard<F> {
     /// A guard before `inner` with the methods that are configured. Paid requests run on `tasks` and outlive their client.
-    pub fn new(inner: F, x402: Option<Arc<X402>>, clock: Clock, tasks: TaskTracker) -> Self {
-        Self { inner, x402, clock, tasks, paying: Arc::new(Semaphore::new(MOST_PAYING)) }
+    pub fn new(inner: F, methods: Methods, clock: Clock, tasks: TaskTracker) -> Self {
+        Self { inner, methods, clock, tasks, paying: Arc::new(Semaphore::new(MOST_PAYING)) }
     }
 
     /// Answers a request that belongs to `route`; `target` is its canonical path and query, as it will be forwarded.
@@ -185,17 +186,10 @@ impl<F> Guard<F> {
         B: Send + 'static,
     {
         let bound = Bound { method: priced_as(request.method()), target };
-        let Some(x402) = self.x402.clone() else {
-            return own(self.denied(
-                &terms,
-                &bound,
-                Fault::unavailable("no method is configured").into(),
-            ));
-        };
-        if let Err(fault) = x402.ready() {
+        if let Err(fault) = self.methods.ready(&terms) {
             return own(self.denied(&terms, &bound, fault.into()));
         }
-        let credential = match x402.parse(request.headers()) {
+        let credential = match self.methods.parse(&terms, request.headers()) {
             Ok(Some(credential)) => credential,
             Ok(None) => {
                 let problem = self.denied(&terms, &bound, unpaid().into());
@@ -216,7 +210,11 @@ impl<F> Guard<F> {
         let guard = self.clone();
         let work = self.tasks.spawn(async move {
             let _place = place;
-            let carried = guard.carry(&*x402, credential, request, &route, &terms, &bound).await;
+            let carried = match credential {
+                Credential::X402(x402, payload) => {
+                    guard.carry(&*x402, payload, request, &route, &terms, &bound).await
+                }
+            };
             carried.unwrap_or_else(|denied| own(guard.denied(&terms, &bound, denied)))
         });
         work.await.unwrap_or_else(|failure| {
@@ -267,7 +265,7 @@ impl<F> Guard<F> {
             let (settled, proof) = method.settle(verified).await?;
             (verified, receipt) = (settled, Some(proof));
         }
-        method.deliver(verified).await?;
+        method.deliver(verified, response.status()).await?;
         Ok(with_receipt(response, receipt).map(Either::Right))
     }
 
@@ -302,13 +300,10 @@ impl<F> Guard<F> {
         let mut random = [0; 16];
         OsRng.fill_bytes(&mut random);
         let draw = Draw { now: self.clock.now(), random };
-        match &self.x402 {
-            Some(x402) => {
-                let (name, value) = x402.challenge(terms, bound, &draw, reason).header;
-                problem.with_header(name, value)
-            }
-            None => problem,
-        }
+        let challenges = self.methods.challenges(terms, bound, &draw, reason);
+        challenges.into_iter().fold(problem, |problem, challenge| {
+            problem.with_header(challenge.header.0, challenge.header.1)
+        })
     }
 }
 

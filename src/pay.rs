@@ -3,6 +3,8 @@
 //! A method knows nothing of HTTP forwarding and picks no status code: it says [`Refusal`] (the
 //! client's doing) or [`Fault`] (ours, or a dependency's), and the guard turns that into an answer.
 
+pub mod claims;
+pub mod methods;
 pub mod x402;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -13,6 +15,7 @@ use crate::protocol::{
     money::Amount,
     stellar::{Address, Asset, Network, TxHash},
 };
+use crate::store::Pending;
 pub use crate::store::Redelivery;
 
 /// What a priced route asks: the offers and the rules of when money moves. Resolved when the configuration loads.
@@ -61,6 +64,18 @@ impl Terms {
     #[must_use]
     pub fn offer(&self, method: MethodName) -> Option<&Offer> {
         self.offers.iter().find(|offer| offer.method == method)
+    }
+
+    /// How many ledgers a payment of the request `bound` must still live when it is presented: the upstream's time, where
+    /// that comes before settling, and a margin to settle in.
+    #[must_use]
+    pub fn life_needed(&self, bound: &Bound) -> u32 {
+        let upstream = match self.settle.of(&bound.method) {
+            SettleOrder::AfterHead => self.timeout.as_secs(),
+            SettleOrder::BeforeForward | SettleOrder::ByMethod => 0,
+        };
+        let ledgers = upstream.div_ceil(LEDGER_SECONDS).saturating_add(SETTLE_LEDGERS);
+        u32::try_from(ledgers).unwrap_or(u32::MAX)
     }
 }
 
@@ -273,11 +288,16 @@ pub trait Method: Send + Sync + 'static {
     /// The challenge for a request to a route with `terms`; pure. `reason` says why there was no answer yet.
     fn challenge(&self, terms: &Terms, bound: &Bound, draw: &Draw, reason: &str) -> Challenge;
 
-    /// Finds this method's credential among a request's headers; pure. `None` if there is none.
+    /// Finds this method's credential among the headers of a request to a route with `terms`; pure. `None` if there is
+    /// none.
     ///
     /// # Errors
     /// [`Refusal`] if there is one that cannot be read, or more than one.
-    fn parse(&self, headers: &HeaderMap) -> Result<Option<Self::Credential>, Refusal>;
+    fn parse(
+        &self,
+        terms: &Terms,
+        headers: &HeaderMap,
+    ) -> Result<Option<Self::Credential>, Refusal>;
 
     /// Checks that the credential pays `terms` for the request `bound`, claims it for this request, and has the ledger
     /// judge it, in this order: of any number of copies one alone costs a call.
@@ -303,12 +323,27 @@ pub trait Method: Send + Sync + 'static {
         verified: Self::Verified,
     ) -> impl Future<Output = Result<(Self::Verified, Receipt), Denied>> + Send;
 
-    /// Records, durably, that the payment has bought its delivery; where that is perhaps recorded, the answer may leave.
+    /// Records, durably, that the payment has bought its delivery, an answer with `status`; where that is perhaps recorded, the answer may leave.
     ///
     /// # Errors
     /// [`Fault`] if it is surely not recorded: the answer must not leave, and the payment may be presented again.
-    fn deliver(&self, verified: Self::Verified) -> impl Future<Output = Result<(), Fault>> + Send;
+    fn deliver(
+        &self,
+        verified: Self::Verified,
+        status: StatusCode,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
 
     /// Gives the payment back undelivered: unsettled it is free again, settled it may be presented again.
     fn release(&self, verified: Self::Verified) -> impl Future<Output = ()> + Send;
+
+    /// Finds out what became of a payment of this method that was submitted by a request that is gone, and records it.
+    ///
+    /// # Errors
+    /// [`Denied`] while it cannot be known; nothing has changed then.
+    fn resume(&self, pending: &Pending) -> impl Future<Output = Result<(), Denied>> + Send;
 }
+
+/// The usual time between two ledgers.
+const LEDGER_SECONDS: u64 = 5;
+/// Ledgers left to settle in.
+const SETTLE_LEDGERS: u64 = 1;

@@ -35,24 +35,25 @@ impl Facilitator {
         }
     }
 
-    /// Checks that `payment` would settle now. Signs and sends nothing.
+    /// Checks that the payment would settle now. Signs and sends nothing.
     ///
     /// # Errors
     /// [`VerifyError::Invalid`] is the payer's doing, [`VerifyError::Failed`] is not.
-    pub async fn verify(&self, payment: &Payment) -> Result<(), VerifyError> {
+    pub async fn verify(&self, presented: &Presented) -> Result<(), VerifyError> {
         match self {
-            Self::Own(own) => own.verify(payment).await,
-            Self::Remote(remote) => remote.verify(payment).await,
+            Self::Own(own) => own.verify(&presented.payment).await,
+            Self::Remote(remote) => remote.verify(presented).await,
         }
     }
 
-    /// Verifies `payment` anew and readies its transaction; nothing is sent before [`Facilitator::submit`].
+    /// Verifies the payment anew and readies its transaction; nothing is sent before [`Facilitator::submit`].
     ///
     /// Make [`Prepared::sent`] durable before submitting. Dropping the result gives up the transaction.
     ///
     /// # Errors
     /// As [`Facilitator::verify`].
-    pub async fn prepare(&self, payment: &Payment) -> Result<Prepared, VerifyError> {
+    pub async fn prepare(&self, presented: &Presented) -> Result<Prepared, VerifyError> {
+        let payment = &presented.payment;
         match self {
             Self::Own(own) => {
                 own.prepare(payment).await.map(|prepared| Prepared::Own(Box::new(prepared)))
@@ -65,10 +66,12 @@ impl Facilitator {
     ///
     /// # Cancellation
     /// Once it was polled the transaction may have been sent: a dropped call is an unknown outcome.
-    pub async fn submit(&self, payment: &Payment, prepared: Prepared) -> Outcome {
+    pub async fn submit(&self, presented: &Presented, prepared: Prepared) -> Outcome {
         match (self, prepared) {
-            (Self::Own(own), Prepared::Own(prepared)) => own.submit(payment, *prepared).await,
-            (Self::Remote(remote), Prepared::Remote(_)) => remote.submit(payment).await,
+            (Self::Own(own), Prepared::Own(prepared)) => {
+                own.submit(&presented.payment, *prepared).await
+            }
+            (Self::Remote(remote), Prepared::Remote(_)) => remote.submit(presented).await,
             _ => Outcome::Unsent(Failure::unavailable("prepared by another facilitator")),
         }
     }
@@ -92,14 +95,21 @@ pub struct Payment {
     pub transfer: Transfer,
     /// What it has to move.
     pub expected: Expected,
-    /// The whole x402 `PaymentPayload` as the client sent it, for a remote facilitator.
-    pub payload: Value,
-    /// The x402 `PaymentRequirements` that we asked, never the client's copy, for a remote facilitator.
-    pub requirements: Value,
     /// How long settling may take, in seconds.
     pub max_timeout_seconds: u32,
     /// For how many ledgers the authorization must still live: enough for what comes before it is settled.
     pub min_remaining: u32,
+}
+
+/// A payment with the x402 messages that it came in, which a remote facilitator wants to see.
+#[derive(Clone, Debug)]
+pub struct Presented {
+    /// The payment itself.
+    pub payment: Payment,
+    /// The whole `PaymentPayload` as the client sent it.
+    pub payload: Value,
+    /// The `PaymentRequirements` that we asked, never the client's copy.
+    pub requirements: Value,
 }
 
 /// A transaction that is ready to be submitted, and holds what it needs for that.

@@ -24,7 +24,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::{breaker::Breaker, kinds::Kinds};
 use super::{
     Http, HttpError,
-    facilitator::{Failure, Invalid, NotReady, Outcome, Payment, Sent, Supported, VerifyError},
+    facilitator::{
+        Failure, Invalid, NotReady, Outcome, Payment, Presented, Sent, Supported, VerifyError,
+    },
     rpc::Rpc,
     search,
 };
@@ -109,7 +111,8 @@ impl Facilitator {
     ///
     /// # Errors
     /// [`VerifyError`].
-    pub async fn verify(&self, payment: &Payment) -> Result<(), VerifyError> {
+    pub async fn verify(&self, presented: &Presented) -> Result<(), VerifyError> {
+        let payment = &presented.payment;
         self.supported()
             .map_err(|not_ready| VerifyError::Failed(Failure::unavailable(not_ready.0)))?;
         let transfer = &payment.transfer;
@@ -124,7 +127,7 @@ impl Facilitator {
                 .check_life(ledger, payment.max_timeout_seconds, payment.min_remaining)
                 .map_err(invalid)?;
         }
-        let answered = self.call("verify", payment, self.0.settings.timeout).await;
+        let answered = self.call("verify", presented, self.0.settings.timeout).await;
         let (status, body) = answered
             .map_err(|unanswered| VerifyError::Failed(self.failure("verify", unanswered)))?;
         answer::verified(status, &body, payment).map_err(|error| match error {
@@ -149,12 +152,13 @@ impl Facilitator {
     }
 
     /// As [`super::facilitator::Facilitator::submit`].
-    pub async fn submit(&self, payment: &Payment) -> Outcome {
+    pub async fn submit(&self, presented: &Presented) -> Outcome {
+        let payment = &presented.payment;
         let seconds = u64::from(payment.max_timeout_seconds).saturating_add(MARGIN_SECONDS);
         let timeout = Duration::from_secs(seconds);
         let mut tries = SETTLE_TRIES;
         let answered = loop {
-            match self.call("settle", payment, timeout).await {
+            match self.call("settle", presented, timeout).await {
                 // The one error after which nothing can have happened.
                 Err(Unanswered::Silent(HttpError::Connect)) if tries > 1 => {
                     tries = tries.saturating_sub(1);
@@ -203,13 +207,13 @@ impl Facilitator {
     async fn call(
         &self,
         endpoint: &'static str,
-        payment: &Payment,
+        presented: &Presented,
         timeout: Duration,
     ) -> Result<(StatusCode, Bytes), Unanswered> {
         let body = json!({
             "x402Version": 2,
-            "paymentPayload": payment.payload,
-            "paymentRequirements": payment.requirements,
+            "paymentPayload": presented.payload,
+            "paymentRequirements": presented.requirements,
         });
         let pass = self.0.breaker.enter().map_err(Unanswered::Open)?;
         let answered = self.send(Method::POST, endpoint, body.to_string().into(), timeout).await;

@@ -7,25 +7,25 @@ mod denial;
 
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use tracing::{error, warn};
 
-use self::denial::{expired, fault, refusal, settlement_failed, store_fault, used};
+use self::denial::{expired, refusal, settlement_failed};
 use super::{
     Bound, Challenge, Denied, Draw, Fault, Method, MethodName, Offer, Receipt, Refusal,
-    RefusalKind, SettleOrder, Terms,
+    RefusalKind, Terms,
+    claims::{self, Held, Rail},
 };
 use crate::{
-    ledger::facilitator::{Facilitator, Outcome, Payment, Sent, VerifyError},
+    ledger::facilitator::{Facilitator, Outcome, Payment, Prepared, Presented, Sent, VerifyError},
     protocol::{
         json, quote,
         stellar::{AccountId, Address, TxHash},
         transfer::{Expected, Transfer},
         x402::{self, Payload, PaymentRequired, Requirements, Resource, Settlement},
     },
-    store::{self, Binding, Claim, ClaimKey, Claiming, Store, Submitting, Ticket},
+    store::{self, Binding, Claim, ClaimKey, Pending, Store},
     telemetry::Clock,
 };
 
@@ -49,12 +49,7 @@ pub struct Settings {
 }
 
 /// A payment that is checked and claimed for one request.
-#[derive(Debug)]
-pub struct Verified {
-    ticket: Ticket,
-    payment: Payment,
-    settled: Option<store::Settled>,
-}
+pub type Verified = Held<Presented>;
 
 impl X402 {
     /// The method with its facilitator and store; quotes are made under `key`.
@@ -75,7 +70,7 @@ impl X402 {
         terms: &Terms,
         bound: &Bound,
         payload: Payload,
-    ) -> Result<(Payment, u64), Refusal> {
+    ) -> Result<(Presented, u64), Refusal> {
         let requirements = Requirements::from_json(&payload.accepted).map_err(|mismatch| {
             Refusal::new(
                 RefusalKind::NotOffered,
@@ -91,12 +86,7 @@ impl X402 {
                     error.to_string(),
                 )
             })?;
-        let expected = Expected {
-            network: requirements.network,
-            asset: requirements.asset,
-            payee: requirements.pay_to,
-            amount: requirements.amount,
-        };
+        let expected = expected(&requirements);
         let payee: Vec<AccountId> = match requirements.pay_to {
             Address::Account(account) => vec![account],
             Address::Contract(_) => Vec::new(),
@@ -110,124 +100,61 @@ impl X402 {
         let payment = Payment {
             transfer,
             expected,
-            payload: payload.json,
-            requirements: requirements.to_json(),
             max_timeout_seconds: requirements.max_timeout_seconds,
-            min_remaining: life_needed(terms, bound),
+            min_remaining: terms.life_needed(bound),
         };
-        Ok((payment, expires))
+        let requirements = requirements.to_json();
+        Ok((Presented { payment, payload: payload.json, requirements }, expires))
+    }
+}
+
+impl Rail for X402 {
+    type Payment = Presented;
+    type Prepared = Prepared;
+
+    async fn prepare(&self, presented: &Presented) -> Result<(Prepared, Sent), VerifyError> {
+        let prepared = self.facilitator.prepare(presented).await?;
+        let sent = *prepared.sent();
+        Ok((prepared, sent))
     }
 
-    /// Claims the payment for this request, or says what became of it before.
-    async fn claim(
-        &self,
-        terms: &Terms,
-        bound: &Bound,
-        payment: Payment,
-    ) -> Result<Verified, Denied> {
-        let key = ClaimKey(payment.transfer.claim_key(payment.expected.network));
-        let now = self.clock.now();
-        let claim = Claim {
-            key,
-            binding: binding(terms, bound, &payment),
-            now,
-            // What is settled and not delivered is kept for as long as `redelivery` says, whatever stands here.
-            keep_until: now
-                .saturating_add(QUOTE_SECONDS)
-                .saturating_add(u64::from(payment.max_timeout_seconds))
-                .saturating_add(MARGIN_SECONDS),
-            redelivery: terms.redelivery,
-        };
-        // A pending payment is looked up once on the ledger, and what was found is claimed like any other.
-        for _ in 0..2 {
-            match self.store.claim(claim.clone()).await.map_err(store_fault)? {
-                Claiming::Fresh(ticket) => return Ok(Verified { ticket, payment, settled: None }),
-                Claiming::Redeliver(ticket, settled) => {
-                    return Ok(Verified { ticket, payment, settled: Some(settled) });
-                }
-                Claiming::Pending(submitting) => self.resolve(key, &payment, &submitting).await?,
-                other => return Err(used(&other).into()),
-            }
+    async fn submit(&self, presented: &Presented, prepared: Prepared) -> Outcome {
+        self.facilitator.submit(presented, prepared).await
+    }
+
+    async fn resolve(&self, presented: &Presented, sent: &Sent) -> Outcome {
+        self.facilitator.resolve(&presented.payment, sent).await
+    }
+
+    /// What an x402 client signs is never on the ledger before it is presented.
+    fn landed(&self, _presented: &Presented) -> Option<TxHash> {
+        None
+    }
+
+    fn memo(&self, presented: &Presented) -> Vec<u8> {
+        let memo = json!({
+            "method": MethodName::X402.as_str(),
+            "requirements": presented.requirements,
+            "transaction": presented.payload.pointer("/payload/transaction"),
+        });
+        memo.to_string().into()
+    }
+
+    fn settled(&self, presented: &Presented, transaction: TxHash) -> store::Settled {
+        store::Settled {
+            transaction: Some(transaction),
+            receipt: receipt_json(&presented.payment, transaction).to_string().into(),
+            at: self.clock.now(),
         }
-        Err(Fault::pending("resolved, and claimed by another request meanwhile", None).into())
     }
 
-    /// Finds out what became of a payment whose outcome was unknown, and records it.
-    async fn resolve(
+    fn settlement_failed(
         &self,
-        key: ClaimKey,
-        payment: &Payment,
-        submitting: &Submitting,
-    ) -> Result<(), Denied> {
-        let sent = Sent {
-            transaction: submitting.transaction,
-            valid_until: submitting.valid_until,
-            since: submitting.since_ledger,
-        };
-        let outcome = match self.facilitator.resolve(payment, &sent).await {
-            Outcome::Settled(settled) => {
-                store::Outcome::Settled(self.settled(payment, settled.transaction))
-            }
-            Outcome::Rejected { reason, .. } => {
-                store::Outcome::Refused { reason: reason.into_owned() }
-            }
-            Outcome::Stale => store::Outcome::Free,
-            Outcome::Unknown { transaction, failure } => {
-                let transaction = transaction.or(submitting.transaction);
-                return Err(Fault::pending(failure.detail, transaction).into());
-            }
-            Outcome::Unsent(failure) => {
-                return Err(Fault::pending(failure.detail, submitting.transaction).into());
-            }
-        };
-        self.store.resolve(key, submitting, outcome).await.map_err(store_fault)?;
-        Ok(())
-    }
-
-    /// Puts the payment on the ledger; its hash is durable before anything is sent.
-    ///
-    /// After an error the claim is what the error says: refused for good, pending, or free again.
-    async fn submit(
-        &self,
-        mut ticket: Ticket,
-        payment: &Payment,
-    ) -> Result<(Ticket, TxHash), Denied> {
-        for _ in 0..SUBMISSIONS {
-            let prepared = match self.facilitator.prepare(payment).await {
-                Ok(prepared) => prepared,
-                Err(VerifyError::Invalid(invalid)) => {
-                    return Err(settlement_failed(payment, &invalid.reason, None).into());
-                }
-                Err(VerifyError::Failed(failure)) => return Err(fault(&failure).into()),
-            };
-            let sent = *prepared.sent();
-            let submitting = Submitting {
-                transaction: sent.transaction,
-                valid_until: sent.valid_until,
-                since_ledger: sent.since,
-                memo: memo(payment).to_string().into(),
-            };
-            self.store.submitting(&mut ticket, submitting).await.map_err(store_fault)?;
-            match self.facilitator.submit(payment, prepared).await {
-                Outcome::Settled(settled) => return Ok((ticket, settled.transaction)),
-                // It cost a fee and moved nothing: not a second time.
-                Outcome::Rejected { reason, transaction } => {
-                    self.store.refuse(ticket, reason.clone()).await.map_err(store_fault)?;
-                    return Err(settlement_failed(payment, &reason, transaction).into());
-                }
-                // The claim stays pending; only the ticket is dropped.
-                Outcome::Unknown { transaction, failure } => {
-                    let transaction = transaction.or(sent.transaction);
-                    return Err(Fault::pending(failure.detail, transaction).into());
-                }
-                Outcome::Stale => self.store.recall(&mut ticket).await.map_err(store_fault)?,
-                Outcome::Unsent(failure) => {
-                    self.store.recall(&mut ticket).await.map_err(store_fault)?;
-                    return Err(fault(&failure).into());
-                }
-            }
-        }
-        Err(Fault::unavailable("the transaction went stale time and again").into())
+        presented: &Presented,
+        reason: &str,
+        transaction: Option<TxHash>,
+    ) -> Refusal {
+        settlement_failed(&presented.payment, reason, transaction)
     }
 }
 
@@ -264,7 +191,7 @@ impl Method for X402 {
         Challenge { header: (x402::PAYMENT_REQUIRED, x402::encode(&challenge.to_json())) }
     }
 
-    fn parse(&self, headers: &HeaderMap) -> Result<Option<Payload>, Refusal> {
+    fn parse(&self, _terms: &Terms, headers: &HeaderMap) -> Result<Option<Payload>, Refusal> {
         let mut values = headers.get_all(x402::PAYMENT_SIGNATURE).iter();
         let (first, more) = (values.next(), values.next().is_some());
         if more {
@@ -294,8 +221,10 @@ impl Method for X402 {
         bound: &Bound,
         credential: Payload,
     ) -> Result<Verified, Denied> {
-        let (payment, expires) = self.check(terms, bound, credential)?;
-        let verified = self.claim(terms, bound, payment).await?;
+        let (presented, expires) = self.check(terms, bound, credential)?;
+        let held =
+            claims::claim(self, &self.store, self.claim(terms, bound, &presented), presented);
+        let verified = held.await?;
         // A settled payment stays good past its quote; a new one must come in time and pass the ledger's check.
         if verified.settled.is_none() {
             let checked = if self.clock.now() > expires {
@@ -303,7 +232,7 @@ impl Method for X402 {
             } else {
                 self.facilitator.verify(&verified.payment).await.map_err(|error| match error {
                     VerifyError::Invalid(invalid) => Denied::from(refusal(&invalid)),
-                    VerifyError::Failed(failure) => fault(&failure).into(),
+                    VerifyError::Failed(failure) => claims::fault(&failure).into(),
                 })
             };
             if let Err(denied) = checked {
@@ -315,60 +244,49 @@ impl Method for X402 {
     }
 
     async fn settle(&self, verified: Verified) -> Result<(Verified, Receipt), Denied> {
-        let Verified { ticket, payment, settled } = verified;
-        let (ticket, settled) = match settled {
-            Some(settled) => (ticket, settled),
-            None => {
-                let (mut ticket, transaction) = self.submit(ticket, &payment).await?;
-                let settled = self.settled(&payment, transaction);
-                // The money has moved: where that cannot be recorded, the recorded hash will tell later.
-                self.store.settled(&mut ticket, settled.clone()).await.map_err(|error| {
-                    error!(%error, %transaction, "a settled payment could not be recorded; it stays pending");
-                    Fault::pending(error, Some(transaction))
-                })?;
-                (ticket, settled)
-            }
-        };
+        let (verified, settled) = claims::settle(self, &self.store, verified).await?;
         // The money has moved, so it would be false that nothing was charged.
         let json = json::parse(&settled.receipt).map_err(|error| {
             Fault::pending(format_args!("the stored receipt: {error}"), settled.transaction)
         })?;
         let receipt = Receipt {
-            payer: Some(payment.transfer.payer().to_string()),
+            payer: Some(verified.payment.payment.transfer.payer().to_string()),
             transaction: settled.transaction,
             header: (x402::PAYMENT_RESPONSE, x402::encode(&json)),
         };
-        Ok((Verified { ticket, payment, settled: Some(settled) }, receipt))
+        Ok((verified, receipt))
     }
 
-    async fn deliver(&self, verified: Verified) -> Result<(), Fault> {
-        let transaction = verified.settled.and_then(|settled| settled.transaction);
-        match self.store.delivered(verified.ticket).await {
-            Ok(()) => Ok(()),
-            // It may be recorded all the same, and then the payer could not come again for what it paid. Served now, it
-            // buys one more delivery at most.
-            Err(error @ (store::Error::Unreachable { .. } | store::Error::Stopped { .. })) => {
-                warn!(%error, ?transaction, "a delivery may not be recorded");
-                Ok(())
-            }
-            // The money has moved, so "nothing was charged" would be false: the payment may be presented again.
-            Err(error) => Err(Fault::pending(error, transaction)),
-        }
+    async fn deliver(&self, verified: Verified, status: StatusCode) -> Result<(), Fault> {
+        claims::deliver(&self.store, verified, status).await
     }
 
     async fn release(&self, verified: Verified) {
-        if let Err(error) = self.store.release(verified.ticket).await {
-            warn!(%error, "a claim could not be released; it is free again after a restart");
-        }
+        claims::release(&self.store, verified).await;
+    }
+
+    async fn resume(&self, pending: &Pending) -> Result<(), Denied> {
+        let presented = remembered(&pending.submitting.memo)
+            .ok_or_else(|| Fault::unavailable("what was remembered of a payment does not read"))?;
+        claims::resolve(self, &self.store, pending.key, &presented, &pending.submitting).await
     }
 }
 
 impl X402 {
-    fn settled(&self, payment: &Payment, transaction: TxHash) -> store::Settled {
-        store::Settled {
-            transaction: Some(transaction),
-            receipt: receipt_json(payment, transaction).to_string().into(),
-            at: self.clock.now(),
+    /// The claim that a payment makes for the request `bound`.
+    fn claim(&self, terms: &Terms, bound: &Bound, presented: &Presented) -> Claim {
+        let payment = &presented.payment;
+        let now = self.clock.now();
+        Claim {
+            key: ClaimKey(payment.transfer.claim_key(payment.expected.network)),
+            binding: binding(terms, bound, presented),
+            now,
+            // What is settled and not delivered is kept for as long as `redelivery` says, whatever stands here.
+            keep_until: now
+                .saturating_add(QUOTE_SECONDS)
+                .saturating_add(u64::from(payment.max_timeout_seconds))
+                .saturating_add(MARGIN_SECONDS),
+            redelivery: terms.redelivery,
         }
     }
 
@@ -384,16 +302,6 @@ impl X402 {
     }
 }
 
-/// How many ledgers the authorization must still live: the upstream's time, where that comes first, and a margin to settle in.
-fn life_needed(terms: &Terms, bound: &Bound) -> u32 {
-    let upstream = match terms.settle.of(&bound.method) {
-        SettleOrder::AfterHead => terms.timeout.as_secs(),
-        SettleOrder::BeforeForward | SettleOrder::ByMethod => 0,
-    };
-    let ledgers = upstream.div_ceil(LEDGER_SECONDS).saturating_add(SETTLE_LEDGERS);
-    u32::try_from(ledgers).unwrap_or(u32::MAX)
-}
-
 fn scope<'a>(terms: &'a Terms, bound: &'a Bound) -> quote::Scope<'a> {
     quote::Scope { route: &terms.route, method: bound.method.as_str() }
 }
@@ -403,9 +311,9 @@ fn scope<'a>(terms: &'a Terms, bound: &'a Bound) -> quote::Scope<'a> {
 ///
 /// The authorization is on the ledger for all to see once it is settled, and anybody is given a quote for the asking. Only
 /// the payer knows which quote it paid: who presents the one under another is a thief.
-fn binding(terms: &Terms, bound: &Bound, payment: &Payment) -> Binding {
-    let quote = payment.requirements.pointer("/extra/quote").and_then(Value::as_str);
-    let authorization = payment.transfer.authorization_hash();
+fn binding(terms: &Terms, bound: &Bound, presented: &Presented) -> Binding {
+    let quote = presented.requirements.pointer("/extra/quote").and_then(Value::as_str);
+    let authorization = presented.payment.transfer.authorization_hash();
     let fields = [
         terms.route.as_bytes(),
         bound.method.as_str().as_bytes(),
@@ -421,12 +329,29 @@ fn binding(terms: &Terms, bound: &Bound, payment: &Payment) -> Binding {
     Binding(digest.finalize().into())
 }
 
-/// What a later process needs to find out what became of the payment.
-fn memo(payment: &Payment) -> Value {
-    json!({
-        "requirements": payment.requirements,
-        "transaction": payment.payload.pointer("/payload/transaction"),
-    })
+/// The payment that a memo of [`Rail::memo`] is about, as far as it takes to find it on the ledger.
+fn remembered(memo: &[u8]) -> Option<Presented> {
+    let memo = json::parse(memo).ok()?;
+    let requirements = memo.get("requirements")?.clone();
+    let read = Requirements::from_json(&requirements).ok()?;
+    let transfer = Transfer::parse(memo.get("transaction")?.as_str()?).ok()?;
+    let payment = Payment {
+        transfer,
+        expected: expected(&read),
+        max_timeout_seconds: read.max_timeout_seconds,
+        min_remaining: 0,
+    };
+    Some(Presented { payment, payload: Value::Null, requirements })
+}
+
+/// What a transfer has to move to meet `requirements`.
+const fn expected(requirements: &Requirements) -> Expected {
+    Expected {
+        network: requirements.network,
+        asset: requirements.asset,
+        payee: requirements.pay_to,
+        amount: requirements.amount,
+    }
 }
 
 fn receipt_json(payment: &Payment, transaction: TxHash) -> Value {
@@ -445,12 +370,6 @@ fn receipt_json(payment: &Payment, transaction: TxHash) -> Value {
 const QUOTE_SECONDS: u64 = 300;
 /// Claims are remembered this much longer than needed.
 const MARGIN_SECONDS: u64 = 3_600;
-/// How often a transaction that went stale is made anew.
-const SUBMISSIONS: usize = 4;
-/// The usual time between two ledgers.
-const LEDGER_SECONDS: u64 = 5;
-/// Ledgers left to settle in.
-const SETTLE_LEDGERS: u64 = 1;
 
 #[cfg(test)]
 mod tests;

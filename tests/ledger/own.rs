@@ -7,7 +7,7 @@ use stellar_xdr as xdr;
 use tollgate::{
     ledger::{
         Http,
-        facilitator::{FailureKind, Payment, VerifyError},
+        facilitator::{FailureKind, Payment, Presented, VerifyError},
         own::Prepared,
         rpc::{Lookup, Rpc},
     },
@@ -35,15 +35,16 @@ fn bump(prepared: &Prepared) -> &xdr::FeeBumpTransaction {
 }
 
 /// The payment again, after `change` of the unsigned part of its transaction.
-fn declared(payment: &Payment, change: impl FnOnce(&mut xdr::Transaction)) -> Payment {
+fn declared(presented: &Presented, change: impl FnOnce(&mut xdr::Transaction)) -> Payment {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     use xdr::ReadXdr as _;
-    let text = payment.payload["payload"]["transaction"].as_str().unwrap();
+    let text = presented.payload["payload"]["transaction"].as_str().unwrap();
     let bytes = STANDARD.decode(text).unwrap();
     let mut envelope = xdr::TransactionEnvelope::from_xdr(bytes, xdr::Limits::none()).unwrap();
     let xdr::TransactionEnvelope::Tx(inner) = &mut envelope else { unreachable!() };
     change(&mut inner.tx);
-    payment_with(payment.expected.clone(), envelope, payment.max_timeout_seconds)
+    let Payment { expected, max_timeout_seconds, .. } = presented.payment.clone();
+    payment_with(expected, envelope, max_timeout_seconds).payment
 }
 
 #[tokio::test]
@@ -103,7 +104,7 @@ async fn sixty_four_payers_settle_within_six_ledgers() {
 async fn b15_a_client_cannot_make_us_pay_more_than_our_own_reckoning() {
     let world = World::start(TICK).await;
     let facilitator = world.ready(1).await;
-    let honest = world.payment(&world.payer()).await;
+    let honest = world.presented(&world.payer()).await;
     // The drain of the reference facilitator: it adds the client's resource fee to its own.
     let drain = declared(&honest, |tx| {
         let xdr::TransactionExt::V1(data) = &mut tx.ext else { unreachable!() };
@@ -129,7 +130,7 @@ async fn b15_a_client_cannot_make_us_pay_more_than_our_own_reckoning() {
             data.resources.instructions = 90_000_000;
         });
         let mut fees = Vec::new();
-        for payment in [&honest, &lavish] {
+        for payment in [&honest.payment, &lavish] {
             let prepared = facilitator.prepare(payment).await.unwrap();
             let bump = bump(&prepared);
             let xdr::FeeBumpTransactionInnerTx::Tx(inner) = &bump.inner_tx;
@@ -142,7 +143,7 @@ async fn b15_a_client_cannot_make_us_pay_more_than_our_own_reckoning() {
         fees
     };
     assert_eq!(fees[0], fees[1]);
-    settled(settle(&facilitator, &honest).await);
+    settled(settle(&facilitator, &honest.payment).await);
 }
 
 #[tokio::test]
@@ -151,7 +152,7 @@ async fn a_fee_above_the_ceiling_is_refused_before_anything_is_signed() {
     let settings = tollgate::ledger::own::Settings { max_fee_stroops: 9_000, ..world.settings(1) };
     let facilitator = world.facilitator(settings);
     until_ready(&facilitator).await;
-    let cheap = world.payment(&world.payer()).await;
+    let cheap = world.presented(&world.payer()).await;
     let payment = declared(&cheap, |tx| {
         tx.fee = 9_000;
         tx.ext = xdr::TransactionExt::V0;
@@ -196,20 +197,20 @@ async fn b08_neither_a_sponsor_nor_a_lane_pays_or_lends_its_name() {
     let by_sponsor = world.payment(&world.sandbox.accounts().sponsor).await;
     let payer = "invalid_exact_stellar_payload_facilitator_is_payer";
     assert_eq!(reason(facilitator.verify(&by_sponsor).await.unwrap_err()), payer);
-    let payment = world.payment(&world.payer()).await;
+    let presented = world.presented(&world.payer()).await;
     let lane = {
-        let prepared = facilitator.prepare(&payment).await.unwrap();
+        let prepared = facilitator.prepare(&presented.payment).await.unwrap();
         let xdr::FeeBumpTransactionInnerTx::Tx(inner) = &bump(&prepared).inner_tx;
         inner.tx.source_account.clone()
     };
     let sponsor = seed(&world.sandbox.accounts().sponsor).account().to_muxed();
     for ours in [lane, sponsor] {
-        let named = declared(&payment, |tx| tx.source_account = ours);
+        let named = declared(&presented, |tx| tx.source_account = ours);
         let source = "invalid_exact_stellar_payload_unsafe_tx_or_op_source";
         assert_eq!(reason(facilitator.prepare(&named).await.unwrap_err()), source);
     }
     let stranger = seed(&world.sandbox.accounts().recipient).account().to_muxed();
-    let named = declared(&payment, |tx| tx.source_account = stranger);
+    let named = declared(&presented, |tx| tx.source_account = stranger);
     settled(settle(&facilitator, &named).await);
 }
 

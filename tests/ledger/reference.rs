@@ -59,21 +59,21 @@ async fn npm_core_2_9_facilitator_settles_for_our_client() {
     let remote = Remote::start(&server.url, Some(KEY), world.sandbox.rpc_url());
     remote.until_ready().await;
 
-    let payment = world.payment(&accounts.zero_xlm_payer).await;
+    let payment = world.presented(&accounts.zero_xlm_payer).await;
     remote.facilitator.verify(&payment).await.unwrap();
-    let sent = remote.facilitator.prepare(&payment).await.unwrap();
+    let sent = remote.facilitator.prepare(&payment.payment).await.unwrap();
     let outcome = remote.facilitator.submit(&payment).await;
     let Outcome::Settled(settled) = outcome else { panic!("{outcome:?}") };
     assert_eq!(world.payee_units(), 10_000);
     // Had the answer been lost, the ledger would have told.
-    let found = remote.facilitator.resolve(&payment, &sent).await;
+    let found = remote.facilitator.resolve(&payment.payment, &sent).await;
     assert_eq!(found, Outcome::Settled(settled));
 
     // What is no payment has the facilitator's reason, or ours.
     let again = remote.facilitator.verify(&payment).await;
     let Err(VerifyError::Invalid(invalid)) = again else { panic!("{again:?}") };
     assert_eq!(invalid.reason, "invalid_exact_stellar_payload_simulation_failed");
-    let mut dear = world.payment(&accounts.zero_xlm_payer).await;
+    let mut dear = world.presented(&accounts.zero_xlm_payer).await;
     dear.requirements["amount"] = json!("20000");
     let refused = remote.facilitator.submit(&dear).await;
     let reason = "invalid_exact_stellar_payload_wrong_amount".into();

@@ -8,7 +8,7 @@ use tollgate::ledger::signer::Seed;
 use tollgate::{
     ledger::{
         Http,
-        facilitator::{Failure, FailureKind, Outcome, Payment, Settled, VerifyError},
+        facilitator::{Failure, FailureKind, Outcome, Presented, Settled, VerifyError},
         remote::{Facilitator, Settings},
         rpc::Rpc,
     },
@@ -86,8 +86,8 @@ impl Remote {
         waited.unwrap_or_else(|_| panic!("{:?}", self.facilitator.supported()))
     }
 
-    async fn settle(&self, payment: &Payment) -> Outcome {
-        let prepared = self.facilitator.prepare(payment).await.unwrap();
+    async fn settle(&self, payment: &Presented) -> Outcome {
+        let prepared = self.facilitator.prepare(&payment.payment).await.unwrap();
         assert_eq!(prepared.transaction, None);
         self.facilitator.submit(payment).await
     }
@@ -104,7 +104,7 @@ fn payer() -> Address {
     Address::Account(key(1).account())
 }
 
-fn payment() -> Payment {
+fn payment() -> Presented {
     let expected = Expected {
         network: Network::Testnet,
         asset: Network::Testnet.usdc().contract,
@@ -380,9 +380,9 @@ async fn what_we_can_see_ourselves_is_not_asked() {
     let stub = facilitator(good).await;
     let remote = Remote::ready(&stub).await;
     let mut cheap = payment();
-    cheap.expected.amount = Amount::from_units(10_001).unwrap();
+    cheap.payment.expected.amount = Amount::from_units(10_001).unwrap();
     let mut elsewhere = payment();
-    elsewhere.expected.payee = Address::Account(key(4).account());
+    elsewhere.payment.expected.payee = Address::Account(key(4).account());
     for payment in [cheap, elsewhere] {
         let verdict = remote.facilitator.verify(&payment).await;
         assert!(matches!(verdict, Err(VerifyError::Invalid(_))), "{verdict:?}");

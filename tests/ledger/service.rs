@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tollgate::{
     facilitate::Facilitate,
-    ledger::{Http, facilitator::Payment, own::Facilitator},
+    ledger::{Http, facilitator::Presented, own::Facilitator},
     protocol::{money::Amount, stellar::Network},
     server::{self, Limits},
     telemetry::Clock,
@@ -59,14 +59,14 @@ impl Service {
         (status, serde_json::from_slice(&body).unwrap_or_default())
     }
 
-    async fn ask(&self, path: &str, payment: &Payment) -> Value {
+    async fn ask(&self, path: &str, payment: &Presented) -> Value {
         let (status, answer) = self.call("POST", path, question(payment)).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
         answer
     }
 }
 
-fn question(payment: &Payment) -> Bytes {
+fn question(payment: &Presented) -> Bytes {
     let question = json!({"x402Version": 2, "paymentPayload": payment.payload,
         "paymentRequirements": payment.requirements});
     question.to_string().into()
@@ -85,7 +85,7 @@ async fn a_payment_is_verified_and_settled_over_http() {
     assert_eq!(kinds, all);
     assert_eq!(service.call("GET", "/health", Bytes::new()).await.0, StatusCode::OK);
 
-    let payment = world.payment(&world.payer()).await;
+    let payment = world.presented(&world.payer()).await;
     let payer = world.payer().address();
     let verdict = service.ask("/verify", &payment).await;
     assert_eq!(verdict, json!({"isValid": true, "payer": payer}));
@@ -106,7 +106,7 @@ async fn a_payment_is_verified_and_settled_over_http() {
 async fn a02_fifty_settlements_of_one_payment_at_once_are_one() {
     let world = World::start(TICK).await;
     let service = Service::start(world.ready(4).await, None).await;
-    let payment = world.payment(&world.payer()).await;
+    let payment = world.presented(&world.payer()).await;
     let sent = world.sandbox.calls(Method::SendTransaction);
     let answers = join_all((0..50).map(|_| service.ask("/settle", &payment))).await;
     let hashes: HashSet<&str> =
@@ -121,7 +121,7 @@ async fn a02_fifty_settlements_of_one_payment_at_once_are_one() {
 async fn verdicts_carry_the_reference_reasons() {
     let world = World::start(TICK).await;
     let service = Service::start(world.ready(1).await, None).await;
-    let payment = world.payment(&world.payer()).await;
+    let payment = world.presented(&world.payer()).await;
     for (member, value, reason) in [
         ("amount", json!("10001"), "invalid_exact_stellar_payload_wrong_amount"),
         (
@@ -160,7 +160,7 @@ async fn the_key_is_asked_for_where_there_is_one() {
     let world = World::start(TICK).await;
     let facilitator = world.ready(1).await;
     let mut service = Service::start(facilitator, Some("right")).await;
-    let payment = world.payment(&world.payer()).await;
+    let payment = world.presented(&world.payer()).await;
     for wrong in [None, Some("wrong"), Some("righ"), Some("right, right")] {
         service.key = wrong;
         for (method, path) in [("GET", "/supported"), ("POST", "/verify"), ("POST", "/settle")] {
@@ -214,7 +214,7 @@ async fn a_facilitator_that_is_not_ready_says_so_without_its_reasons() {
 async fn a_settlement_goes_on_when_its_caller_is_gone() {
     let world = World::start(TICK).await;
     let service = Service::start(world.ready(1).await, None).await;
-    let payment = world.payment(&world.payer()).await;
+    let payment = world.presented(&world.payer()).await;
     let calls = || world.sandbox.calls(Method::SendTransaction);
     let sent = calls();
     tokio::select! {
@@ -230,7 +230,7 @@ async fn a_settlement_goes_on_when_its_caller_is_gone() {
 async fn a_settlement_whose_fate_is_unknown_is_pending_and_found_when_asked_again() {
     let world = World::start(TICK).await;
     let service = Service::start(world.ready(1).await, None).await;
-    let payment = world.payment_of(&world.payer(), 10_000, 2).await;
+    let payment = world.presented_of(&world.payer(), 10_000, 2).await;
     world.sandbox.faults().arm(
         Method::GetTransaction,
         Times::Always,
@@ -250,7 +250,7 @@ async fn a_settlement_whose_fate_is_unknown_is_pending_and_found_when_asked_agai
 async fn a_nonce_is_not_taken_by_whoever_names_it() {
     let world = World::start(TICK).await;
     let service = Service::start(world.ready(1).await, None).await;
-    let good = world.payment(&world.payer()).await;
+    let good = world.presented(&world.payer()).await;
     let mut dear = good.clone();
     dear.requirements["amount"] = json!(Amount::from_units(20_000).unwrap().to_string());
     assert_eq!(service.ask("/settle", &dear).await["success"], false);

@@ -9,7 +9,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tollgate::{
     ledger::{
         Budget, Http,
-        facilitator::{Outcome, Payment, Settled},
+        facilitator::{Outcome, Payment, Presented, Settled},
         own::{Facilitator, Settings},
         rpc::{AuthMode, Rpc, Simulation},
         signer::Seed,
@@ -107,6 +107,11 @@ impl World {
         self.payment_of(payer, 10_000, 60).await
     }
 
+    /// As [`Self::payment`], with the messages that it comes in.
+    pub(crate) async fn presented(&self, payer: &DevAccount) -> Presented {
+        self.presented_of(payer, 10_000, 60).await
+    }
+
     /// A payment of `units` that may take `seconds` to settle.
     pub(crate) async fn payment_of(
         &self,
@@ -114,6 +119,16 @@ impl World {
         units: i128,
         seconds: u32,
     ) -> Payment {
+        self.presented_of(payer, units, seconds).await.payment
+    }
+
+    /// As [`Self::payment_of`], with the messages that it comes in.
+    pub(crate) async fn presented_of(
+        &self,
+        payer: &DevAccount,
+        units: i128,
+        seconds: u32,
+    ) -> Presented {
         let expected = Expected {
             network: Network::Testnet,
             asset: Network::Testnet.usdc().contract,
@@ -146,12 +161,12 @@ impl World {
     }
 }
 
-/// The payment that carries `envelope`.
+/// The payment that carries `envelope`, as x402 presents it.
 pub(crate) fn payment_with(
     expected: Expected,
     envelope: xdr::TransactionEnvelope,
     seconds: u32,
-) -> Payment {
+) -> Presented {
     let text = STANDARD.encode(envelope.to_xdr(xdr::Limits::none()).unwrap());
     let requirements = json!({
         "scheme": "exact",
@@ -162,17 +177,19 @@ pub(crate) fn payment_with(
         "maxTimeoutSeconds": seconds,
         "extra": { "areFeesSponsored": true },
     });
-    Payment {
-        transfer: Transfer::parse(&text).unwrap(),
-        expected,
+    Presented {
+        payment: Payment {
+            transfer: Transfer::parse(&text).unwrap(),
+            expected,
+            max_timeout_seconds: seconds,
+            min_remaining: 1,
+        },
         payload: json!({
             "x402Version": 2,
             "accepted": requirements,
             "payload": { "transaction": text },
         }),
         requirements,
-        max_timeout_seconds: seconds,
-        min_remaining: 1,
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tollgate::{
     guard::{Body, Guard, problem::Problem},
+    pay::methods::Methods,
     route::{Access, Match, Pattern, Route, Table},
     server::{self, Inbound, Limits, Refused},
     telemetry::Clock,
@@ -87,7 +88,7 @@ impl Gateway {
             route("ANY /free/*", Access::Free),
             route("ANY /kept/*", Access::Denied(StatusCode::FORBIDDEN)),
         ]);
-        let guard = Guard::new(upstreams, None, Clock::system(), TaskTracker::new());
+        let guard = Guard::new(upstreams, Methods::default(), Clock::system(), TaskTracker::new());
         let road = Road { table: Arc::new(table.unwrap()), guard };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -1,13 +1,12 @@
 //! Why a payment does not open the valve, in the words that go to the client or to the log.
 
 use crate::{
-    ledger::facilitator::{Failure, Invalid, Payment},
-    pay::{Fault, Refusal, RefusalKind},
+    ledger::facilitator::{Invalid, Payment},
+    pay::{Refusal, RefusalKind},
     protocol::{
         stellar::TxHash,
         x402::{self, Settlement},
     },
-    store::{self, Claiming},
 };
 
 /// A payment that was verified and then did not settle; `transaction` is the one that failed, if there was one.
@@ -32,30 +31,6 @@ pub(super) fn settlement_failed(
     }
 }
 
-/// Why a claim that exists cannot be had.
-pub(super) fn used(claiming: &Claiming) -> Refusal {
-    let (kind, detail) = match claiming {
-        Claiming::InFlight => (
-            RefusalKind::InUse,
-            "another request with this payment is under way: a payment buys one answer",
-        ),
-        Claiming::Refused { .. } => {
-            (RefusalKind::SettlementFailed, "this payment failed to settle before: sign a new one")
-        }
-        Claiming::OtherRequest => {
-            (RefusalKind::NotOffered, "this payment was made for another request")
-        }
-        Claiming::Exhausted => (
-            RefusalKind::NotOffered,
-            "this payment was settled, and may not be presented again: ask the operator for help",
-        ),
-        _ => {
-            (RefusalKind::NotOffered, "this payment has bought its answer already: sign a new one")
-        }
-    };
-    Refusal::new(kind, "duplicate_settlement", detail)
-}
-
 /// An offer that is gone by.
 pub(super) fn expired() -> Refusal {
     let detail = "the offer that this payment accepts has expired: take the new one";
@@ -65,14 +40,4 @@ pub(super) fn expired() -> Refusal {
 /// What the facilitator found wrong with the payment.
 pub(super) fn refusal(invalid: &Invalid) -> Refusal {
     Refusal::new(RefusalKind::Invalid, invalid.reason.clone(), invalid.detail.clone())
-}
-
-/// What kept the facilitator from judging it.
-pub(super) fn fault(failure: &Failure) -> Fault {
-    Fault { retry_after: failure.retry_after, ..Fault::unavailable(&failure.detail) }
-}
-
-/// What kept the store from recording it.
-pub(super) fn store_fault(error: store::Error) -> Fault {
-    Fault::unavailable(error)
 }

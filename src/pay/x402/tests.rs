@@ -9,6 +9,7 @@ use crate::{
     ledger::{Http, remote, rpc::Rpc},
     pay::Redelivery,
     protocol::stellar::Network,
+    store::Claiming,
 };
 
 const VECTOR_A: &str = include_str!("../../protocol/transfer/vector_a.txt");
@@ -22,14 +23,8 @@ async fn settled(store: &Store) -> Verified {
         payee: transfer.payee(),
         amount: transfer.amount(),
     };
-    let payment = Payment {
-        transfer,
-        expected,
-        payload: Value::Null,
-        requirements: Value::Null,
-        max_timeout_seconds: 60,
-        min_remaining: 1,
-    };
+    let payment = Payment { transfer, expected, max_timeout_seconds: 60, min_remaining: 1 };
+    let payment = Presented { payment, payload: Value::Null, requirements: Value::Null };
     let claim = Claim {
         key: ClaimKey([1; 32]),
         binding: Binding([2; 32]),
@@ -69,7 +64,7 @@ async fn a_delivery_that_is_perhaps_recorded_is_served_since_its_payment_could_n
     let verified = settled(&store).await;
     let method = method(store.clone());
     store.close().await.unwrap();
-    assert_eq!(method.deliver(verified).await, Ok(()));
+    assert_eq!(method.deliver(verified, StatusCode::OK).await, Ok(()));
 }
 
 #[tokio::test]
@@ -78,6 +73,6 @@ async fn a_delivery_that_is_surely_not_recorded_is_not_served() {
     let other = Store::in_memory().await.unwrap();
     let verified = settled(&other).await;
     // No ticket of this store: it refuses, and has recorded nothing.
-    let denied = method(store).deliver(verified).await.unwrap_err();
+    let denied = method(store).deliver(verified, StatusCode::OK).await.unwrap_err();
     assert_eq!(denied.kind, crate::pay::FaultKind::Pending { transaction: None });
 }

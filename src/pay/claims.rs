@@ -1,0 +1,258 @@
+//! The life of a payment's claim, the same for every method whose money moves by a transaction.
+//!
+//! `claimed → submitting → settled → delivered`, with `released` and `refused` as other ends: what the store remembers is
+//! written here, before and after each step on the ledger. How a payment is put there, what its receipt says and how its
+//! failure is told is the method's: see [`Rail`]. See the table "When money moves" in ARCHITECTURE.md.
+
+use http::StatusCode;
+use tracing::{error, warn};
+
+use super::{Denied, Fault, Refusal, RefusalKind};
+use crate::{
+    ledger::facilitator::{Failure, Outcome, Sent, VerifyError},
+    protocol::stellar::TxHash,
+    store::{self, Claim, ClaimKey, Claiming, Settled, Store, Submitting, Ticket},
+};
+
+/// How the payments of one method get onto the ledger.
+pub(super) trait Rail: Sync {
+    /// A payment that was checked.
+    type Payment: Send + Sync;
+    /// A transaction that is ready to be sent.
+    type Prepared: Send;
+
+    /// Readies the payment's transaction, and says how it is found again; sends nothing.
+    fn prepare(
+        &self,
+        payment: &Self::Payment,
+    ) -> impl Future<Output = Result<(Self::Prepared, Sent), VerifyError>> + Send;
+
+    /// Sends it, and waits for its outcome.
+    fn submit(
+        &self,
+        payment: &Self::Payment,
+        prepared: Self::Prepared,
+    ) -> impl Future<Output = Outcome> + Send;
+
+    /// Finds out what became of what was sent.
+    fn resolve(&self, payment: &Self::Payment, sent: &Sent)
+    -> impl Future<Output = Outcome> + Send;
+
+    /// The transaction that moved the money before the payment was presented, if one did.
+    fn landed(&self, payment: &Self::Payment) -> Option<TxHash>;
+
+    /// What a later process needs to find out what became of the payment, at most 16 KiB.
+    fn memo(&self, payment: &Self::Payment) -> Vec<u8>;
+
+    /// What is recorded once `transaction` has moved the money.
+    fn settled(&self, payment: &Self::Payment, transaction: TxHash) -> Settled;
+
+    /// The refusal of a payment that did not settle; `transaction` is the one that failed, if there was one.
+    fn settlement_failed(
+        &self,
+        payment: &Self::Payment,
+        reason: &str,
+        transaction: Option<TxHash>,
+    ) -> Refusal;
+}
+
+/// A payment that is claimed for one request, and perhaps settled.
+#[derive(Debug)]
+pub struct Held<P> {
+    pub(super) ticket: Ticket,
+    pub(super) payment: P,
+    pub(super) settled: Option<Settled>,
+}
+
+/// Claims the payment for this request, or says what became of it before.
+pub(super) async fn claim<R: Rail>(
+    rail: &R,
+    store: &Store,
+    claim: Claim,
+    payment: R::Payment,
+) -> Result<Held<R::Payment>, Denied> {
+    // A pending payment is looked up once on the ledger, and what was found is claimed like any other.
+    for _ in 0..2 {
+        match store.claim(claim.clone()).await.map_err(store_fault)? {
+            Claiming::Fresh(ticket) => return Ok(Held { ticket, payment, settled: None }),
+            Claiming::Redeliver(ticket, settled) => {
+                return Ok(Held { ticket, payment, settled: Some(settled) });
+            }
+            Claiming::Pending(submitting) => {
+                resolve(rail, store, claim.key, &payment, &submitting).await?;
+            }
+            other => return Err(used(&other).into()),
+        }
+    }
+    Err(Fault::pending("resolved, and claimed by another request meanwhile", None).into())
+}
+
+/// Finds out what became of a payment whose outcome was unknown, and records it.
+///
+/// # Errors
+/// A pending fault while it cannot be known.
+pub(super) async fn resolve<R: Rail>(
+    rail: &R,
+    store: &Store,
+    key: ClaimKey,
+    payment: &R::Payment,
+    submitting: &Submitting,
+) -> Result<(), Denied> {
+    let sent = Sent {
+        transaction: submitting.transaction,
+        valid_until: submitting.valid_until,
+        since: submitting.since_ledger,
+    };
+    let outcome = match rail.resolve(payment, &sent).await {
+        Outcome::Settled(settled) => {
+            store::Outcome::Settled(rail.settled(payment, settled.transaction))
+        }
+        Outcome::Rejected { reason, .. } => store::Outcome::Refused { reason: reason.into_owned() },
+        Outcome::Stale => store::Outcome::Free,
+        Outcome::Unknown { transaction, failure } => {
+            let transaction = transaction.or(submitting.transaction);
+            return Err(Fault::pending(failure.detail, transaction).into());
+        }
+        Outcome::Unsent(failure) => {
+            return Err(Fault::pending(failure.detail, submitting.transaction).into());
+        }
+    };
+    store.resolve(key, submitting, outcome).await.map_err(store_fault)?;
+    Ok(())
+}
+
+/// Makes the payment ours, once.
+///
+/// After an error the claim is what the error says: refused for good, pending, or free again.
+pub(super) async fn settle<R: Rail>(
+    rail: &R,
+    store: &Store,
+    held: Held<R::Payment>,
+) -> Result<(Held<R::Payment>, Settled), Denied> {
+    let Held { ticket, payment, settled } = held;
+    if let Some(settled) = settled {
+        return Ok((Held { ticket, payment, settled: Some(settled.clone()) }, settled));
+    }
+    let (mut ticket, transaction) = match rail.landed(&payment) {
+        Some(transaction) => (ticket, transaction),
+        None => submit(rail, store, ticket, &payment).await?,
+    };
+    let settled = rail.settled(&payment, transaction);
+    // The money has moved: where that cannot be recorded, the recorded hash will tell later.
+    store.settled(&mut ticket, settled.clone()).await.map_err(|error| {
+        error!(%error, %transaction, "a settled payment could not be recorded; it stays pending");
+        Fault::pending(error, Some(transaction))
+    })?;
+    Ok((Held { ticket, payment, settled: Some(settled.clone()) }, settled))
+}
+
+/// Records that a settled payment bought its delivery, answered with `status`.
+///
+/// # Errors
+/// [`Fault`] if it is surely not recorded: the answer must not leave.
+pub(super) async fn deliver<P>(
+    store: &Store,
+    held: Held<P>,
+    status: StatusCode,
+) -> Result<(), Fault> {
+    let transaction = held.settled.and_then(|settled| settled.transaction);
+    match store.delivered(held.ticket).await {
+        Ok(()) => Ok(()),
+        // It may be recorded all the same, and then the payer could not come again for what it paid. Served now, it
+        // buys one more delivery at most.
+        Err(error @ (store::Error::Unreachable { .. } | store::Error::Stopped { .. })) => {
+            warn!(%error, ?transaction, %status, "a delivery may not be recorded");
+            Ok(())
+        }
+        // The money has moved, so "nothing was charged" would be false: the payment may be presented again.
+        Err(error) => Err(Fault::pending(error, transaction)),
+    }
+}
+
+/// Gives the payment back undelivered.
+pub(super) async fn release<P>(store: &Store, held: Held<P>) {
+    if let Err(error) = store.release(held.ticket).await {
+        warn!(%error, "a claim could not be released; it is free again after a restart");
+    }
+}
+
+/// What kept the store from recording it.
+pub(super) fn store_fault(error: store::Error) -> Fault {
+    Fault::unavailable(error)
+}
+
+/// What kept the ledger's side from judging it.
+pub(super) fn fault(failure: &Failure) -> Fault {
+    Fault { retry_after: failure.retry_after, ..Fault::unavailable(&failure.detail) }
+}
+
+/// Puts the payment on the ledger; its hash is durable before anything is sent.
+async fn submit<R: Rail>(
+    rail: &R,
+    store: &Store,
+    mut ticket: Ticket,
+    payment: &R::Payment,
+) -> Result<(Ticket, TxHash), Denied> {
+    for _ in 0..SUBMISSIONS {
+        let (prepared, sent) = match rail.prepare(payment).await {
+            Ok(prepared) => prepared,
+            Err(VerifyError::Invalid(invalid)) => {
+                return Err(rail.settlement_failed(payment, &invalid.reason, None).into());
+            }
+            Err(VerifyError::Failed(failure)) => return Err(fault(&failure).into()),
+        };
+        let submitting = Submitting {
+            transaction: sent.transaction,
+            valid_until: sent.valid_until,
+            since_ledger: sent.since,
+            memo: rail.memo(payment).into(),
+        };
+        store.submitting(&mut ticket, submitting).await.map_err(store_fault)?;
+        match rail.submit(payment, prepared).await {
+            Outcome::Settled(settled) => return Ok((ticket, settled.transaction)),
+            // It cost a fee and moved nothing: not a second time.
+            Outcome::Rejected { reason, transaction } => {
+                store.refuse(ticket, reason.clone()).await.map_err(store_fault)?;
+                return Err(rail.settlement_failed(payment, &reason, transaction).into());
+            }
+            // The claim stays pending; only the ticket is dropped.
+            Outcome::Unknown { transaction, failure } => {
+                let transaction = transaction.or(sent.transaction);
+                return Err(Fault::pending(failure.detail, transaction).into());
+            }
+            Outcome::Stale => store.recall(&mut ticket).await.map_err(store_fault)?,
+            Outcome::Unsent(failure) => {
+                store.recall(&mut ticket).await.map_err(store_fault)?;
+                return Err(fault(&failure).into());
+            }
+        }
+    }
+    Err(Fault::unavailable("the transaction went stale time and again").into())
+}
+
+/// Why a claim that exists cannot be had.
+fn used(claiming: &Claiming) -> Refusal {
+    let (kind, detail) = match claiming {
+        Claiming::InFlight => (
+            RefusalKind::InUse,
+            "another request with this payment is under way: a payment buys one answer",
+        ),
+        Claiming::Refused { .. } => {
+            (RefusalKind::SettlementFailed, "this payment failed to settle before: sign a new one")
+        }
+        Claiming::OtherRequest => {
+            (RefusalKind::NotOffered, "this payment was made for another request")
+        }
+        Claiming::Exhausted => (
+            RefusalKind::NotOffered,
+            "this payment was settled, and may not be presented again: ask the operator for help",
+        ),
+        _ => {
+            (RefusalKind::NotOffered, "this payment has bought its answer already: sign a new one")
+        }
+    };
+    Refusal::new(kind, "duplicate_settlement", detail)
+}
+
+/// How often a transaction that went stale is made anew.
+const SUBMISSIONS: usize = 4;
