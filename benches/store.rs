@@ -62,7 +62,7 @@ fn durable_step(bencher: Bencher<'_, '_>, at_once: usize) {
     };
     bencher.counter(ItemsCount::new(at_once)).with_inputs(claims).bench_values(|tickets| {
         let steps = tickets.into_iter().map(|ticket| async {
-            shop.store.settled_and_delivered(ticket, settled()).await.expect("recorded");
+            shop.store.settled_and_delivered(ticket, settled(), 200).await.expect("recorded");
         });
         shop.runtime.block_on(join_all(steps));
     });
@@ -96,6 +96,7 @@ impl Shop {
         let now = 1_900_000_000 + number / 1_000;
         Claim {
             key: ClaimKey(key),
+            alias: None,
             binding: Binding([1; 32]),
             now,
             keep_until: now + 60,
@@ -116,7 +117,7 @@ impl Shop {
         };
         self.store.submitting(&mut ticket, submitting).await.expect("recorded");
         self.store.settled(&mut ticket, settled()).await.expect("recorded");
-        self.store.delivered(ticket).await.expect("recorded");
+        self.store.delivered(ticket, 200).await.expect("recorded");
     }
 }
 

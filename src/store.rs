@@ -40,6 +40,9 @@ impl fmt::Debug for Binding {
 pub struct Claim {
     /// Which payment.
     pub key: ClaimKey,
+    /// What else it uses up, if anything: a digest of the MPP challenge that it answers, or of the x402 payment identifier
+    /// that it came with. An alias belongs to one claim at a time; aliases and keys may be equal and mean nothing by it.
+    pub alias: Option<ClaimKey>,
     /// What it is for.
     pub binding: Binding,
     /// The time now, in seconds since 1970.
@@ -72,16 +75,45 @@ pub enum Claiming {
     /// The payment was submitted and its outcome is not known: find it, then [`Store::resolve`] and claim again.
     Pending(Submitting),
     /// The payment bought its delivery.
-    Delivered(Settled),
+    Delivered {
+        /// As it was given to [`Store::settled`].
+        settled: Settled,
+        /// The status of the answer that was delivered, as it was given to [`Store::delivered`].
+        status: u16,
+    },
     /// The payment was refused for good.
     Refused {
         /// As it was given to [`Store::refuse`].
         reason: String,
     },
-    /// The payment belongs to a request with another [`Binding`].
+    /// The payment belongs to a request with another [`Binding`] or another alias, or with none where this one has one.
     OtherRequest,
+    /// The alias belongs to another payment, whatever became of this one.
+    AliasTaken(TakenBy),
     /// The payment was settled and not delivered, but its attempts are used up or its time has passed.
     Exhausted,
+}
+
+/// The claim that an alias belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakenBy {
+    /// Which payment.
+    pub key: ClaimKey,
+    /// How far it has come.
+    pub state: TakenState,
+}
+
+/// How far the claim has come that an alias belongs to. There is no refused one: it moved no money, so its alias is free.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TakenState {
+    /// A request holds it now, and may yet let go of the alias with it.
+    Held,
+    /// It was submitted and its outcome is not known; the alias may be free once it is resolved.
+    Pending(Submitting),
+    /// The money moved, and nothing was delivered for it yet.
+    Settled,
+    /// It bought its delivery.
+    Delivered,
 }
 
 /// A transaction that may be on its way to the ledger.
@@ -178,8 +210,14 @@ impl Store {
 
     /// Claims a payment for one request.
     ///
+    /// Its alias is held with it, and recorded with the first step that is durable. It is free again once the claim is let
+    /// go of unrecorded, recalled and let go of, found to be free, refused (no money moved, so another payment may take the
+    /// place of this one), or forgotten. Until then no other key can be claimed with it; that is looked at first. A claim
+    /// that comes again must have the alias that it was recorded with.
+    ///
     /// # Atomicity
-    /// Of any number of calls with one key, at most one holds a ticket at any time.
+    /// Of any number of calls with one key, at most one holds a ticket at any time; so it is for one alias. Of the claims
+    /// with one alias, one at most is ever settled while it is remembered.
     ///
     /// # Errors
     /// As for every verb: [`Error::Unreachable`], [`Error::Stopped`]; [`Error::Corrupt`] and [`Error::UnknownFormat`] for this record.
@@ -217,13 +255,13 @@ impl Store {
         self.0.step(&ticket.0, claim::Step::Settled(settled)).await
     }
 
-    /// Records that a settled payment bought its delivery, and ends the ticket.
+    /// Records that a settled payment bought its delivery, an answer with `status`, and ends the ticket.
     ///
     /// # Errors
     /// As [`Store::claim`]; [`Error::OutOfOrder`] if it is not settled. After [`Error::Unreachable`] and [`Error::Stopped`]
     /// nobody knows whether it counts as delivered; after any other it does not.
-    pub async fn delivered(&self, ticket: Ticket) -> Result<(), Error> {
-        self.0.end(ticket.0, claim::Step::Delivered).await
+    pub async fn delivered(&self, ticket: Ticket, status: u16) -> Result<(), Error> {
+        self.0.end(ticket.0, claim::Step::Delivered { status }).await
     }
 
     /// [`Store::settled`] and [`Store::delivered`] in one step.
@@ -234,8 +272,9 @@ impl Store {
         &self,
         ticket: Ticket,
         settled: Settled,
+        status: u16,
     ) -> Result<(), Error> {
-        self.0.end(ticket.0, claim::Step::SettledAndDelivered(settled)).await
+        self.0.end(ticket.0, claim::Step::SettledAndDelivered { settled, status }).await
     }
 
     /// Lets go of a claim. Not settled: it is free, as if it had never been claimed. Settled: it may be presented again.
@@ -256,7 +295,8 @@ impl Store {
     }
 
     /// Records what became of a pending claim. Does nothing, and says `false`, if `submitting` is not what the claim is
-    /// pending on any more, or a request holds it: whoever got there first has resolved it.
+    /// pending on any more, or a request holds it: whoever got there first has resolved it. The outcome must be true of
+    /// every submission equal to `submitting`, should the same one have been made twice.
     ///
     /// # Errors
     /// As [`Store::claim`].
@@ -269,7 +309,8 @@ impl Store {
         self.0.resolve(key, submitting.clone(), outcome).await
     }
 
-    /// The claims that are pending and not held, at most 256 of them, in the order of their keys, after `after`.
+    /// The claims that are pending and not held, at most 256 of them, in the order of their keys, after `after`. Fewer than
+    /// 256 are the last. What a request lets go of meanwhile may stand before `after`: begin anew to find it.
     ///
     /// # Errors
     /// As [`Store::claim`].
@@ -323,7 +364,7 @@ pub enum Error {
         /// What was found.
         what: Arc<str>,
     },
-    /// Written by a newer version; reading it by guess could sell a payment twice.
+    /// Written by another version; reading it by guess could sell a payment twice.
     #[error(
         "the store has format {found}, and this version reads format {known}: run the version that wrote it"
     )]

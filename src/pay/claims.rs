@@ -156,7 +156,7 @@ pub(super) async fn deliver<P>(
     status: StatusCode,
 ) -> Result<(), Fault> {
     let transaction = held.settled.and_then(|settled| settled.transaction);
-    match store.delivered(held.ticket).await {
+    match store.delivered(held.ticket, status.as_u16()).await {
         Ok(()) => Ok(()),
         // It may be recorded all the same, and then the payer could not come again for what it paid. Served now, it
         // buys one more delivery at most.

@@ -279,6 +279,7 @@ impl X402 {
         let now = self.clock.now();
         Claim {
             key: ClaimKey(payment.transfer.claim_key(payment.expected.network)),
+            alias: None,
             binding: binding(terms, bound, presented),
             now,
             // What is settled and not delivered is kept for as long as `redelivery` says, whatever stands here.

@@ -2,7 +2,9 @@
 //!
 //! Knows neither how records are stored nor how many callers there are: one record, one step, the record after it.
 
-use super::{Binding, Claim, Error, Outcome, Redelivery, Settled, Submitting};
+use super::{
+    Binding, Claim, ClaimKey, Error, Outcome, Redelivery, Settled, Submitting, TakenState,
+};
 
 /// What is remembered of a claim once something happened to it. A claim that is only held is remembered by its hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +16,7 @@ pub(super) struct Record {
 /// What a claim was made with; it never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Origin {
+    pub(super) alias: Option<ClaimKey>,
     pub(super) binding: Binding,
     pub(super) keep_until: u64,
     pub(super) redelivery: Redelivery,
@@ -21,7 +24,15 @@ pub(super) struct Origin {
 
 impl From<&Claim> for Origin {
     fn from(claim: &Claim) -> Self {
-        Self { binding: claim.binding, keep_until: claim.keep_until, redelivery: claim.redelivery }
+        let Claim { alias, binding, keep_until, redelivery, .. } = *claim;
+        Self { alias, binding, keep_until, redelivery }
+    }
+}
+
+impl Origin {
+    /// Whether `claim` comes with the request that this one was made for.
+    pub(super) fn is_of(&self, claim: &Claim) -> bool {
+        self.binding == claim.binding && self.alias == claim.alias
     }
 }
 
@@ -33,7 +44,10 @@ pub(super) enum State {
         settled: Settled,
         attempts: u8,
     },
-    Delivered(Settled),
+    Delivered {
+        settled: Settled,
+        status: u16,
+    },
     Refused {
         reason: String,
     },
@@ -45,8 +59,8 @@ pub(super) enum Step {
     Submitting(Submitting),
     Recall,
     Settled(Settled),
-    Delivered,
-    SettledAndDelivered(Settled),
+    Delivered { status: u16 },
+    SettledAndDelivered { settled: Settled, status: u16 },
     Refused { reason: String },
     Release,
 }
@@ -71,7 +85,10 @@ pub(super) enum Presented {
         attempts: u8,
     },
     Pending(Submitting),
-    Delivered(Settled),
+    Delivered {
+        settled: Settled,
+        status: u16,
+    },
     Refused {
         reason: String,
     },
@@ -86,25 +103,45 @@ impl Record {
         match &self.state {
             State::Submitting(_) => NEVER,
             State::Settled { settled, .. } => self.present_until(settled).max(keep_until).min(LAST),
-            State::Delivered(_) | State::Refused { .. } => keep_until.min(LAST),
+            State::Delivered { .. } | State::Refused { .. } => keep_until.min(LAST),
         }
     }
 
-    /// What a request with `binding` finds at `now`, if nobody holds the claim.
-    pub(super) fn present(&self, binding: Binding, now: u64) -> Presented {
-        if self.origin.binding != binding {
+    /// The alias that no other claim may have, which is none once it is certain that no money moves.
+    pub(super) const fn alias(&self) -> Option<ClaimKey> {
+        match &self.state {
+            State::Submitting(_) | State::Settled { .. } | State::Delivered { .. } => {
+                self.origin.alias
+            }
+            State::Refused { .. } => None,
+        }
+    }
+
+    /// What another claim with the same alias is told; `None` if the alias is free.
+    pub(super) fn taken(self) -> Option<TakenState> {
+        match self.state {
+            State::Submitting(submitting) => Some(TakenState::Pending(submitting)),
+            State::Settled { .. } => Some(TakenState::Settled),
+            State::Delivered { .. } => Some(TakenState::Delivered),
+            State::Refused { .. } => None,
+        }
+    }
+
+    /// What `claim` finds, if nobody holds its key.
+    pub(super) fn present(&self, claim: &Claim) -> Presented {
+        if !self.origin.is_of(claim) {
             return Presented::OtherRequest;
         }
         match self.state.clone() {
             State::Submitting(submitting) => Presented::Pending(submitting),
             State::Settled { settled, attempts }
                 if attempts < self.origin.redelivery.attempts
-                    && now <= self.present_until(&settled) =>
+                    && claim.now <= self.present_until(&settled) =>
             {
                 Presented::Redeliver { settled, attempts: attempts.saturating_add(1) }
             }
             State::Settled { .. } => Presented::Exhausted,
-            State::Delivered(settled) => Presented::Delivered(settled),
+            State::Delivered { settled, status } => Presented::Delivered { settled, status },
             State::Refused { reason } => Presented::Refused { reason },
         }
     }
@@ -119,7 +156,7 @@ impl State {
         match self {
             Self::Submitting(_) => "submitting",
             Self::Settled { .. } => "settled",
-            Self::Delivered(_) => "delivered",
+            Self::Delivered { .. } => "delivered",
             Self::Refused { .. } => "refused",
         }
     }
@@ -130,8 +167,8 @@ impl Step {
     pub(super) const fn is_end(&self) -> bool {
         match self {
             Self::Submitting(_) | Self::Recall | Self::Settled(_) => false,
-            Self::Delivered
-            | Self::SettledAndDelivered(_)
+            Self::Delivered { .. }
+            | Self::SettledAndDelivered { .. }
             | Self::Refused { .. }
             | Self::Release => true,
         }
@@ -143,7 +180,7 @@ impl Step {
             Self::Submitting(_) => "submitting",
             Self::Recall => "claimed",
             Self::Settled(_) => "settled",
-            Self::Delivered | Self::SettledAndDelivered(_) => "delivered",
+            Self::Delivered { .. } | Self::SettledAndDelivered { .. } => "delivered",
             Self::Refused { .. } => "refused",
             Self::Release => "released",
         }
@@ -170,11 +207,11 @@ impl Step {
             (Self::Settled(new), Some(Settled { settled, .. })) if new == *settled => {
                 Ok(After::Same)
             }
-            (Self::Delivered, Some(Settled { settled, .. })) => {
-                Ok(After::Record(Delivered(settled.clone())))
+            (Self::Delivered { status }, Some(Settled { settled, .. })) => {
+                Ok(After::Record(Delivered { settled: settled.clone(), status }))
             }
-            (Self::SettledAndDelivered(settled), None | Some(Submitting(_))) => {
-                Ok(After::Record(Delivered(settled)))
+            (Self::SettledAndDelivered { settled, status }, None | Some(Submitting(_))) => {
+                Ok(After::Record(Delivered { settled, status }))
             }
             (Self::Refused { reason }, None | Some(Submitting(_))) => {
                 Ok(After::Record(Refused { reason: cut(reason) }))

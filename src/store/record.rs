@@ -14,7 +14,7 @@ use super::{
 use crate::protocol::stellar::TxHash;
 
 /// The format of records and of the tables that hold them.
-pub(super) const FORMAT: u8 = 1;
+pub(super) const FORMAT: u8 = 2;
 
 /// The longest receipt or memo, in bytes.
 const MAX_BYTES: usize = 16 * 1024;
@@ -26,6 +26,7 @@ const MAX_BYTES: usize = 16 * 1024;
 pub(super) fn encode(key: ClaimKey, record: &Record) -> Result<Vec<u8>, Error> {
     let mut out = Vec::with_capacity(160);
     out.push(FORMAT);
+    put_digest(&mut out, record.origin.alias.map(|ClaimKey(alias)| alias));
     out.extend(record.origin.binding.0);
     out.extend(record.origin.keep_until.to_be_bytes());
     out.push(record.origin.redelivery.attempts);
@@ -33,7 +34,7 @@ pub(super) fn encode(key: ClaimKey, record: &Record) -> Result<Vec<u8>, Error> {
     match &record.state {
         State::Submitting(submitting) => {
             out.push(SUBMITTING);
-            put_hash(&mut out, submitting.transaction);
+            put_digest(&mut out, submitting.transaction.map(|TxHash(hash)| hash));
             out.extend(submitting.valid_until.to_be_bytes());
             out.extend(submitting.since_ledger.to_be_bytes());
             put_bytes(&mut out, &submitting.memo)?;
@@ -43,8 +44,9 @@ pub(super) fn encode(key: ClaimKey, record: &Record) -> Result<Vec<u8>, Error> {
             out.push(*attempts);
             put_settled(&mut out, settled)?;
         }
-        State::Delivered(settled) => {
+        State::Delivered { settled, status } => {
             out.push(DELIVERED);
+            out.extend(status.to_be_bytes());
             put_settled(&mut out, settled)?;
         }
         State::Refused { reason } => {
@@ -77,6 +79,7 @@ fn read(key: ClaimKey, bytes: &[u8]) -> Option<Record> {
     }
     let mut reader = Reader(body.get(1..)?);
     let origin = Origin {
+        alias: reader.digest()?.map(ClaimKey),
         binding: Binding(reader.array()?),
         keep_until: reader.u64()?,
         redelivery: Redelivery {
@@ -86,7 +89,7 @@ fn read(key: ClaimKey, bytes: &[u8]) -> Option<Record> {
     };
     let state = match reader.u8()? {
         SUBMITTING => State::Submitting(Submitting {
-            transaction: reader.hash()?,
+            transaction: reader.digest()?.map(TxHash),
             valid_until: reader.u64()?,
             since_ledger: u32::from_be_bytes(reader.array()?),
             memo: reader.bytes()?,
@@ -95,7 +98,10 @@ fn read(key: ClaimKey, bytes: &[u8]) -> Option<Record> {
             let attempts = reader.u8()?;
             State::Settled { settled: reader.settled()?, attempts }
         }
-        DELIVERED => State::Delivered(reader.settled()?),
+        DELIVERED => {
+            let status = reader.u16()?;
+            State::Delivered { settled: reader.settled()?, status }
+        }
         REFUSED => State::Refused { reason: String::from_utf8(reader.bytes()?.into()).ok()? },
         _ => return None,
     };
@@ -115,43 +121,51 @@ impl Reader<'_> {
         self.array().map(|[byte]| byte)
     }
 
+    fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_be_bytes)
+    }
+
     fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_be_bytes)
     }
 
     fn bytes(&mut self) -> Option<Bytes> {
-        let length = usize::from(u16::from_be_bytes(self.array()?));
+        let length = usize::from(self.u16()?);
         let (head, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(Bytes::copy_from_slice(head))
     }
 
-    fn hash(&mut self) -> Option<Option<TxHash>> {
+    fn digest(&mut self) -> Option<Option<[u8; 32]>> {
         match self.u8()? {
             0 => Some(None),
-            1 => self.array().map(|hash| Some(TxHash(hash))),
+            1 => self.array().map(Some),
             _ => None,
         }
     }
 
     fn settled(&mut self) -> Option<Settled> {
-        Some(Settled { transaction: self.hash()?, receipt: self.bytes()?, at: self.u64()? })
+        Some(Settled {
+            transaction: self.digest()?.map(TxHash),
+            receipt: self.bytes()?,
+            at: self.u64()?,
+        })
     }
 }
 
 fn put_settled(out: &mut Vec<u8>, settled: &Settled) -> Result<(), Error> {
-    put_hash(out, settled.transaction);
+    put_digest(out, settled.transaction.map(|TxHash(hash)| hash));
     put_bytes(out, &settled.receipt)?;
     out.extend(settled.at.to_be_bytes());
     Ok(())
 }
 
-fn put_hash(out: &mut Vec<u8>, hash: Option<TxHash>) {
-    match hash {
+fn put_digest(out: &mut Vec<u8>, digest: Option<[u8; 32]>) {
+    match digest {
         None => out.push(0),
-        Some(TxHash(hash)) => {
+        Some(digest) => {
             out.push(1);
-            out.extend(hash);
+            out.extend(digest);
         }
     }
 }
@@ -204,11 +218,14 @@ mod tests {
                 ),
                 (settled(), any::<u8>())
                     .prop_map(|(settled, attempts)| State::Settled { settled, attempts }),
-                settled().prop_map(State::Delivered),
+                (settled(), any::<u16>())
+                    .prop_map(|(settled, status)| State::Delivered { settled, status }),
                 ".{0,40}".prop_map(|reason| State::Refused { reason }),
             ];
-        let origin = (any::<[u8; 32]>(), any::<u64>(), any::<u8>(), any::<u64>()).prop_map(
-            |(binding, keep_until, attempts, within)| Origin {
+        let alias = proptest::option::of(any::<[u8; 32]>().prop_map(ClaimKey));
+        let origin = (alias, any::<[u8; 32]>(), any::<u64>(), any::<u8>(), any::<u64>()).prop_map(
+            |(alias, binding, keep_until, attempts, within)| Origin {
+                alias,
                 binding: Binding(binding),
                 keep_until,
                 redelivery: Redelivery { attempts, within: Duration::from_secs(within) },
@@ -268,15 +285,15 @@ mod tests {
         let key = ClaimKey([1; 32]);
         let record = |length| Record {
             origin: Origin {
+                alias: None,
                 binding: Binding([0; 32]),
                 keep_until: 0,
                 redelivery: Redelivery { attempts: 1, within: Duration::ZERO },
             },
-            state: State::Delivered(Settled {
-                transaction: None,
-                receipt: vec![0; length].into(),
-                at: 0,
-            }),
+            state: State::Delivered {
+                settled: Settled { transaction: None, receipt: vec![0; length].into(), at: 0 },
+                status: 200,
+            },
         };
         assert!(encode(key, &record(MAX_BYTES)).is_ok());
         for length in [MAX_BYTES + 1, 70_000] {

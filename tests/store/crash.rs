@@ -48,7 +48,7 @@ fn a_killed_process_has_lost_nothing_that_it_acknowledged() {
                 .chain(first..next)
             {
                 let found = store.claim(claim(n)).await.unwrap();
-                assert!(matches!(found, Claiming::Delivered(_)), "{n}: {found:?}");
+                assert!(matches!(found, Claiming::Delivered { .. }), "{n}: {found:?}");
             }
             store.close().await.unwrap();
         });
@@ -68,7 +68,7 @@ async fn the_child_that_is_killed() {
         let paid = join_all((group..group + 8).map(async |n| {
             let mut ticket = fresh(&store, claim(n)).await;
             store.submitting(&mut ticket, submitting(1)).await.unwrap();
-            store.settled_and_delivered(ticket, settled(1)).await.unwrap();
+            store.settled_and_delivered(ticket, settled(1), 200).await.unwrap();
             n
         }));
         for n in paid.await {

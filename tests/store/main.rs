@@ -24,6 +24,7 @@ use tollgate::{
 fn claim(n: u32) -> Claim {
     Claim {
         key: key(n),
+        alias: None,
         binding: Binding([0; 32]),
         now: NOW,
         keep_until: KEEP,
@@ -83,9 +84,11 @@ async fn of_fifty_copies_of_a_payment_one_is_admitted() {
     }
     assert_eq!(admitted.len(), 1);
     // And once it is delivered, none ever again.
-    store.settled_and_delivered(admitted.remove(0), settled(1)).await.unwrap();
+    store.settled_and_delivered(admitted.remove(0), settled(1), 200).await.unwrap();
     for claiming in join_all((0..50).map(|_| store.claim(claim(1)))).await {
-        assert!(matches!(claiming.unwrap(), Claiming::Delivered(found) if found == settled(1)));
+        assert!(
+            matches!(claiming.unwrap(), Claiming::Delivered { settled: found, .. } if found == settled(1))
+        );
     }
     // Another payment is another matter.
     fresh(&store, claim(2)).await;
@@ -99,7 +102,7 @@ async fn a_payment_belongs_to_the_request_that_it_was_made_for() {
     let ticket = fresh(&store, claim(1)).await;
     let asked = store.claim(elsewhere.clone()).await.unwrap();
     assert!(matches!(asked, Claiming::OtherRequest), "while it is in flight: {asked:?}");
-    store.settled_and_delivered(ticket, settled(1)).await.unwrap();
+    store.settled_and_delivered(ticket, settled(1), 200).await.unwrap();
     let asked = store.claim(elsewhere).await.unwrap();
     assert!(matches!(asked, Claiming::OtherRequest), "once it is delivered: {asked:?}");
 }
@@ -130,10 +133,10 @@ async fn a_settled_payment_may_be_presented_again_as_often_and_as_long_as_agreed
         Claim { now: last + 1, redelivery: Redelivery { attempts: 99, ..REDELIVERY }, ..claim(2) };
     assert!(matches!(store.claim(after).await.unwrap(), Claiming::Exhausted));
     match store.claim(Claim { now: last, ..claim(2) }).await.unwrap() {
-        Claiming::Redeliver(ticket, _) => store.delivered(ticket).await.unwrap(),
+        Claiming::Redeliver(ticket, _) => store.delivered(ticket, 200).await.unwrap(),
         other => panic!("{other:?}"),
     }
-    assert!(matches!(store.claim(claim(2)).await.unwrap(), Claiming::Delivered(_)));
+    assert!(matches!(store.claim(claim(2)).await.unwrap(), Claiming::Delivered { .. }));
 }
 
 #[tokio::test]
@@ -215,7 +218,7 @@ async fn a_step_may_be_repeated_and_never_taken_back() {
     assert!(matches!(&found, Claiming::Redeliver(_, found) if *found == settled(1)), "{found:?}");
     // Not settled, not delivered.
     let ticket = fresh(&store, claim(2)).await;
-    assert!(matches!(store.delivered(ticket).await, Err(Error::OutOfOrder { .. })));
+    assert!(matches!(store.delivered(ticket, 200).await, Err(Error::OutOfOrder { .. })));
     fresh(&store, claim(2)).await;
 }
 
@@ -232,7 +235,7 @@ async fn what_was_recorded_is_there_after_a_restart_and_holds_are_not() {
     let mut undelivered = fresh(&store, claim(3)).await;
     store.settled(&mut undelivered, settled(3)).await.unwrap();
     let ticket = fresh(&store, claim(4)).await;
-    store.settled_and_delivered(ticket, settled(4)).await.unwrap();
+    store.settled_and_delivered(ticket, settled(4), 200).await.unwrap();
     let ticket = fresh(&store, claim(5)).await;
     store.refuse(ticket, "no money").await.unwrap();
     store.close().await.unwrap();
@@ -247,12 +250,14 @@ async fn what_was_recorded_is_there_after_a_restart_and_holds_are_not() {
     let found = store.claim(claim(3)).await.unwrap();
     assert!(matches!(&found, Claiming::Redeliver(_, found) if *found == settled(3)), "{found:?}");
     let delivered = store.claim(claim(4)).await.unwrap();
-    assert!(matches!(&delivered, Claiming::Delivered(found) if *found == settled(4)));
+    assert!(
+        matches!(&delivered, Claiming::Delivered { settled: found, .. } if *found == settled(4))
+    );
     let refused = store.claim(claim(5)).await.unwrap();
     assert!(matches!(&refused, Claiming::Refused { reason } if reason == "no money"));
     // Tickets of the process before mean nothing here.
     drop(found);
-    let late = store.delivered(undelivered).await;
+    let late = store.delivered(undelivered, 200).await;
     assert!(matches!(late, Err(Error::OutOfOrder { .. })), "{late:?}");
     drop((held, submitted));
     assert!(matches!(store.claim(claim(3)).await.unwrap(), Claiming::Redeliver(..)));
@@ -290,11 +295,11 @@ async fn a_file_of_a_newer_version_is_refused() {
     let db = redb::Database::open(folder.file()).unwrap();
     let tx = db.begin_write().unwrap();
     let meta: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("meta");
-    tx.open_table(meta).unwrap().insert("format", [2].as_slice()).unwrap();
+    tx.open_table(meta).unwrap().insert("format", [3].as_slice()).unwrap();
     tx.commit().unwrap();
     drop(db);
     let refused = Store::open(folder.file()).await;
-    assert!(matches!(refused, Err(Error::UnknownFormat { found: 2, known: 1 })), "{refused:?}");
+    assert!(matches!(refused, Err(Error::UnknownFormat { found: 3, known: 2 })), "{refused:?}");
 }
 
 #[tokio::test]

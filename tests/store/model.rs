@@ -133,7 +133,7 @@ impl Model {
             }
             Verb::Delivered { n } => {
                 let Some((ticket, _)) = self.tickets.remove(&n) else { return };
-                let done = self.store.delivered(ticket).await;
+                let done = self.store.delivered(ticket, 200).await;
                 match self.believed.get_mut(&n) {
                     Some(Believed { what, .. }) if matches!(what, What::Settled { .. }) => {
                         check(true, &done);
@@ -147,7 +147,7 @@ impl Model {
                 let Some((ticket, keep_until)) = self.tickets.remove(&n) else { return };
                 let ok = self.is_unsettled(n);
                 let new = Settled { at: self.now, ..settled(2) };
-                check(ok, &self.store.settled_and_delivered(ticket, new.clone()).await);
+                check(ok, &self.store.settled_and_delivered(ticket, new.clone(), 200).await);
                 if ok {
                     self.believe(n, keep_until, What::Delivered(new));
                 }
@@ -238,7 +238,7 @@ impl Model {
             (Claiming::Pending(found), Some(What::Submitting(submitting))) => {
                 assert_eq!(found, submitting);
             }
-            (Claiming::Delivered(found), Some(What::Delivered(settled))) => {
+            (Claiming::Delivered { settled: found, .. }, Some(What::Delivered(settled))) => {
                 assert_eq!(found, settled);
             }
             (Claiming::Refused { reason }, Some(What::Refused)) => assert_eq!(reason, "refused"),

@@ -27,6 +27,7 @@ async fn settled(store: &Store) -> Verified {
     let payment = Presented { payment, payload: Value::Null, requirements: Value::Null };
     let claim = Claim {
         key: ClaimKey([1; 32]),
+        alias: None,
         binding: Binding([2; 32]),
         now: 0,
         keep_until: 1_000,

@@ -1,7 +1,8 @@
 //! The file's tables, and the one commit that changes them.
 //!
-//! `claims` has the records by key. `due` has the same keys by the instant after which a record may be forgotten, so
-//! that pruning reads nothing else; what is pending stands at its end. `meta` has the format and the secrets.
+//! `claims` has the records by key, and `aliases` those keys by alias. `due` has the same keys by the instant after which
+//! a record may be forgotten, and the alias that goes with it, so that pruning reads nothing else; what is pending stands
+//! at its end. `meta` has the format and the secrets.
 
 use std::{
     collections::HashMap,
@@ -31,7 +32,8 @@ pub(super) struct Tables {
 /// The tables as of one commit.
 pub(super) struct View {
     claims: ReadOnlyTable<&'static [u8; 32], &'static [u8]>,
-    due: ReadOnlyTable<&'static [u8; 40], ()>,
+    aliases: ReadOnlyTable<&'static [u8; 32], &'static [u8; 32]>,
+    due: ReadOnlyTable<&'static [u8; 40], Option<&'static [u8; 32]>>,
     meta: ReadOnlyTable<&'static str, &'static [u8]>,
 }
 
@@ -39,15 +41,24 @@ pub(super) struct View {
 #[derive(Default)]
 pub(super) struct Changes {
     pub(super) claims: HashMap<ClaimKey, Change>,
+    /// Whose an alias is from now on; `None` is nobody's.
+    pub(super) aliases: HashMap<ClaimKey, Option<ClaimKey>>,
     pub(super) secrets: HashMap<&'static str, [u8; 32]>,
 }
 
 /// What becomes of one record.
 pub(super) struct Change {
-    /// When the stored record is due, if there is one.
-    pub(super) stored_due: Option<u64>,
+    /// How the stored record is filed, if there is one.
+    pub(super) stored: Option<Filed>,
     /// What is to be stored, and its bytes; `None` removes it.
     pub(super) record: Option<(Record, Vec<u8>)>,
+}
+
+/// Where a record is found besides under its key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Filed {
+    due: u64,
+    alias: Option<ClaimKey>,
 }
 
 /// Why something was not carried out.
@@ -70,7 +81,14 @@ impl<E: Into<redb::Error>> From<E> for Fault {
     }
 }
 
+impl From<&Record> for Filed {
+    fn from(record: &Record) -> Self {
+        Self { due: record.due(), alias: record.alias() }
+    }
+}
+
 impl Changes {
+    /// An alias changes with its claim only.
     pub(super) fn is_empty(&self) -> bool {
         self.claims.is_empty() && self.secrets.is_empty()
     }
@@ -129,6 +147,7 @@ impl Tables {
             None => {
                 tx.open_table(META)?.insert("format", [FORMAT].as_slice())?;
                 tx.open_table(CLAIMS)?;
+                tx.open_table(ALIASES)?;
                 tx.open_table(DUE)?;
                 tx.commit()?;
                 Ok(())
@@ -146,6 +165,7 @@ impl Tables {
         let tx = self.db.begin_read()?;
         Ok(View {
             claims: tx.open_table(CLAIMS)?,
+            aliases: tx.open_table(ALIASES)?,
             due: tx.open_table(DUE)?,
             meta: tx.open_table(META)?,
         })
@@ -162,22 +182,30 @@ impl Tables {
         let tx = self.db.begin_write()?;
         {
             let mut claims = tx.open_table(CLAIMS)?;
+            let mut aliases = tx.open_table(ALIASES)?;
             let mut due = tx.open_table(DUE)?;
             for (key, change) in &changes.claims {
-                let new_due = change.record.as_ref().map(|(record, _)| record.due());
-                if let Some(stored) = change.stored_due
-                    && change.stored_due != new_due
+                let filed = change.record.as_ref().map(|(record, _)| Filed::from(record));
+                if let Some(stored) = change.stored
+                    && change.stored != filed
                 {
-                    due.remove(&due_key(stored, *key))?;
+                    due.remove(&due_key(stored.due, *key))?;
                 }
-                match (&change.record, new_due) {
+                match (&change.record, filed) {
                     (Some((_, bytes)), Some(new)) => {
                         claims.insert(&key.0, bytes.as_slice())?;
-                        if change.stored_due != new_due {
-                            due.insert(&due_key(new, *key), ())?;
+                        if change.stored != filed {
+                            let alias = new.alias.as_ref().map(|alias| &alias.0);
+                            due.insert(&due_key(new.due, *key), alias)?;
                         }
                     }
                     _ => drop(claims.remove(&key.0)?),
+                }
+            }
+            for (alias, owner) in &changes.aliases {
+                match owner {
+                    Some(key) => drop(aliases.insert(&alias.0, &key.0)?),
+                    None => drop(aliases.remove(&alias.0)?),
                 }
             }
             let pace = changes.claims.len().saturating_mul(2).saturating_add(8);
@@ -193,7 +221,9 @@ impl Tables {
                 }
             }
             for (entry, key) in past {
-                due.remove(&entry)?;
+                if let Some(alias) = due.remove(&entry)?.and_then(|alias| alias.value().copied()) {
+                    aliases.remove(&alias)?;
+                }
                 claims.remove(&key.0)?;
             }
             if !changes.secrets.is_empty() {
@@ -217,6 +247,11 @@ impl View {
     pub(super) fn record(&self, key: ClaimKey) -> Result<Option<Record>, Fault> {
         let Some(bytes) = self.claims.get(&key.0)? else { return Ok(None) };
         Ok(Some(record::decode(key, bytes.value())?))
+    }
+
+    /// Whose `alias` is.
+    pub(super) fn owner(&self, alias: ClaimKey) -> Result<Option<ClaimKey>, Fault> {
+        Ok(self.aliases.get(&alias.0)?.map(|key| ClaimKey(*key.value())))
     }
 
     /// The pending claims after `after`, by key, that `is_free`; at most [`PAGE`].
@@ -304,11 +339,12 @@ fn secret_name(name: &str) -> String {
 }
 
 const CLAIMS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("claims");
-const DUE: TableDefinition<'_, &[u8; 40], ()> = TableDefinition::new("due");
+const ALIASES: TableDefinition<'_, &[u8; 32], &[u8; 32]> = TableDefinition::new("aliases");
+const DUE: TableDefinition<'_, &[u8; 40], Option<&[u8; 32]>> = TableDefinition::new("due");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 /// Pending claims in one answer.
-const PAGE: usize = 256;
+pub(super) const PAGE: usize = 256;
 
 /// Of pages in memory, in bytes: a bound, not what is used. Claims are looked up once and again while young.
 const CACHE: usize = 16 * 1024 * 1024;

@@ -2,124 +2,17 @@
 
 #![expect(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-};
+mod disk;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use self::disk::{Disk, Event};
 use super::*;
 use crate::{
     protocol::stellar::TxHash,
     store::{Binding, Redelivery, Settled, Store, Ticket},
 };
-
-/// A disk in memory that remembers every write and every sync, and can fail.
-#[derive(Clone, Debug, Default)]
-struct Disk(Arc<Mutex<State>>);
-
-#[derive(Debug, Default)]
-struct State {
-    bytes: Vec<u8>,
-    log: Vec<Event>,
-    /// Syncs that still succeed; `None` is all of them.
-    syncs_left: Option<u32>,
-}
-
-#[derive(Clone, Debug)]
-enum Event {
-    Write { offset: usize, data: Vec<u8> },
-    Length(usize),
-    Sync,
-}
-
-impl Disk {
-    fn of(bytes: Vec<u8>) -> Self {
-        Self(Arc::new(Mutex::new(State { bytes, ..State::default() })))
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        self.0.lock().unwrap().bytes.clone()
-    }
-
-    fn events(&self) -> usize {
-        self.0.lock().unwrap().log.len()
-    }
-
-    fn fail_syncs_after(&self, syncs: Option<u32>) {
-        self.0.lock().unwrap().syncs_left = syncs;
-    }
-}
-
-impl StorageBackend for Disk {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.lock().unwrap().bytes.len().try_into().unwrap())
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let offset = usize::try_from(offset).unwrap();
-        let state = self.0.lock().unwrap();
-        let read = state.bytes.get(offset..offset + out.len());
-        out.copy_from_slice(read.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let length = usize::try_from(len).unwrap();
-        let mut state = self.0.lock().unwrap();
-        state.log.push(Event::Length(length));
-        state.bytes.resize(length, 0);
-        Ok(())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let mut state = self.0.lock().unwrap();
-        match &mut state.syncs_left {
-            Some(0) => return Err(io::Error::other("EIO")),
-            Some(left) => *left -= 1,
-            None => {}
-        }
-        state.log.push(Event::Sync);
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let event = Event::Write { offset: usize::try_from(offset).unwrap(), data: data.into() };
-        let mut state = self.0.lock().unwrap();
-        event.apply(&mut state.bytes);
-        state.log.push(event);
-        Ok(())
-    }
-}
-
-impl Event {
-    fn apply(&self, bytes: &mut Vec<u8>) {
-        match self {
-            Self::Write { offset, data } => {
-                let end = offset + data.len();
-                if bytes.len() < end {
-                    bytes.resize(end, 0);
-                }
-                bytes[*offset..end].copy_from_slice(data);
-            }
-            Self::Length(length) => bytes.resize(*length, 0),
-            Self::Sync => {}
-        }
-    }
-
-    /// The write as far as `sectors` of it got to the disk.
-    fn torn(&self, sectors: usize) -> Self {
-        match self {
-            Self::Write { offset, data } => Self::Write {
-                offset: *offset,
-                data: data[..data.len().min(sectors * 512)].to_vec(),
-            },
-            event => event.clone(),
-        }
-    }
-}
 
 async fn store_on(disk: &Disk) -> Result<Store, Error> {
     Embedded::start_on(disk.clone()).await.map(Store)
@@ -128,6 +21,7 @@ async fn store_on(disk: &Disk) -> Result<Store, Error> {
 fn claim(n: u8) -> Claim {
     Claim {
         key: ClaimKey([n; 32]),
+        alias: None,
         binding: Binding([0; 32]),
         now: 1_000,
         keep_until: 2_000,
@@ -175,13 +69,13 @@ async fn power_lost_at_any_point_loses_nothing_that_was_acknowledged() {
         ack(n, "submitting");
         store.settled(&mut ticket, settled(n)).await.unwrap();
         ack(n, "settled");
-        store.delivered(ticket).await.unwrap();
+        store.delivered(ticket, 200).await.unwrap();
         ack(n, "delivered");
     }
     let secret = store.secret("quotes").await.unwrap();
     let secret_at = disk.events();
     // Not closed: the power goes.
-    let log = disk.0.lock().unwrap().log.clone();
+    let log = disk.log();
     drop(store);
 
     let mut random = numbers(7);
@@ -217,7 +111,7 @@ async fn power_lost_at_any_point_loses_nothing_that_was_acknowledged() {
                 ("submitting" | "settled", Claiming::Redeliver(_, found)) => {
                     *found == settled(ack.n)
                 }
-                (_, Claiming::Delivered(found)) => *found == settled(ack.n),
+                (_, Claiming::Delivered { settled: found, .. }) => *found == settled(ack.n),
                 _ => false,
             };
             assert!(held, "power lost after event {seen}: {} was {step}, found {found:?}", ack.n);
@@ -247,7 +141,7 @@ async fn a_failed_sync_stops_the_store_for_good() {
     assert!(store.is_running());
 
     disk.fail_syncs_after(Some(0));
-    let failed = store.delivered(before).await;
+    let failed = store.delivered(before, 200).await;
     assert!(matches!(failed, Err(Error::Stopped { .. })), "{failed:?}");
     // The disk is well again, and nobody knows what it holds.
     disk.fail_syncs_after(None);
@@ -259,7 +153,7 @@ async fn a_failed_sync_stops_the_store_for_good() {
 
     let store = store_on(&Disk::of(disk.bytes())).await.unwrap();
     let found = store.claim(claim(1)).await.unwrap();
-    assert!(matches!(found, Claiming::Redeliver(..) | Claiming::Delivered(_)), "{found:?}");
+    assert!(matches!(found, Claiming::Redeliver(..) | Claiming::Delivered { .. }), "{found:?}");
 }
 
 #[tokio::test]
@@ -271,18 +165,18 @@ async fn a_step_that_comes_too_late_is_carried_out_all_the_same() {
     let (stuck, is_stuck) = oneshot::channel();
     let (go_on, goes_on) = oneshot::channel::<()>();
     thread::spawn(move || {
-        let _busy = disk.0.lock().unwrap();
+        let _busy = disk.block();
         stuck.send(()).unwrap();
         goes_on.blocking_recv()
     });
     is_stuck.await.unwrap();
     tokio::time::pause();
-    let late = store.delivered(ticket).await;
+    let late = store.delivered(ticket, 200).await;
     assert!(matches!(late, Err(Error::Unreachable { .. })), "{late:?}");
     tokio::time::resume();
     go_on.send(()).unwrap();
     let found = store.claim(claim(1)).await.unwrap();
-    assert!(matches!(found, Claiming::Delivered(_)), "{found:?}");
+    assert!(matches!(found, Claiming::Delivered { .. }), "{found:?}");
 }
 
 #[tokio::test]
@@ -299,7 +193,7 @@ async fn nothing_is_written_for_claims_that_come_to_nothing() {
     }
     assert_eq!(disk.events(), before);
     let ticket = fresh(&store, claim(200)).await;
-    store.settled_and_delivered(ticket, settled(200)).await.unwrap();
+    store.settled_and_delivered(ticket, settled(200), 200).await.unwrap();
     assert!(disk.events() > before);
 }
 
@@ -311,13 +205,11 @@ async fn steps_that_wait_together_share_one_sync() {
     for n in 0..64 {
         tickets.push(fresh(&store, claim(n)).await);
     }
-    let syncs = || {
-        let state = disk.0.lock().unwrap();
-        state.log.iter().filter(|event| matches!(event, Event::Sync)).count()
-    };
+    let syncs = || disk.log().iter().filter(|event| matches!(event, Event::Sync)).count();
     let before = syncs();
     // Joined futures put all their wishes into the queue before the first of them waits.
-    let steps = tickets.into_iter().map(|ticket| store.settled_and_delivered(ticket, settled(1)));
+    let steps =
+        tickets.into_iter().map(|ticket| store.settled_and_delivered(ticket, settled(1), 200));
     for step in futures_util::future::join_all(steps).await {
         step.unwrap();
     }
@@ -333,7 +225,7 @@ async fn a_record_is_forgotten_after_its_time_and_never_before() {
     let at = |n, now, keep_until| Claim { now, keep_until, ..claim(n) };
     // Delivered; refused; settled and not delivered; pending.
     let ticket = fresh(&store, at(1, 1_000, 2_000)).await;
-    store.settled_and_delivered(ticket, settled(1)).await.unwrap();
+    store.settled_and_delivered(ticket, settled(1), 200).await.unwrap();
     let ticket = fresh(&store, at(2, 1_000, 2_000)).await;
     store.refuse(ticket, "no money").await.unwrap();
     let mut ticket = fresh(&store, at(3, 1_000, 1_200)).await;
@@ -347,7 +239,7 @@ async fn a_record_is_forgotten_after_its_time_and_never_before() {
     let mut write_at = async |now| {
         other += 1;
         let ticket = fresh(&store, at(other, now, u64::MAX)).await;
-        store.settled_and_delivered(ticket, settled(other)).await.unwrap();
+        store.settled_and_delivered(ticket, settled(other), 200).await.unwrap();
     };
     // Past what 3 was kept for as a credential, but it may be presented until 1,510.
     write_at(1_500).await;
@@ -355,7 +247,7 @@ async fn a_record_is_forgotten_after_its_time_and_never_before() {
     assert!(matches!(again, Claiming::Redeliver(..)), "{again:?}");
     drop(again);
     write_at(2_000).await;
-    assert!(matches!(store.claim(at(1, 2_000, 0)).await.unwrap(), Claiming::Delivered(_)));
+    assert!(matches!(store.claim(at(1, 2_000, 0)).await.unwrap(), Claiming::Delivered { .. }));
     assert!(matches!(store.claim(at(2, 2_000, 0)).await.unwrap(), Claiming::Refused { .. }));
     write_at(2_001).await;
     for n in [1, 2, 3] {
@@ -378,8 +270,8 @@ async fn a_redelivery_under_way_is_not_forgotten_under_its_holder() {
     };
     let late = Claim { now: 9_000, keep_until: 10_000, ..claim(2) };
     let other = fresh(&store, late).await;
-    store.settled_and_delivered(other, settled(2)).await.unwrap();
-    store.delivered(ticket).await.unwrap();
+    store.settled_and_delivered(other, settled(2), 200).await.unwrap();
+    store.delivered(ticket, 200).await.unwrap();
 }
 
 #[tokio::test]
@@ -392,7 +284,10 @@ async fn a_busy_store_forgets_as_fast_as_it_learns() {
             let now = 1_000 + round * 10;
             let claim = Claim { now, keep_until: now + 20, ..claim(n) };
             let ticket = fresh(&store, Claim { key: key(round, n), ..claim }).await;
-            store.settled_and_delivered(ticket, Settled { at: 0, ..settled(n) }).await.unwrap();
+            store
+                .settled_and_delivered(ticket, Settled { at: 0, ..settled(n) }, 200)
+                .await
+                .unwrap();
         }
         if round == 20 {
             length = disk.bytes().len();
@@ -452,7 +347,7 @@ async fn a_payment_whose_key_was_damaged_is_not_sold_again() {
     let store = store_on(&disk).await.unwrap();
     for n in 0..20 {
         let ticket = fresh(&store, claim(n)).await;
-        store.settled_and_delivered(ticket, settled(n)).await.unwrap();
+        store.settled_and_delivered(ticket, settled(n), 200).await.unwrap();
     }
     store.close().await.unwrap();
     let mut bytes = disk.bytes();
@@ -479,7 +374,7 @@ proptest! {
             let store = store_on(&disk).await.unwrap();
             for n in 0..20 {
                 let ticket = fresh(&store, claim(n)).await;
-                store.settled_and_delivered(ticket, settled(n)).await.unwrap();
+                store.settled_and_delivered(ticket, settled(n), 200).await.unwrap();
             }
             store.close().await.unwrap();
             let mut bytes = disk.bytes();
@@ -490,7 +385,7 @@ proptest! {
             let Ok(store) = store_on(&Disk::of(bytes)).await else { return };
             for n in 0..20 {
                 let Ok(found) = store.claim(claim(n)).await else { return };
-                let Claiming::Delivered(found) = found else {
+                let Claiming::Delivered { settled: found, .. } = found else {
                     panic!("bit {bit} of byte {place} was flipped, and {n} is {found:?}");
                 };
                 assert_eq!(found, settled(n));

@@ -14,10 +14,10 @@ use tracing::error;
 
 use super::{
     Hold, Permit, Queued, Reply, Wish,
-    tables::{Change, Changes, Fault, Tables, View, stopping},
+    tables::{Change, Changes, Fault, Filed, PAGE, Tables, View, stopping},
 };
 use crate::store::{
-    Claim, ClaimKey, Claiming, Error, Outcome, Submitting, Ticket,
+    Claim, ClaimKey, Claiming, Error, Outcome, Pending, Submitting, TakenBy, TakenState, Ticket,
     claim::{After, Origin, Presented, Record, State, Step},
     record,
 };
@@ -25,6 +25,8 @@ use crate::store::{
 pub(super) struct Writer {
     tables: Tables,
     holds: HashMap<ClaimKey, Held>,
+    /// Whose the aliases of the holds are.
+    aliases: HashMap<ClaimKey, ClaimKey>,
     /// The latest time that a claim told; what is due before it may be forgotten.
     now: u64,
     queue: mpsc::WeakUnboundedSender<Queued>,
@@ -51,7 +53,7 @@ impl Writer {
         queue: mpsc::WeakUnboundedSender<Queued>,
         stopped: Arc<OnceLock<Arc<str>>>,
     ) -> Self {
-        Self { tables, holds: HashMap::new(), now: 0, queue, stopped }
+        Self { tables, holds: HashMap::new(), aliases: HashMap::new(), now: 0, queue, stopped }
     }
 
     /// Serves wishes until the store is closed, nobody is left to ask, or the disk fails.
@@ -137,11 +139,7 @@ impl Writer {
                 batch.answer(reply, resolved)
             }
             Wish::Pending { after, reply } => {
-                // The list comes from the tables, so what this batch has changed must not be in it.
-                let is_free = |key| {
-                    !self.holds.contains_key(&key) && !batch.changes.claims.contains_key(&key)
-                };
-                let page = batch.view.pending(after, is_free);
+                let page = self.pending(after, batch);
                 batch.answer(reply, page)
             }
             Wish::Secret { name, reply } => {
@@ -157,37 +155,63 @@ impl Writer {
 
     fn claim(&mut self, claim: &Claim, batch: &mut Batch) -> Result<Claiming, Fault> {
         self.now = self.now.max(claim.now);
+        if let Some(other) = self.taken_by(claim, batch)? {
+            return Ok(Claiming::AliasTaken(other));
+        }
         if let Some(held) = self.holds.get(&claim.key) {
-            let same = held.origin.binding == claim.binding;
+            let same = held.origin.is_of(claim);
             return Ok(if same { Claiming::InFlight } else { Claiming::OtherRequest });
         }
         let Some(record) = batch.record(claim.key)? else {
             return Ok(Claiming::Fresh(self.hold(claim.key, claim.into())));
         };
-        Ok(match record.present(claim.binding, claim.now) {
+        Ok(match record.present(claim) {
             Presented::Redeliver { settled, attempts } => {
-                let state = State::Settled { settled: settled.clone(), attempts };
-                batch.put(claim.key, record.origin, After::Record(state))?;
+                let after = After::Record(State::Settled { settled: settled.clone(), attempts });
+                batch.put(claim.key, record.origin, Some(&record), after)?;
                 Claiming::Redeliver(self.hold(claim.key, record.origin), settled)
             }
             Presented::Pending(submitting) => Claiming::Pending(submitting),
-            Presented::Delivered(settled) => Claiming::Delivered(settled),
+            Presented::Delivered { settled, status } => Claiming::Delivered { settled, status },
             Presented::Refused { reason } => Claiming::Refused { reason },
             Presented::OtherRequest => Claiming::OtherRequest,
             Presented::Exhausted => Claiming::Exhausted,
         })
     }
 
+    /// The claim of another key that has the alias of `claim`.
+    fn taken_by(&self, claim: &Claim, batch: &Batch) -> Result<Option<TakenBy>, Fault> {
+        let Some(alias) = claim.alias else { return Ok(None) };
+        if let Some(&key) = self.aliases.get(&alias) {
+            let state = TakenState::Held;
+            return Ok((key != claim.key).then_some(TakenBy { key, state }));
+        }
+        let Some(key) = batch.owner(alias)?.filter(|key| *key != claim.key) else {
+            return Ok(None);
+        };
+        let record = batch.record(key)?.filter(|record| record.origin.alias == Some(alias));
+        let state = record.and_then(Record::taken).ok_or_else(|| {
+            let what = format!("an alias is listed for {key:?}, which does not have it");
+            Error::Corrupt { what: what.into() }
+        })?;
+        Ok(Some(TakenBy { key, state }))
+    }
+
     fn hold(&mut self, key: ClaimKey, origin: Origin) -> Ticket {
         let number = NEXT_HOLD.fetch_add(1, Ordering::Relaxed);
         self.holds.insert(key, Held { number, origin });
+        if let Some(alias) = origin.alias {
+            self.aliases.insert(alias, key);
+        }
         Ticket(Hold { permit: Permit { key, number }, queue: Some(self.queue.clone()) })
     }
 
     fn let_go(&mut self, permit: Permit) {
-        if self.held(permit).is_some() {
-            self.holds.remove(&permit.key);
+        let Some(held) = self.held(permit) else { return };
+        if let Some(alias) = held.origin.alias {
+            self.aliases.remove(&alias);
         }
+        self.holds.remove(&permit.key);
     }
 
     fn held(&self, permit: Permit) -> Option<&Held> {
@@ -204,7 +228,7 @@ impl Writer {
         }
         let record = batch.record(permit.key)?;
         let after = step.apply(record.as_ref().map(|record| &record.state))?;
-        batch.put(permit.key, origin, after)
+        batch.put(permit.key, origin, record.as_ref(), after)
     }
 
     fn resolve(
@@ -214,15 +238,32 @@ impl Writer {
         outcome: Outcome,
         batch: &mut Batch,
     ) -> Result<bool, Fault> {
-        match batch.record(key)? {
-            Some(Record { origin, state: State::Submitting(found) })
-                if found == *submitting && !self.holds.contains_key(&key) =>
-            {
-                batch.put(key, origin, outcome.into_after())?;
-                Ok(true)
-            }
-            _ => Ok(false),
+        let Some(record) = batch.record(key)? else { return Ok(false) };
+        let is_it = matches!(&record.state, State::Submitting(found) if found == submitting);
+        if !is_it || self.holds.contains_key(&key) {
+            return Ok(false);
         }
+        batch.put(key, record.origin, Some(&record), outcome.into_after())?;
+        Ok(true)
+    }
+
+    /// What is stored as pending, but for what this batch has changed, and what it has changed to be so.
+    fn pending(&self, after: Option<ClaimKey>, batch: &Batch) -> Result<Vec<Pending>, Fault> {
+        let is_free = |key: &ClaimKey| !self.holds.contains_key(key);
+        let changed = &batch.changes.claims;
+        let mut page =
+            batch.view.pending(after, |key| is_free(&key) && !changed.contains_key(&key))?;
+        page.extend(changed.iter().filter_map(|(&key, change)| match &change.record {
+            Some((Record { state: State::Submitting(submitting), .. }, _))
+                if is_free(&key) && Some(key) > after =>
+            {
+                Some(Pending { key, submitting: submitting.clone() })
+            }
+            _ => None,
+        }));
+        page.sort_unstable_by_key(|pending| pending.key);
+        page.truncate(PAGE);
+        Ok(page)
     }
 }
 
@@ -235,7 +276,22 @@ impl Batch {
         }
     }
 
-    fn put(&mut self, key: ClaimKey, origin: Origin, after: After) -> Result<(), Fault> {
+    /// Whose `alias` is, with what this batch has changed.
+    fn owner(&self, alias: ClaimKey) -> Result<Option<ClaimKey>, Fault> {
+        match self.changes.aliases.get(&alias) {
+            Some(owner) => Ok(*owner),
+            None => self.view.owner(alias),
+        }
+    }
+
+    /// Changes what is remembered of `key`, `before` until now, to what a step left of it.
+    fn put(
+        &mut self,
+        key: ClaimKey,
+        origin: Origin,
+        before: Option<&Record>,
+        after: After,
+    ) -> Result<(), Fault> {
         let record = match after {
             After::Same => return Ok(()),
             After::Nothing => None,
@@ -245,11 +301,18 @@ impl Batch {
                 Some((record, bytes))
             }
         };
-        let stored_due = match self.changes.claims.get(&key) {
-            Some(change) => change.stored_due,
-            None => self.view.record(key)?.map(|stored| stored.due()),
+        let had = before.and_then(Record::alias);
+        let has = record.as_ref().and_then(|(record, _)| record.alias());
+        if had != has {
+            let aliases = &mut self.changes.aliases;
+            aliases.extend(had.map(|alias| (alias, None)));
+            aliases.extend(has.map(|alias| (alias, Some(key))));
+        }
+        let stored = match self.changes.claims.get(&key) {
+            Some(change) => change.stored,
+            None => before.map(Filed::from),
         };
-        self.changes.claims.insert(key, Change { stored_due, record });
+        self.changes.claims.insert(key, Change { stored, record });
         Ok(())
     }
 
