@@ -5,6 +5,7 @@
 
 pub mod json;
 pub mod money;
+pub mod mpp;
 pub mod quote;
 pub mod stellar;
 pub mod target;

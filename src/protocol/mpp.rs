@@ -1,0 +1,151 @@
+//! The `Payment` HTTP authentication scheme as it stands on the wire: challenges, credentials, receipts.
+//!
+//! Knows the shapes, and which challenges were issued here; what a payment must be worth is [`super::transfer`]'s to say,
+//! and whether a challenge is past or was used is the guard's. Time and randomness come in as arguments.
+//! Source: draft-httpauth-payment-00, as `mppx` 0.6 to 0.11 speak it. The method `stellar` is in [`charge`].
+
+mod challenge;
+mod credential;
+mod field;
+mod secrets;
+
+mod accept;
+mod opaque;
+mod receipt;
+
+pub mod charge;
+pub mod digest;
+pub mod timestamp;
+
+use base64::{
+    Engine as _,
+    engine::{
+        DecodePaddingMode,
+        general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD},
+    },
+};
+use http::HeaderName;
+use serde_json::Value;
+
+pub use self::accept::AcceptPayment;
+pub use self::challenge::{Challenge, ChallengeId, NotOurs, Parts, harmless};
+pub use self::credential::{Credential, FindError, find, strip};
+pub use self::field::parse_challenges;
+pub use self::opaque::Opaque;
+pub use self::receipt::Receipt;
+pub use self::secrets::{Secrets, WeakSecret, Which};
+use super::json;
+
+/// Response header of a paid answer: base64url of a [`Receipt`].
+pub const PAYMENT_RECEIPT: HeaderName = HeaderName::from_static("payment-receipt");
+/// Request header: the methods that the client can pay by; see [`AcceptPayment`].
+pub const ACCEPT_PAYMENT: HeaderName = HeaderName::from_static("accept-payment");
+/// Request header for a credential where the upstream uses `Authorization` itself.
+pub const PAYMENT_AUTHORIZATION: HeaderName = HeaderName::from_static("payment-authorization");
+
+/// The header that a challenge asks its credential in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CredentialHeader {
+    /// `Authorization`, which every client knows.
+    #[default]
+    Authorization,
+    /// `Payment-Authorization`, known to `mppx` since 0.9: leaves `Authorization` to the upstream.
+    PaymentAuthorization,
+}
+
+impl CredentialHeader {
+    /// The header's name.
+    #[must_use]
+    pub const fn name(self) -> HeaderName {
+        match self {
+            Self::Authorization => http::header::AUTHORIZATION,
+            Self::PaymentAuthorization => PAYMENT_AUTHORIZATION,
+        }
+    }
+
+    /// What a challenge writes of it, and binds; nothing for the default.
+    const fn parameter(self) -> Option<&'static str> {
+        match self {
+            Self::Authorization => None,
+            Self::PaymentAuthorization => Some("Payment-Authorization"),
+        }
+    }
+
+    fn from_parameter(text: &str) -> Option<Self> {
+        if text.eq_ignore_ascii_case("authorization") {
+            Some(Self::Authorization)
+        } else if text.eq_ignore_ascii_case("payment-authorization") {
+            Some(Self::PaymentAuthorization)
+        } else {
+            None
+        }
+    }
+}
+
+/// Why a text is no message of the scheme. Never repeats the text: it may hold a credential.
+#[derive(Debug, thiserror::Error)]
+pub enum Malformed {
+    /// Longer than any honest one.
+    #[error("longer than {0} bytes")]
+    TooLong(usize),
+    /// Not a list of `name="value"` behind the scheme's name.
+    #[error("not a list of `name=\"value\"`")]
+    Syntax,
+    /// One parameter stands twice.
+    #[error("a parameter stands twice")]
+    Repeated,
+    /// Not base64url.
+    #[error("not base64url")]
+    Base64,
+    /// Not one strict JSON value.
+    #[error("not valid JSON: {0}")]
+    Json(json::Error),
+    /// A member is missing or of the wrong kind.
+    #[error("`{0}` is missing or not as it must be")]
+    Member(&'static str),
+    /// Readable, but not as it would be written here.
+    #[error("not in canonical form")]
+    NotCanonical,
+}
+
+/// Writes `value` as base64url, without padding, of its canonical JSON (RFC 8785).
+#[must_use]
+pub fn encode_canonical(value: &Value) -> String {
+    let text = serde_jcs::to_vec(value).expect("a JSON value holds no number without a form");
+    URL_SAFE_NO_PAD.encode(text)
+}
+
+/// Reads base64 of strict JSON; takes both alphabets, padded or not, as `mppx` does.
+fn decode_json(text: &[u8]) -> Result<Value, Malformed> {
+    let url_safe: Vec<u8> = text
+        .iter()
+        .map(|byte| match byte {
+            b'+' => b'-',
+            b'/' => b'_',
+            other => *other,
+        })
+        .collect();
+    let bytes = LENIENT.decode(url_safe).map_err(|_| Malformed::Base64)?;
+    json::parse(&bytes).map_err(Malformed::Json)
+}
+
+/// The text under `key`, if there is any.
+fn optional_text(value: &Value, key: &'static str) -> Result<Option<String>, Malformed> {
+    match value.get(key) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(Malformed::Member(key)),
+    }
+}
+
+fn text(value: &Value, key: &'static str) -> Result<String, Malformed> {
+    optional_text(value, key)?.ok_or(Malformed::Member(key))
+}
+
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+#[cfg(test)]
+mod tests;

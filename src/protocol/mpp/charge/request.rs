@@ -1,0 +1,146 @@
+//! The `request` of a charge challenge.
+
+use serde_json::{Map, Value, json};
+
+use super::super::{Malformed, decode_json, encode_canonical, optional_text, text};
+use crate::protocol::{
+    money::Amount,
+    stellar::{Address, ContractId, Network},
+};
+
+/// What a charge asks: one transfer of exactly this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Base units, never zero.
+    pub amount: Amount,
+    /// The SEP-41 contract to transfer in.
+    pub currency: ContractId,
+    /// Who is paid.
+    pub recipient: Address,
+    /// The merchant's own id of the sale, echoed in the receipt.
+    pub external_id: Option<String>,
+    /// The network to pay on.
+    pub network: Network,
+    /// Whether the server pays the network's fee: then only a [`CredentialType::Transaction`] pays.
+    pub fee_payer: bool,
+    /// What pays, in the order of the wire.
+    pub credential_types: Vec<CredentialType>,
+}
+
+/// A way to present a transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CredentialType {
+    /// A signed transaction, which the server sends (pull).
+    Transaction,
+    /// The hash of a transaction that the client sent, signed over with the challenge (push).
+    SignedHash,
+    /// The bare hash of a transaction that the client sent: anyone who watches the ledger has it.
+    Hash,
+}
+
+impl CredentialType {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Transaction => "transaction",
+            Self::SignedHash => "signedHash",
+            Self::Hash => "hash",
+        }
+    }
+
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        [Self::Transaction, Self::SignedHash, Self::Hash]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+    }
+}
+
+impl Request {
+    /// The request as JSON; `credentialTypes` is always told, `feePayer` only if it is true.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let kinds: Vec<&str> = self.credential_types.iter().map(|kind| kind.name()).collect();
+        let mut details = json!({ "credentialTypes": kinds, "network": self.network.name() });
+        if let (true, Some(details)) = (self.fee_payer, details.as_object_mut()) {
+            details.insert("feePayer".to_owned(), true.into());
+        }
+        let mut members = Map::from_iter([
+            ("amount".to_owned(), self.amount.to_string().into()),
+            ("currency".to_owned(), self.currency.to_string().into()),
+            ("methodDetails".to_owned(), details),
+            ("recipient".to_owned(), self.recipient.to_string().into()),
+        ]);
+        if let Some(id) = &self.external_id {
+            members.insert("externalId".to_owned(), id.as_str().into());
+        }
+        members.into()
+    }
+
+    /// The text of the challenge's `request` parameter.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        encode_canonical(&self.to_json())
+    }
+
+    /// Reads the text of a challenge's `request` parameter.
+    ///
+    /// Strict in what it asks: an unknown member may change what is owed. A server that names no network means testnet,
+    /// one that names no credential types takes a transaction; types that we do not know are left out.
+    ///
+    /// # Errors
+    /// [`Malformed`] tells which rule it breaks.
+    pub fn decode(request: &str) -> Result<Self, Malformed> {
+        let value = decode_json(request.as_bytes())?;
+        only(&value, &KEYS, "request")?;
+        let details = value.get("methodDetails").cloned().unwrap_or_else(|| json!({}));
+        only(&details, &DETAIL_KEYS, "methodDetails")?;
+        optional_text(&value, "description")?;
+        let amount = Amount::parse_units(&text(&value, "amount")?)
+            .ok()
+            .filter(|amount| !amount.is_zero())
+            .ok_or(Malformed::Member("amount"))?;
+        Ok(Self {
+            amount,
+            currency: parsed(&value, "currency")?,
+            recipient: parsed(&value, "recipient")?,
+            external_id: optional_text(&value, "externalId")?,
+            network: match details.get("network") {
+                None => Network::Testnet,
+                Some(_) => parsed(&details, "network")?,
+            },
+            fee_payer: match details.get("feePayer") {
+                None => false,
+                Some(told) => told.as_bool().ok_or(Malformed::Member("feePayer"))?,
+            },
+            credential_types: credential_types(&details)?,
+        })
+    }
+}
+
+fn credential_types(details: &Value) -> Result<Vec<CredentialType>, Malformed> {
+    const MEMBER: Malformed = Malformed::Member("credentialTypes");
+    let Some(kinds) = details.get("credentialTypes") else {
+        return Ok(vec![CredentialType::Transaction]);
+    };
+    let names = kinds.as_array().ok_or(MEMBER)?.iter().map(|kind| kind.as_str().ok_or(MEMBER));
+    let known = names.map(|name| Ok(CredentialType::from_name(name?)));
+    Ok(known.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+}
+
+fn parsed<T: std::str::FromStr>(value: &Value, key: &'static str) -> Result<T, Malformed> {
+    text(value, key)?.parse().map_err(|_| Malformed::Member(key))
+}
+
+fn only(value: &Value, keys: &[&str], name: &'static str) -> Result<(), Malformed> {
+    let members = value.as_object().ok_or(Malformed::Member(name))?;
+    if members.keys().all(|key| keys.contains(&key.as_str())) {
+        Ok(())
+    } else {
+        Err(Malformed::Member(name))
+    }
+}
+
+const KEYS: [&str; 6] =
+    ["amount", "currency", "description", "externalId", "methodDetails", "recipient"];
+const DETAIL_KEYS: [&str; 3] = ["credentialTypes", "feePayer", "network"];

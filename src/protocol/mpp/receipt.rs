@@ -1,0 +1,87 @@
+//! Receipts: what a paid answer says of its payment.
+
+use http::HeaderValue;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use super::{Malformed, decode_json, optional_text, text, timestamp};
+
+/// The value of a [`super::PAYMENT_RECEIPT`] header. There is none for a payment that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The payment method.
+    pub method: String,
+    /// What the payment is known by in its method: for a charge, the transaction's hash.
+    pub reference: String,
+    /// When it was settled, in Unix milliseconds.
+    pub timestamp_ms: u64,
+    /// The merchant's own id, if the request named one.
+    pub external_id: Option<String>,
+    /// What else is told; a name that the members above have is left out.
+    pub extra: Map<String, Value>,
+}
+
+impl Receipt {
+    /// Writes base64url of the JSON, the members that every client knows first.
+    #[must_use]
+    pub fn encode(&self) -> HeaderValue {
+        let wire = Wire {
+            method: &self.method,
+            reference: &self.reference,
+            external_id: self.external_id.as_deref(),
+            status: SUCCESS,
+            timestamp: &timestamp::write(self.timestamp_ms),
+            extra: self
+                .extra
+                .iter()
+                .filter(|(key, _)| !KNOWN.contains(&key.as_str()))
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+        };
+        let json = serde_json::to_vec(&wire).expect("texts and values are JSON");
+        HeaderValue::try_from(URL_SAFE_NO_PAD.encode(json)).expect("base64url is visible ASCII")
+    }
+
+    /// Reads the value of the header.
+    ///
+    /// # Errors
+    /// [`Malformed`] tells which rule it breaks.
+    pub fn decode(header: &[u8]) -> Result<Self, Malformed> {
+        if header.len() > MAX_BYTES {
+            return Err(Malformed::TooLong(MAX_BYTES));
+        }
+        let value = decode_json(header.trim_ascii())?;
+        if text(&value, "status")? != SUCCESS {
+            return Err(Malformed::Member("status"));
+        }
+        let timestamp_ms = timestamp::read(&text(&value, "timestamp")?)
+            .map_err(|_| Malformed::Member("timestamp"))?;
+        let method = text(&value, "method")?;
+        let reference = text(&value, "reference")?;
+        let external_id = optional_text(&value, "externalId")?;
+        let mut extra = match value {
+            Value::Object(members) => members,
+            _ => Map::new(),
+        };
+        extra.retain(|key, _| !KNOWN.contains(&key.as_str()));
+        Ok(Self { method, reference, timestamp_ms, external_id, extra })
+    }
+}
+
+#[derive(Serialize)]
+struct Wire<'a> {
+    method: &'a str,
+    reference: &'a str,
+    #[serde(rename = "externalId", skip_serializing_if = "Option::is_none")]
+    external_id: Option<&'a str>,
+    status: &'static str,
+    timestamp: &'a str,
+    #[serde(flatten)]
+    extra: Map<String, Value>,
+}
+
+const SUCCESS: &str = "success";
+const KNOWN: [&str; 5] = ["method", "reference", "externalId", "status", "timestamp"];
+const MAX_BYTES: usize = 16 * 1024;
