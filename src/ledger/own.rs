@@ -238,8 +238,8 @@ impl Facilitator {
         let minimum = fee.saturating_sub(fee.div_ceil(10));
         transfer
             .check_fee(minimum, self.0.settings.max_fee_stroops)
-            .and_then(|()| transfer.check_events(&simulated.events))
-            .and_then(|()| transfer.check_changes(&simulated.changed))
+            .and_then(|()| transfer.movement().check_events(&simulated.events))
+            .and_then(|()| transfer.movement().check_changes(&simulated.changed))
             .map_err(|error| invalid(payment, error))?;
         Ok(simulated)
     }

@@ -78,7 +78,7 @@ const fn unknown(sent: &Sent, failure: Failure) -> Outcome {
 pub(super) fn judge(payment: &Payment, hash: TxHash, transaction: &Transaction) -> Option<Settled> {
     let transfer = &payment.transfer;
     let authorization = transfer.authorization();
-    let times = transfer.times_told_by(&transaction.events);
+    let times = transfer.movement().times_told_by(&transaction.events);
     let paid = transaction.success
         && transaction.used(&authorization)
         && times >= transaction.uses_of(&authorization.root_invocation);
@@ -99,11 +99,12 @@ enum Search {
 
 /// Looks for this payment's event in all ledgers from `since` on.
 async fn search(rpc: &Rpc, payment: &Payment, since: u32) -> Result<Search, Error> {
-    let value = payment.transfer.event_value();
+    let movement = payment.transfer.movement();
+    let value = movement.event_value();
     let mut query = EventQuery {
         start: Start::Ledger(since),
-        contract: payment.transfer.asset(),
-        topics: payment.transfer.event_topics(),
+        contract: movement.asset,
+        topics: movement.event_topics(),
     };
     for _ in 0..MOST_PAGES {
         let page = rpc.events(&query).await?;

@@ -8,6 +8,7 @@
 mod authorization;
 mod error;
 mod event;
+mod whole;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest as _, Sha256};
@@ -18,7 +19,7 @@ pub use self::authorization::{
     account_signature, authorization, preimage_hash, sign_authorization, transfer_call,
     unsigned_envelope,
 };
-pub use self::error::Error;
+pub use self::{error::Error, whole::Whole};
 use super::{
     money::Amount,
     stellar::{AccountId, Address, ContractId, Network},
@@ -27,16 +28,26 @@ use super::{
 /// One `transfer` call with the payer's authorization for exactly that call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transfer {
-    payer: Address,
-    payee: Address,
-    asset: ContractId,
-    amount: Amount,
+    movement: Movement,
     source: AccountId,
     fee: u32,
     resource_fee: i64,
     time_bounds: TimeBounds,
     call: xdr::InvokeContractArgs,
     credentials: xdr::SorobanAddressCredentials,
+}
+
+/// What a transfer moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Movement {
+    /// Who pays.
+    pub payer: Address,
+    /// Who is paid.
+    pub payee: Address,
+    /// The token's contract.
+    pub asset: ContractId,
+    /// How much.
+    pub amount: Amount,
 }
 
 /// When the client's transaction may land, in Unix seconds; a `max` of 0 is no bound, as on the ledger.
@@ -67,14 +78,9 @@ impl Transfer {
     /// # Errors
     /// [`Error`] names the first rule that it breaks.
     pub fn parse(base64: &str) -> Result<Self, Error> {
-        if base64.len() > MAX_BASE64 {
-            return Err(Error::Malformed);
-        }
-        let bytes = STANDARD.decode(base64).map_err(|_| Error::Malformed)?;
-        let limits = xdr::Limits { depth: MAX_DEPTH, len: bytes.len() };
-        match xdr::TransactionEnvelope::from_xdr(bytes, limits) {
-            Ok(xdr::TransactionEnvelope::Tx(envelope)) => Self::from_envelope(&envelope),
-            Ok(_) | Err(_) => Err(Error::Malformed),
+        match decode(base64)? {
+            xdr::TransactionEnvelope::Tx(envelope) => Self::from_envelope(&envelope),
+            _ => Err(Error::Malformed),
         }
     }
 
@@ -94,21 +100,15 @@ impl Transfer {
         let xdr::HostFunction::InvokeContract(call) = &invoke.host_function else {
             return Err(Error::WrongOperation);
         };
-        let xdr::ScAddress::Contract(xdr::ContractId(asset)) = &call.contract_address else {
-            return Err(Error::WrongAsset);
-        };
-        let (payer, payee, amount) = arguments(call)?;
+        let movement = Movement::of_call(call)?;
         let resource_fee = resource_fee(&tx.ext)?;
         let time_bounds = time_bounds(&tx.cond)?;
-        let credentials = credentials(&invoke.auth, call, payer)?;
+        let credentials = credentials(&invoke.auth, call, movement.payer)?;
         if !envelope.signatures.is_empty() {
             return Err(Error::EnvelopeSigned);
         }
         Ok(Self {
-            payer,
-            payee,
-            asset: ContractId(asset.0),
-            amount,
+            movement,
             source: underlying(&tx.source_account),
             fee: tx.fee,
             resource_fee,
@@ -123,24 +123,11 @@ impl Transfer {
     /// # Errors
     /// [`Error`] names the first rule that it breaks.
     pub fn check(&self, expected: &Expected, excluded: &[AccountId]) -> Result<(), Error> {
-        let ours = |address: Address| matches!(address, Address::Account(account) if excluded.contains(&account));
-        if ours(Address::Account(self.source)) {
+        if excluded.contains(&self.source) {
             return Err(Error::UnsafeSource);
         }
-        if self.asset != expected.asset {
-            return Err(Error::WrongAsset);
-        }
         // The credentials' address is the payer's: `from_envelope` compared them.
-        if ours(self.payer) || self.payer == expected.payee {
-            return Err(Error::FacilitatorIsPayer);
-        }
-        if self.payee != expected.payee {
-            return Err(Error::WrongRecipient);
-        }
-        if self.amount != expected.amount || self.amount.is_zero() {
-            return Err(Error::WrongAmount);
-        }
-        Ok(())
+        self.movement.check(expected, excluded)
     }
 
     /// Checks that an account's own key signed the authorization; a contract's signature is for the simulation to judge.
@@ -150,7 +137,7 @@ impl Transfer {
     /// # Errors
     /// [`Error::BadSignature`].
     pub fn check_signature(&self, network: Network) -> Result<(), Error> {
-        let Address::Account(payer) = self.payer else { return Ok(()) };
+        let Address::Account(payer) = self.movement.payer else { return Ok(()) };
         let hash = preimage_hash(&self.authorization(), network).ok_or(Error::BadSignature)?;
         authorization::verify_account(payer, &self.credentials.signature, &hash)
     }
@@ -186,9 +173,7 @@ impl Transfer {
     /// # Errors
     /// [`Error::OutOfTime`].
     pub fn check_time(&self, now: u64, ledgers: u32) -> Result<(), Error> {
-        let TimeBounds { min, max } = self.time_bounds;
-        let needed = now.saturating_add(u64::from(ledgers).saturating_mul(LEDGER_SECONDS.into()));
-        if min > now || (max != 0 && max <= needed) { Err(Error::OutOfTime) } else { Ok(()) }
+        self.time_bounds.check(now, ledgers)
     }
 
     /// Checks the fees that the client declared, in stroops, though we pay fees of our own reckoning.
@@ -232,28 +217,16 @@ impl Transfer {
         Sha256::digest(bytes.expect("what was read is written without bounds")).into()
     }
 
+    /// What it moves.
+    #[must_use]
+    pub const fn movement(&self) -> &Movement {
+        &self.movement
+    }
+
     /// Who pays.
     #[must_use]
     pub const fn payer(&self) -> Address {
-        self.payer
-    }
-
-    /// Who is paid.
-    #[must_use]
-    pub const fn payee(&self) -> Address {
-        self.payee
-    }
-
-    /// The token's contract.
-    #[must_use]
-    pub const fn asset(&self) -> ContractId {
-        self.asset
-    }
-
-    /// How much.
-    #[must_use]
-    pub const fn amount(&self) -> Amount {
-        self.amount
+        self.movement.payer
     }
 
     /// When the client's transaction may land.
@@ -277,14 +250,60 @@ impl Transfer {
     /// What the ledger lets happen once: SHA-256 over network id, payer address and nonce.
     #[must_use]
     pub fn claim_key(&self, network: Network) -> [u8; 32] {
-        let payer = self.payer.to_xdr().to_xdr(xdr::Limits::none());
-        Sha256::new()
-            .chain_update(network.id())
-            .chain_update(payer.expect("an address encodes without bounds"))
-            .chain_update(self.nonce().to_be_bytes())
-            .finalize()
-            .into()
+        nonce_key(self.movement.payer, self.nonce(), network)
     }
+}
+
+impl TimeBounds {
+    /// Checks that what has these bounds may land from `now`, in Unix seconds, for so many `ledgers` more.
+    fn check(self, now: u64, ledgers: u32) -> Result<(), Error> {
+        let Self { min, max } = self;
+        let needed = now.saturating_add(u64::from(ledgers).saturating_mul(LEDGER_SECONDS.into()));
+        if min > now || (max != 0 && max <= needed) { Err(Error::OutOfTime) } else { Ok(()) }
+    }
+}
+
+impl Movement {
+    /// What `call` moves.
+    ///
+    /// # Errors
+    /// [`Error`] if it is no `transfer(from, to, amount)` of a contract.
+    fn of_call(call: &xdr::InvokeContractArgs) -> Result<Self, Error> {
+        let xdr::ScAddress::Contract(xdr::ContractId(asset)) = &call.contract_address else {
+            return Err(Error::WrongAsset);
+        };
+        let (payer, payee, amount) = arguments(call)?;
+        Ok(Self { payer, payee, asset: ContractId(asset.0), amount })
+    }
+
+    /// Checks that it is what is expected, and that none of `excluded` would pay.
+    fn check(&self, expected: &Expected, excluded: &[AccountId]) -> Result<(), Error> {
+        if self.asset != expected.asset {
+            return Err(Error::WrongAsset);
+        }
+        let is_ours = matches!(self.payer, Address::Account(payer) if excluded.contains(&payer));
+        if is_ours || self.payer == expected.payee {
+            return Err(Error::FacilitatorIsPayer);
+        }
+        if self.payee != expected.payee {
+            return Err(Error::WrongRecipient);
+        }
+        if self.amount != expected.amount || self.amount.is_zero() {
+            return Err(Error::WrongAmount);
+        }
+        Ok(())
+    }
+}
+
+/// What the ledger lets happen once: SHA-256 over network id, payer address and nonce.
+fn nonce_key(payer: Address, nonce: i64, network: Network) -> [u8; 32] {
+    let payer = payer.to_xdr().to_xdr(xdr::Limits::none());
+    Sha256::new()
+        .chain_update(network.id())
+        .chain_update(payer.expect("an address encodes without bounds"))
+        .chain_update(nonce.to_be_bytes())
+        .finalize()
+        .into()
 }
 
 /// A call that authorizes itself and nothing beneath it.
@@ -293,6 +312,16 @@ pub(crate) fn root_invocation(call: xdr::InvokeContractArgs) -> xdr::SorobanAuth
         function: xdr::SorobanAuthorizedFunction::ContractFn(call),
         sub_invocations: xdr::VecM::default(),
     }
+}
+
+/// Reads the base64 of an envelope, within bounds.
+fn decode(base64: &str) -> Result<xdr::TransactionEnvelope, Error> {
+    if base64.len() > MAX_BASE64 {
+        return Err(Error::Malformed);
+    }
+    let bytes = STANDARD.decode(base64).map_err(|_| Error::Malformed)?;
+    let limits = xdr::Limits { depth: MAX_DEPTH, len: bytes.len() };
+    xdr::TransactionEnvelope::from_xdr(bytes, limits).map_err(|_| Error::Malformed)
 }
 
 fn arguments(call: &xdr::InvokeContractArgs) -> Result<(Address, Address, Amount), Error> {

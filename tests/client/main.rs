@@ -438,7 +438,10 @@ async fn a_test_can_change_each_part_of_a_payment() {
     let payload = Payload::decode(signed.header().as_bytes()).unwrap();
     assert_eq!(payload.accepted, json!({ "changed": true }));
     let transfer = Transfer::parse(&payload.transaction).unwrap();
-    assert_eq!((transfer.amount(), transfer.payee(), transfer.nonce()), (amount(7), payee, 42));
+    assert_eq!(
+        (transfer.movement().amount, transfer.movement().payee, transfer.nonce()),
+        (amount(7), payee, 42)
+    );
     assert_eq!(Some(transfer.expiration_ledger()), overrides.expiration_ledger);
     assert_eq!(transfer.time_bounds().max, 77);
     transfer.check_signature(Network::Testnet).unwrap();

@@ -91,7 +91,7 @@ pub(super) fn settled(status: StatusCode, body: &[u8], payment: &Payment) -> Out
         Some("it settled on another network")
     } else if told.payer.is_some_and(|told| told != payer.to_string()) {
         Some("it settled another payer's payment")
-    } else if told.amount.is_some_and(|told| told != transfer.amount().to_string()) {
+    } else if told.amount.is_some_and(|told| told != transfer.movement().amount.to_string()) {
         Some("it settled another amount")
     } else if !status.is_success() {
         Some("success with a status of failure")

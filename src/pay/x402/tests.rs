@@ -19,9 +19,9 @@ async fn settled(store: &Store) -> Verified {
     let transfer = Transfer::parse(VECTOR_A.trim()).unwrap();
     let expected = Expected {
         network: Network::Testnet,
-        asset: transfer.asset(),
-        payee: transfer.payee(),
-        amount: transfer.amount(),
+        asset: transfer.movement().asset,
+        payee: transfer.movement().payee,
+        amount: transfer.movement().amount,
     };
     let payment = Payment { transfer, expected, max_timeout_seconds: 60, min_remaining: 1 };
     let payment = Presented { payment, payload: Value::Null, requirements: Value::Null };

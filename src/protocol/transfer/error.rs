@@ -63,6 +63,9 @@ pub enum Error {
     /// A signature that is not the payer's over this authorization.
     #[error("the authorization's signature is not one by the payer's own key over this transfer")]
     BadSignature,
+    /// The source of the transaction, or of its fee, did not sign it.
+    #[error("the transaction is not signed by the own key of its source")]
+    NotSigned,
     /// The envelope itself is signed.
     #[error("the transaction envelope carries signatures; only its authorization may be signed")]
     EnvelopeSigned,
@@ -123,7 +126,7 @@ impl Error {
             }
             Self::SubInvocations => "invalid_exact_stellar_payload_has_subinvocations",
             Self::OtherCall => "invalid_exact_stellar_payload_missing_payer_auth",
-            Self::MissingSignature | Self::BadSignature => {
+            Self::MissingSignature | Self::BadSignature | Self::NotSigned => {
                 "invalid_exact_stellar_payload_missing_payer_signature"
             }
             Self::EnvelopeSigned => "invalid_exact_stellar_payload_has_envelope_signatures",

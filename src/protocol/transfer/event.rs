@@ -4,10 +4,10 @@
 
 use stellar_xdr as xdr;
 
-use super::{Error, Transfer, authorization::symbol};
+use super::{Error, Movement, authorization::symbol};
 use crate::protocol::stellar::Address;
 
-impl Transfer {
+impl Movement {
     /// Checks that `events`, all the contract events of a transaction, are one event of this transfer and nothing else.
     ///
     /// # Errors
@@ -98,8 +98,8 @@ mod tests {
     use super::*;
     use crate::protocol::{money::Amount, stellar::AccountId, stellar::Network};
 
-    fn transfer() -> Transfer {
-        super::super::tests::transfer()
+    fn transfer() -> Movement {
+        *super::super::tests::transfer().movement()
     }
 
     fn account(seed: u8) -> xdr::ScVal {
@@ -164,7 +164,7 @@ mod tests {
         ] {
             assert_eq!(transfer.check_events(&events), Err(verdict));
         }
-        assert_eq!(transfer.amount(), Amount::from_units(10_000).unwrap());
+        assert_eq!(transfer.amount, Amount::from_units(10_000).unwrap());
     }
 
     #[test]
@@ -184,15 +184,15 @@ mod tests {
             Address::Contract(contract) => data(contract.to_xdr()),
         };
         let good = [
-            balance(transfer.payer()),
-            balance(transfer.payee()),
-            data(transfer.payer().to_xdr()),
-            data(transfer.asset().to_xdr()),
+            balance(transfer.payer),
+            balance(transfer.payee),
+            data(transfer.payer.to_xdr()),
+            data(transfer.asset.to_xdr()),
         ];
         assert_eq!(transfer.check_changes(&good), Ok(()));
         assert_eq!(transfer.check_changes(&[]), Ok(()));
         let stranger = Address::Account(AccountId([9; 32]));
-        for other in [balance(stranger), data(stranger.to_xdr()), data(transfer.payee().to_xdr())] {
+        for other in [balance(stranger), data(stranger.to_xdr()), data(transfer.payee.to_xdr())] {
             let changed = [good[0].clone(), other];
             assert_eq!(transfer.check_changes(&changed), Err(Error::OtherChanges));
         }

@@ -145,9 +145,9 @@ fn the_reference_clients_payment_is_read_and_passes() {
         transfer.payer().to_string(),
         "GCFIRY65OQE7DFP5KLNS2PF2LVZMUZYJX4OZIEQ36N2IQANUB5XVYOJR"
     );
-    assert_eq!(transfer.payee(), expected().payee);
-    assert_eq!(transfer.amount().units(), 10_000);
-    assert_eq!(transfer.asset(), expected().asset);
+    assert_eq!(transfer.movement().payee, expected().payee);
+    assert_eq!(transfer.movement().amount.units(), 10_000);
+    assert_eq!(transfer.movement().asset, expected().asset);
     assert_eq!(transfer.nonce(), 1_234_567_890_123_456_789);
     assert_eq!(transfer.expiration_ledger(), 1_000_012);
     assert_eq!(transfer.time_bounds(), TimeBounds { min: 0, max: 1_767_225_900 });
@@ -284,7 +284,7 @@ fn b04_any_other_amount_is_refused() {
     assert_eq!(big, Err(Error::WrongAmount));
     let nothing = Expected { amount: Amount::ZERO, ..expected() };
     let mut free = judge(VECTOR_A).unwrap();
-    free.amount = Amount::ZERO;
+    free.movement.amount = Amount::ZERO;
     assert_eq!(free.check(&nothing, &[]), Err(Error::WrongAmount));
 }
 
