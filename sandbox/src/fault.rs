@@ -1,12 +1,18 @@
 //! Faults on request: what an RPC node or a network does wrong, done on purpose, so that a test can see the answer.
 //!
-//! A fault is armed for a method and a number of calls. Faults of the transport and of the RPC live here; a transaction
-//! that fails or vanishes is the ledger's ([`Ledger::arm`]).
+//! A fault is armed for a method and a number of calls; a [`Hold`] stops calls until it is released. Faults of the
+//! transport and of the RPC live here; a transaction that fails, vanishes or comes late is the ledger's ([`Ledger::arm`]).
+
+mod hold;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use stellar_xdr::TransactionEnvelope;
+
+pub use self::hold::{Hold, Moment};
+
+pub(crate) use self::hold::{Holds, Way};
 
 use crate::ledger::{ApplyFault, Ledger};
 use crate::rpc::Method;
@@ -38,6 +44,9 @@ pub enum Fault {
     },
     /// `sendTransaction` answers `TRY_AGAIN_LATER` and forgets the transaction; other methods are as usual.
     TryAgainLater,
+    /// `getTransaction` answers `NOT_FOUND` as of the latest ledger, whatever is in it: a node whose index is behind its
+    /// ledgers. Other methods are as usual.
+    NotFound,
     /// Reads answer from a state this many ledgers ago, or the oldest that is kept.
     Stale {
         /// How many ledgers ago.
@@ -58,6 +67,7 @@ pub enum Times {
 #[derive(Clone)]
 pub struct Faults {
     armed: Arc<Mutex<Vec<Armed>>>,
+    holds: Holds,
     ledger: Ledger,
 }
 
@@ -69,7 +79,7 @@ struct Armed {
 
 impl Faults {
     pub(crate) fn new(ledger: Ledger) -> Self {
-        Self { armed: Arc::default(), ledger }
+        Self { armed: Arc::default(), holds: Holds::default(), ledger }
     }
 
     /// Arms `fault` for calls of `method`, or of any method with `None`. Of several that match, the first armed happens.
@@ -77,6 +87,14 @@ impl Faults {
         if times != Times::Next(0) {
             self.lock().push(Armed { method: method.into(), times, fault });
         }
+    }
+
+    /// Stops every call of `method` at `moment` from now on, until the hold is released or dropped.
+    ///
+    /// A stopped call counts as one that has come ([`Sandbox::calls`](crate::Sandbox::calls)), and meets the faults that are
+    /// armed when it goes on. Calls of this process itself, as by the faucet, are not stopped.
+    pub fn hold(&self, method: Method, moment: Moment) -> Hold {
+        self.holds.add(method, moment)
     }
 
     /// Makes the next `count` transactions that `matches` accepts be applied and fail: their fees are charged.
@@ -97,7 +115,20 @@ impl Faults {
         self.ledger.arm(ApplyFault::Vanish, count, matches);
     }
 
-    /// Disarms every fault of the RPC, and says how many were still armed.
+    /// Makes the next `count` transactions that `matches` accepts wait for ledger `until`: no earlier one holds them.
+    ///
+    /// Until then they are pending: not found, and a `DUPLICATE` when sent again. One that is not valid any more when its
+    /// ledger comes, because of a bound on its time, say, is dropped then.
+    pub fn delay_transactions(
+        &self,
+        count: u32,
+        until: u32,
+        matches: impl Fn(&TransactionEnvelope) -> bool + Send + Sync + 'static,
+    ) {
+        self.ledger.arm(ApplyFault::Wait { until }, count, matches);
+    }
+
+    /// Disarms every fault of the RPC but the holds, and says how many were still armed.
     pub fn clear(&self) -> usize {
         std::mem::take(&mut *self.lock()).len()
     }
@@ -118,6 +149,11 @@ impl Faults {
             }
         }
         Some(fault)
+    }
+
+    /// The holds that calls may come to.
+    pub(crate) fn holds(&self) -> &Holds {
+        &self.holds
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Armed>> {

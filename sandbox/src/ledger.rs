@@ -228,14 +228,12 @@ impl Ledger {
     pub fn close(&self, now: u64) -> Arc<ClosedLedger> {
         let inner = &*self.inner;
         let _closing = inner.closing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (head, waiting) = {
+        let (head, waiting, sequence) = {
             let state = self.state();
-            (state.head.clone(), state.queue.waiting())
+            let sequence = state.head.ledger.sequence.saturating_add(1);
+            (state.head.clone(), state.queue.due(sequence), sequence)
         };
-        let header = Header {
-            sequence: head.ledger.sequence.saturating_add(1),
-            close_time: now.max(head.ledger.close_time),
-        };
+        let header = Header { sequence, close_time: now.max(head.ledger.close_time) };
         let mut applied = self.apply(&head, &waiting, header);
         if header.sequence.is_multiple_of(LEDGERS_BETWEEN_EVICTIONS) {
             store::evict(&mut applied.entries, header.sequence);

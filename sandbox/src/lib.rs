@@ -57,7 +57,7 @@ use tokio_util::task::TaskTracker;
 pub use self::bootstrap::Error as BootstrapError;
 pub use self::clock::Clock;
 pub use self::dev_accounts::{DevAccount, DevAccounts};
-pub use self::fault::{Fault, Faults, Times};
+pub use self::fault::{Fault, Faults, Hold, Moment, Times};
 pub use self::rpc::Method;
 pub use self::tls::Error as TlsError;
 pub use self::treasury::{Error as FundError, Funds};
@@ -171,9 +171,9 @@ impl Sandbox {
         bootstrap::run(&ledger, &treasury, &accounts).await?;
 
         let faults = Faults::new(ledger.clone());
-        let rpc = Rpc::new(ledger.clone(), faults.clone());
-        let service = Arc::new(Service { rpc, treasury });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let rpc = Rpc::new(ledger.clone(), faults.clone(), tasks.clone(), stop.clone());
+        let service = Arc::new(Service { rpc, treasury });
         if let Clock::Interval(interval) = options.clock {
             tasks.spawn(clock::run(ledger.clone(), interval, stop.clone()));
         }

@@ -17,12 +17,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub use self::method::Method;
 
 use self::message::{Error, Message};
 use self::view::View;
-use crate::fault::{Fault, Faults};
+use crate::fault::{Fault, Faults, Moment, Way};
 use crate::ledger::Ledger;
 
 /// The RPC over one ledger; clones share it.
@@ -31,6 +33,9 @@ pub(crate) struct Rpc {
     ledger: Ledger,
     faults: Faults,
     calls: Arc<Mutex<HashMap<Method, u64>>>,
+    /// Where calls go on whose callers are gone, until `stop`.
+    tasks: TaskTracker,
+    stop: CancellationToken,
 }
 
 /// What the transport does with a request's answer.
@@ -52,8 +57,14 @@ pub(crate) enum Answer {
 }
 
 impl Rpc {
-    pub(crate) fn new(ledger: Ledger, faults: Faults) -> Self {
-        Self { ledger, faults, calls: Arc::default() }
+    /// An RPC whose held calls run in `tasks` until `stop`.
+    pub(crate) fn new(
+        ledger: Ledger,
+        faults: Faults,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { ledger, faults, calls: Arc::default(), tasks, stop }
     }
 
     /// How many calls of `method` have come, faults included.
@@ -98,7 +109,30 @@ impl Rpc {
         let Some(method) = Method::from_name(&method) else {
             return Ok(id.map(|id| message::failed(id, Error::no_method(&method))));
         };
-        let fault = self.meet(method);
+        self.count(method);
+        if !self.faults.holds().concern(method) {
+            return self.carry_out(id, method, params, friendbot).await;
+        }
+        // A task of its own, which goes on when the caller hangs up and this future is dropped.
+        let (rpc, friendbot, stop) = (self.clone(), friendbot.to_owned(), self.stop.clone());
+        let held = async move { rpc.carry_out(id, method, params, &friendbot).await };
+        let ended = self.tasks.spawn(async move { stop.run_until_cancelled(held).await }).await;
+        ended.ok().flatten().unwrap_or(Err(Answer::HangUp))
+    }
+
+    /// As [`Rpc::call`], for a call that was counted.
+    async fn carry_out(
+        &self,
+        id: Option<Value>,
+        method: Method,
+        params: Option<Value>,
+        friendbot: &str,
+    ) -> Result<Option<Value>, Answer> {
+        let holds = self.faults.holds();
+        if holds.pass(method, Moment::BeforeEffect).await == Way::Out {
+            return Err(Answer::HangUp);
+        }
+        let fault = self.faults.meet(method);
         let mut view = View::latest(&self.ledger);
         let mut patience = None;
         let mut hang_up = false;
@@ -121,9 +155,13 @@ impl Rpc {
                 let answer = transaction::try_again_later(&view, params);
                 return Ok(id.map(|id| message::ended(id, answer)));
             }
+            Some(Fault::NotFound) => view = View::without_transactions(&self.ledger),
             Some(Fault::TryAgainLater) => {}
         }
         let answer = dispatch(method, view, params, friendbot).await;
+        if holds.pass(method, Moment::AfterEffect).await == Way::Out {
+            return Err(Answer::HangUp);
+        }
         if let Some(time) = patience {
             tokio::time::sleep(time).await;
         }
@@ -133,12 +171,10 @@ impl Rpc {
         Ok(id.map(|id| message::ended(id, answer)))
     }
 
-    fn meet(&self, method: Method) -> Option<Fault> {
+    fn count(&self, method: Method) {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         let count = calls.entry(method).or_default();
         *count = count.saturating_add(1);
-        drop(calls);
-        self.faults.meet(method)
     }
 }
 

@@ -19,6 +19,9 @@ mod transaction;
 #[path = "sandbox/fault.rs"]
 mod fault;
 
+#[path = "sandbox/hold.rs"]
+mod hold;
+
 #[path = "sandbox/funding.rs"]
 mod funding;
 

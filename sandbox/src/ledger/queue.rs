@@ -80,12 +80,17 @@ impl Queue {
         self.waiting.push(waiting);
     }
 
-    /// All that waits. It keeps waiting until [`Queue::remove`], so that nobody takes its place while it is applied.
-    pub(super) fn waiting(&self) -> Vec<Arc<Waiting>> {
-        self.waiting.clone()
+    /// All that waits for ledger `sequence`. It keeps waiting until [`Queue::remove`], so that nobody takes its place while
+    /// it is applied.
+    pub(super) fn due(&self, sequence: u32) -> Vec<Arc<Waiting>> {
+        let is_due = |waiting: &&Arc<Waiting>| match waiting.fault {
+            Some(ApplyFault::Wait { until }) => until <= sequence,
+            _ => true,
+        };
+        self.waiting.iter().filter(is_due).cloned().collect()
     }
 
-    /// Forgets transactions that were applied or dropped.
+    /// Forgets transactions that were applied or dropped: what [`Queue::due`] gave, in its order.
     pub(super) fn remove(&mut self, gone: &[Arc<Waiting>]) {
         for gone in gone {
             self.by_source.remove(&gone.frame.source());
@@ -97,8 +102,8 @@ impl Queue {
                 self.fees.remove(&payer);
             }
         }
-        // They were taken from the front, and others were only added at the end.
-        self.waiting.drain(..gone.len().min(self.waiting.len()));
+        let mut gone = gone.iter().peekable();
+        self.waiting.retain(|waiting| gone.next_if(|gone| Arc::ptr_eq(gone, waiting)).is_none());
     }
 
     /// Whether a transaction with this hash waits; a fee bump has two.

@@ -207,4 +207,9 @@ pub enum ApplyFault {
     Fail,
     /// It is dropped: accepted, then never found.
     Vanish,
+    /// It keeps waiting until this ledger.
+    Wait {
+        /// The sequence of the first ledger that may hold it.
+        until: u32,
+    },
 }

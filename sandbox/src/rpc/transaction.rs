@@ -147,8 +147,7 @@ pub(super) fn get(view: &View, query: GetQuery) -> Result<Got, Error> {
     // Read before the ledger range: a transaction seen must be inside the range told.
     let latest =
         if max == 0 { view.latest_mark().sequence } else { max.min(view.latest_mark().sequence) };
-    let record =
-        view.ledger().transaction(&hash).filter(|record| (min..=latest).contains(&record.ledger));
+    let record = view.transaction(&hash).filter(|record| (min..=latest).contains(&record.ledger));
     let (latest, oldest) = (view.latest_mark(), view.oldest_mark());
     Ok(Got {
         status: record.as_deref().map_or("NOT_FOUND", status),

@@ -2,8 +2,8 @@
 
 use stellar_xdr::{
     Asset, ContractEventBody, LedgerCloseMeta, Memo, MuxedAccount, MuxedAccountMed25519,
-    OperationBody, PaymentOp, ScMap, ScMapEntry, ScVal, TransactionEventStage, TransactionMeta,
-    Uint256,
+    OperationBody, PaymentOp, Preconditions, ScMap, ScMapEntry, ScVal, TimeBounds, TimePoint,
+    TransactionEventStage, TransactionMeta, Uint256,
 };
 
 use super::kit::*;
@@ -241,6 +241,41 @@ fn a_vanished_transaction_is_accepted_and_never_found() {
     assert!(world.ledger.transaction(&hash).is_none());
     assert!(!world.ledger.is_pending(&hash));
     world.apply(envelope);
+}
+
+#[test]
+fn a_transaction_that_is_made_to_wait_lets_the_others_pass() {
+    let (ann, bob) = (key(1), key(2));
+    let world = World::with(&[&ann, &bob]);
+    let late = world.sign(world.tx(&ann, vec![pay(&id(&bob), Asset::Native, XLM)]), &[&ann]);
+    let hash = world.hash(&late);
+    let until = world.ledger.latest().sequence + 2;
+    world.ledger.arm(ApplyFault::Wait { until }, 1, |_| true);
+    assert_eq!(world.ledger.submit(late), Submission::Pending { hash: hash.clone() });
+    let other = || world.sign(world.tx(&bob, vec![pay(&id(&ann), Asset::Native, 1)]), &[&bob]);
+    world.apply(other());
+    assert!(world.ledger.is_pending(&hash) && world.ledger.transaction(&hash).is_none());
+    world.apply(other());
+    assert_eq!(world.ledger.transaction(&hash).unwrap().ledger, until);
+    assert!(!world.ledger.is_pending(&hash));
+}
+
+#[test]
+fn a_transaction_that_waited_too_long_is_dropped() {
+    let (ann, bob) = (key(1), key(2));
+    let world = World::with(&[&ann, &bob]);
+    let mut tx = world.tx(&ann, vec![pay(&id(&bob), Asset::Native, XLM)]);
+    let latest = world.ledger.latest();
+    let bounds = TimeBounds { min_time: TimePoint(0), max_time: TimePoint(latest.close_time + 6) };
+    tx.cond = Preconditions::Time(bounds);
+    let late = world.sign(tx, &[&ann]);
+    let hash = world.hash(&late);
+    world.ledger.arm(ApplyFault::Wait { until: latest.sequence + 2 }, 1, |_| true);
+    assert_eq!(world.ledger.submit(late), Submission::Pending { hash: hash.clone() });
+    world.ledger.close(latest.close_time + 5);
+    assert!(world.ledger.is_pending(&hash));
+    world.ledger.close(latest.close_time + 10);
+    assert!(world.ledger.transaction(&hash).is_none() && !world.ledger.is_pending(&hash));
 }
 
 #[test]
