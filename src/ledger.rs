@@ -6,6 +6,7 @@
 pub mod facilitator;
 
 pub mod own;
+pub mod relay;
 pub mod remote;
 
 pub mod rpc;
@@ -13,6 +14,7 @@ pub mod signer;
 
 mod budget;
 mod http;
+mod post;
 mod search;
 mod sponsor;
 

@@ -168,7 +168,7 @@ impl Desk {
                 *state = None;
                 return None;
             }
-            Outcome::Stale => {
+            Outcome::Stale | Outcome::Refused { .. } => {
                 *state = None;
                 return None;
             }

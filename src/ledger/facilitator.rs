@@ -249,6 +249,11 @@ pub enum Outcome {
     },
     /// The transaction was refused before it entered the network, and can never land: prepare anew and submit that.
     Stale,
+    /// The network refused it before it entered, by the payer's doing. It has not landed, and the payer may present it again.
+    Refused {
+        /// The reason: short, printable ASCII.
+        reason: Cow<'static, str>,
+    },
     /// Nothing was sent.
     Unsent(Failure),
 }

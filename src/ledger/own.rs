@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     protocol::{
-        stellar::{AccountId, Network},
+        stellar::{AccountId, Address, Network},
         transfer::{self, unsigned_envelope},
     },
     telemetry::Clock,
@@ -229,9 +229,12 @@ impl Facilitator {
         let simulated = match simulation {
             Simulation::Success(simulated) if !simulated.needs_restore => *simulated,
             Simulation::Success(_) => {
-                return Err(failed(payment, "archived ledger entries have to be restored first"));
+                let why = "archived ledger entries have to be restored first";
+                return Err(simulation_failed(transfer.payer(), why));
             }
-            Simulation::Failure { error, .. } => return Err(failed(payment, &error)),
+            Simulation::Failure { error, .. } => {
+                return Err(simulation_failed(transfer.payer(), &error));
+            }
         };
         // The payer's own simulation was some ledgers ago, when fees may have been a little lower.
         let fee = simulated.min_resource_fee;
@@ -328,11 +331,12 @@ fn invalid(payment: &Payment, error: transfer::Error) -> VerifyError {
     VerifyError::Invalid(Invalid::new(error, Some(payment.transfer.payer())))
 }
 
-fn failed(payment: &Payment, why: &str) -> VerifyError {
+/// A transfer by `payer` that would fail on the ledger as it is now.
+pub(super) fn simulation_failed(payer: Address, why: &str) -> VerifyError {
     VerifyError::Invalid(Invalid {
         reason: SIMULATION_FAILED.into(),
         detail: format!("the transfer would fail on the ledger: {}", first_line(why)),
-        payer: Some(payment.transfer.payer()),
+        payer: Some(payer),
     })
 }
 

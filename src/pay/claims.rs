@@ -108,7 +108,7 @@ pub(super) async fn resolve<R: Rail>(
             store::Outcome::Settled(rail.settled(payment, settled.transaction))
         }
         Outcome::Rejected { reason, .. } => store::Outcome::Refused { reason: reason.into_owned() },
-        Outcome::Stale => store::Outcome::Free,
+        Outcome::Stale | Outcome::Refused { .. } => store::Outcome::Free,
         Outcome::Unknown { transaction, failure } => {
             let transaction = transaction.or(submitting.transaction);
             return Err(Fault::pending(failure.detail, transaction).into());
@@ -221,6 +221,10 @@ async fn submit<R: Rail>(
                 return Err(Fault::pending(failure.detail, transaction).into());
             }
             Outcome::Stale => store.recall(&mut ticket).await.map_err(store_fault)?,
+            Outcome::Refused { reason } => {
+                store.recall(&mut ticket).await.map_err(store_fault)?;
+                return Err(rail.settlement_failed(payment, &reason, None).into());
+            }
             Outcome::Unsent(failure) => {
                 store.recall(&mut ticket).await.map_err(store_fault)?;
                 return Err(fault(&failure).into());

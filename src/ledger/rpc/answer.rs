@@ -111,6 +111,8 @@ pub struct Transaction {
     pub success: bool,
     /// The ledger it landed in.
     pub ledger: u32,
+    /// When that ledger closed, in Unix seconds, where the server tells.
+    pub closed_at: Option<u64>,
     /// What was charged, in stroops.
     pub fee_charged: i64,
     /// The transaction itself.

@@ -146,6 +146,8 @@ impl Sent {
 pub(super) struct Found {
     status: String,
     ledger: Option<u32>,
+    #[serde(default)]
+    created_at: Value,
     envelope_xdr: Option<String>,
     result_xdr: Option<String>,
     result_meta_xdr: Option<String>,
@@ -187,6 +189,7 @@ impl Found {
         Ok(Lookup::Applied(Box::new(Transaction {
             success,
             ledger: self.ledger.ok_or("ledger")?,
+            closed_at: seconds(&self.created_at),
             fee_charged: result.fee_charged,
             envelope,
             events,

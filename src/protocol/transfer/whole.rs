@@ -137,6 +137,12 @@ impl Whole {
         self.time_bounds.check(now, ledgers)
     }
 
+    /// The network that it is signed for.
+    #[must_use]
+    pub const fn network(&self) -> Network {
+        self.network
+    }
+
     /// What it moves.
     #[must_use]
     pub const fn movement(&self) -> &Movement {
