@@ -3,14 +3,14 @@
 use ed25519_dalek::SigningKey;
 use stellar_xdr::{
     ContractExecutable, ContractIdPreimage, CreateContractArgs, HostFunction, InvokeHostFunctionOp,
-    Operation, OperationBody, SorobanTransactionData, Transaction, TransactionResult, VecM,
+    Operation, OperationBody, Transaction, TransactionResult, VecM,
 };
 
 use crate::dev_accounts::DevAccounts;
-use crate::ledger::{Ledger, SimulateOptions, SimulationFailure, Submission, TransactionStatus};
+use crate::ledger::{Ledger, SimulationFailure, Submission, TransactionStatus};
 use crate::treasury::{self, Funds, Treasury};
 use crate::usdc::{self, UNITS};
-use crate::{blocking, clock, envelope};
+use crate::{clock, envelope};
 
 /// Why the network did not come up.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +66,8 @@ pub(crate) async fn run(
     apply(ledger, transaction, &signers).await?;
 
     let deploy = envelope::next(ledger, &root, vec![deploy_usdc()]).ok_or(Error::NoRoot)?;
-    let found = simulate(ledger, deploy.clone()).await?;
+    let found = envelope::simulate(ledger, deploy.clone()).await.ok_or(Error::Stopped)?;
+    let found = found.map_err(Error::Simulate)?.transaction_data;
     let deploy = envelope::with_resources(deploy, found).ok_or(Error::NoRoot)?;
     apply(ledger, deploy, &[&root]).await
 }
@@ -89,16 +90,6 @@ async fn apply(
         Some(record) => Err(Error::Refused(Box::new(record.result.clone()))),
         None => Err(Error::Lost(Box::new(submission))),
     }
-}
-
-async fn simulate(
-    ledger: &Ledger,
-    transaction: Transaction,
-) -> Result<SorobanTransactionData, Error> {
-    let ledger = ledger.clone();
-    let work = move || ledger.simulate(&transaction.into(), SimulateOptions::default());
-    let found = blocking::run(work).await.ok_or(Error::Stopped)?.map_err(Error::Simulate)?;
-    Ok(found.transaction_data)
 }
 
 fn deploy_usdc() -> Operation {

@@ -10,8 +10,8 @@ use stellar_xdr::{
 
 use crate::balance;
 use crate::dev_accounts::account_id;
-use crate::ledger::Ledger;
-use crate::usdc;
+use crate::ledger::{Ledger, SimulateOptions, Simulation, SimulationFailure};
+use crate::{blocking, usdc};
 
 /// The most accounts besides the source that may sign one transaction.
 pub(crate) const COSIGNERS: usize = 19;
@@ -34,6 +34,16 @@ pub(crate) fn next(
         operations: operations.try_into().ok()?,
         ext: TransactionExt::V0,
     })
+}
+
+/// Simulates `transaction`; `None` if the host panicked, or the runtime is going down.
+pub(crate) async fn simulate(
+    ledger: &Ledger,
+    transaction: Transaction,
+) -> Option<Result<Simulation, SimulationFailure>> {
+    let ledger = ledger.clone();
+    let work = move || ledger.simulate(&transaction.into(), SimulateOptions::default());
+    blocking::run(work).await
 }
 
 /// `transaction` with what its simulation found.

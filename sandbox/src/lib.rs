@@ -27,6 +27,7 @@ mod faucet;
 mod treasury;
 
 mod bootstrap;
+mod contract_account;
 mod dev_accounts;
 mod usdc;
 
@@ -56,6 +57,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::bootstrap::Error as BootstrapError;
 pub use self::clock::Clock;
+pub use self::contract_account::ContractPayer;
 pub use self::dev_accounts::{DevAccount, DevAccounts};
 pub use self::fault::{Fault, Faults, Hold, Moment, Times};
 pub use self::rpc::Method;
@@ -278,6 +280,14 @@ impl Sandbox {
         funds: Funds,
     ) -> Result<Vec<DevAccount>, FundError> {
         self.service.treasury.new_payers(count, funds).await
+    }
+
+    /// Deploys a new payer that is a contract, with `usdc_units`, and closes the ledgers for it.
+    ///
+    /// # Errors
+    /// [`FundError`] by what the network refused; the contract may be there without money then.
+    pub async fn new_contract_payer(&self, usdc_units: i64) -> Result<ContractPayer, FundError> {
+        self.service.treasury.new_contract_payer(usdc_units).await
     }
 
     /// Creates `account` with `stroops`, and closes the ledger.

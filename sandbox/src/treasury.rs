@@ -8,14 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ed25519_dalek::SigningKey;
 use stellar_xdr::{
-    AccountId, Hash, Operation, OperationResult, OperationResultTr, PaymentResult,
-    TransactionResult, TransactionResultResult,
+    AccountId, Hash, Operation, OperationBody, OperationResult, OperationResultTr, PaymentResult,
+    Transaction, TransactionResult, TransactionResultResult,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::clock::{self, Clock};
+use crate::contract_account::{self, ContractPayer};
 use crate::dev_accounts::DevAccount;
-use crate::ledger::{Ledger, Submission, TransactionRecord, TransactionStatus};
+use crate::ledger::{Ledger, SimulationFailure, Submission, TransactionRecord, TransactionStatus};
 use crate::{balance, envelope};
 
 /// Why something was not paid out.
@@ -39,6 +40,12 @@ pub enum Error {
     /// The transaction could not be built.
     #[error("build the transaction")]
     Build(#[source] stellar_xdr::Error),
+    /// The host refuses the call that would pay out.
+    #[error("simulate the transaction")]
+    Simulate(#[source] SimulationFailure),
+    /// The host panicked, or the runtime is going down.
+    #[error("the simulation was stopped")]
+    Stopped,
     /// The teller's account is missing: the bootstrap did not run.
     #[error("no teller's account exists")]
     NoTeller,
@@ -69,6 +76,7 @@ pub(crate) struct Treasury {
     free: Semaphore,
     tellers: Mutex<Vec<SigningKey>>,
     payers: AtomicU32,
+    contract_payers: AtomicU32,
 }
 
 impl Treasury {
@@ -81,6 +89,7 @@ impl Treasury {
             free: Semaphore::new(tellers.len()),
             tellers: Mutex::new(tellers),
             payers: AtomicU32::new(0),
+            contract_payers: AtomicU32::new(0),
         }
     }
 
@@ -132,6 +141,24 @@ impl Treasury {
         Ok(payers)
     }
 
+    /// Deploys a new payer that is a contract with `usdc_units`, closing the ledgers itself.
+    pub(crate) async fn new_contract_payer(&self, usdc_units: i64) -> Result<ContractPayer, Error> {
+        let network_id = self.ledger.network_id();
+        let number = self.contract_payers.fetch_add(1, Ordering::Relaxed);
+        let payer = ContractPayer::new(&network_id, number).map_err(Error::Build)?;
+        let mut calls = vec![contract_account::create(&payer)];
+        if usdc_units > 0 {
+            calls.push(contract_account::mint(&network_id, &payer, usdc_units));
+        }
+        if !contract_account::is_uploaded(&self.ledger.snapshot()) {
+            calls.insert(0, contract_account::upload());
+        }
+        for call in calls {
+            self.pay(vec![call.map_err(Error::Build)?], &[], Inclusion::AtOnce).await?;
+        }
+        Ok(payer)
+    }
+
     /// Account, trustline and USDC of one new payer.
     pub(crate) fn funding(&self, payer: &DevAccount, funds: Funds) -> Vec<Operation> {
         let id = payer.account_id();
@@ -155,8 +182,7 @@ impl Treasury {
     ) -> Result<Arc<TransactionRecord>, Error> {
         let teller = self.teller().await;
         loop {
-            let transaction = envelope::next(&self.ledger, &teller.key, operations.clone())
-                .ok_or(Error::NoTeller)?;
+            let transaction = self.next(&teller, operations.clone()).await?;
             let signers: Vec<_> =
                 std::iter::once(&teller.key).chain(cosigners.iter().copied()).collect();
             let signed =
@@ -172,6 +198,25 @@ impl Treasury {
                 Submission::Error { result, .. } => return Err(Error::Refused(result)),
             }
         }
+    }
+
+    /// The next transaction of `teller`; a call of a contract, which is alone, with what it needs.
+    async fn next(
+        &self,
+        teller: &Teller<'_>,
+        operations: Vec<Operation>,
+    ) -> Result<Transaction, Error> {
+        let next = |operations| {
+            envelope::next(&self.ledger, &teller.key, operations).ok_or(Error::NoTeller)
+        };
+        let [call @ Operation { body: OperationBody::InvokeHostFunction(_), .. }] = &*operations
+        else {
+            return next(operations);
+        };
+        let simulated = envelope::simulate(&self.ledger, next(operations.clone())?).await;
+        let found = simulated.ok_or(Error::Stopped)?.map_err(Error::Simulate)?;
+        let call = contract_account::authorized(call.clone(), found.auth).map_err(Error::Build)?;
+        envelope::with_resources(next(vec![call])?, found.transaction_data).ok_or(Error::NoTeller)
     }
 
     async fn included(

@@ -25,6 +25,9 @@ mod hold;
 #[path = "sandbox/funding.rs"]
 mod funding;
 
+#[path = "sandbox/contract.rs"]
+mod contract;
+
 #[path = "sandbox/life.rs"]
 mod life;
 

@@ -135,9 +135,22 @@ pub(crate) fn transfer(
     units: u64,
     auth: Vec<SorobanAuthorizationEntry>,
 ) -> OperationBody {
+    let from = ScAddress::Account(account_id(from));
+    transfer_from(sandbox, from, to, units, auth)
+}
+
+/// As [`transfer`], from any address.
+pub(crate) fn transfer_from(
+    sandbox: &Sandbox,
+    from: ScAddress,
+    to: &DevAccount,
+    units: u64,
+    auth: Vec<SorobanAuthorizationEntry>,
+) -> OperationBody {
     let contract = Contract::from_string(&sandbox.usdc_contract()).unwrap();
-    let address = |of: &DevAccount| ScVal::Address(ScAddress::Account(account_id(of)));
-    let args = vec![address(from), address(to), ScVal::I128(Int128Parts { hi: 0, lo: units })];
+    let to = ScAddress::Account(account_id(to));
+    let amount = ScVal::I128(Int128Parts { hi: 0, lo: units });
+    let args = vec![ScVal::Address(from), ScVal::Address(to), amount];
     OperationBody::InvokeHostFunction(InvokeHostFunctionOp {
         host_function: HostFunction::InvokeContract(InvokeContractArgs {
             contract_address: ScAddress::Contract(ContractId(Hash(contract.0))),
