@@ -41,7 +41,7 @@ pub struct Overrides {
     pub payee: Option<Address>,
     /// Pays in another asset.
     pub asset: Option<ContractId>,
-    /// Claims to pay for another account.
+    /// Claims to pay for another account, or for a contract that takes the key's bare signature.
     pub payer: Option<Address>,
     /// Signs with this key instead of the client's own.
     pub seed: Option<Seed>,

@@ -26,6 +26,11 @@ impl Forge {
     pub async fn new(world: &World) -> Self {
         let honest = world.agent().sign("/weather", &Overrides::default()).await;
         let seed = world.sandbox.accounts().payer.secret().parse().unwrap();
+        Self::around(honest, seed)
+    }
+
+    /// Around a payment for GET /weather; what is signed anew is signed with `seed`.
+    pub fn around(honest: Credential, seed: Seed) -> Self {
         let base64 = honest.payload().pointer("/payload/transaction").unwrap().as_str().unwrap();
         match xdr::TransactionEnvelope::from_xdr_base64(base64, xdr::Limits::none()).unwrap() {
             xdr::TransactionEnvelope::Tx(envelope) => Self { honest, seed, envelope },

@@ -13,6 +13,7 @@
 mod attack;
 mod binding;
 mod budget;
+mod contract;
 mod crash;
 mod fault;
 mod fee;

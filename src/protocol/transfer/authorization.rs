@@ -65,7 +65,9 @@ pub fn preimage_hash(entry: &xdr::SorobanAuthorizationEntry, network: Network) -
     Some(Sha256::digest(bytes).into())
 }
 
-/// Signs `entry` with an account's own key.
+/// Signs `entry` with an account's own key, or with the key that a contract obeys.
+///
+/// What a contract takes for a signature is its own affair; here it is the bare 64 bytes, as in the simplest of them.
 ///
 /// # Errors
 /// [`Error::UnsupportedCredentials`] for other credentials than an address's.
@@ -78,8 +80,11 @@ pub fn sign_authorization(
     let xdr::SorobanCredentials::Address(credentials) = &mut entry.credentials else {
         return Err(Error::UnsupportedCredentials);
     };
-    let account = AccountId(key.verifying_key().to_bytes());
-    credentials.signature = account_signature(account, key.sign(&hash).to_bytes());
+    let signature = key.sign(&hash).to_bytes();
+    credentials.signature = match credentials.address {
+        xdr::ScAddress::Contract(_) => bytes(&signature),
+        _ => account_signature(AccountId(key.verifying_key().to_bytes()), signature),
+    };
     Ok(())
 }
 
@@ -88,14 +93,8 @@ pub fn sign_authorization(
 pub fn account_signature(account: AccountId, signature: [u8; 64]) -> xdr::ScVal {
     let known = "a list this short is below the bound of 2^32";
     let entries = vec![
-        xdr::ScMapEntry {
-            key: xdr::ScVal::Symbol(symbol("public_key")),
-            val: xdr::ScVal::Bytes(xdr::ScBytes(account.0.to_vec().try_into().expect(known))),
-        },
-        xdr::ScMapEntry {
-            key: xdr::ScVal::Symbol(symbol("signature")),
-            val: xdr::ScVal::Bytes(xdr::ScBytes(signature.to_vec().try_into().expect(known))),
-        },
+        xdr::ScMapEntry { key: xdr::ScVal::Symbol(symbol("public_key")), val: bytes(&account.0) },
+        xdr::ScMapEntry { key: xdr::ScVal::Symbol(symbol("signature")), val: bytes(&signature) },
     ];
     let map = xdr::ScVal::Map(Some(xdr::ScMap(entries.try_into().expect(known))));
     xdr::ScVal::Vec(Some(xdr::ScVec(vec![map].try_into().expect(known))))
@@ -160,6 +159,11 @@ fn field<const N: usize>(entry: &xdr::ScMapEntry, name: &str) -> Option<[u8; N]>
         return None;
     }
     bytes.0.as_slice().try_into().ok()
+}
+
+fn bytes(of: &[u8]) -> xdr::ScVal {
+    let bytes = of.to_vec().try_into().expect("a key or a signature is below the bound of 2^32");
+    xdr::ScVal::Bytes(xdr::ScBytes(bytes))
 }
 
 pub(super) fn symbol(name: &'static str) -> xdr::ScSymbol {
