@@ -2,34 +2,26 @@
 //!
 //! Everything that outlives a request is made here and handed down; nothing below knows where it came from.
 
+mod payment;
 mod road;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
-use self::road::{Configured, Road};
+use self::{
+    payment::Payment,
+    road::{Configured, Road},
+};
 use crate::{
-    config::{self, FacilitatorSettings, Settings},
+    config::{self, Settings},
     guard::Guard,
-    ledger::{
-        Http,
-        facilitator::{Facilitator, NotReady},
-        own, remote,
-        rpc::Rpc,
-        signer::Seed,
-    },
-    pay::{
-        methods::Methods,
-        x402::{self, X402},
-    },
-    protocol::quote,
-    server,
-    store::{self, Store},
+    ledger::facilitator::NotReady,
+    pay::methods::Methods,
+    server, store,
     telemetry::Clock,
     upstream::Upstreams,
 };
@@ -56,15 +48,6 @@ struct Parts {
     stop_background: CancellationToken,
     payment: Option<Payment>,
     public_url: Arc<str>,
-}
-
-/// The payment service of a gateway: changing it needs a restart.
-#[derive(Debug)]
-struct Payment {
-    fixed: config::Payment,
-    facilitator: Arc<Facilitator>,
-    store: Store,
-    key: quote::Key,
 }
 
 impl Gateway {
@@ -156,15 +139,9 @@ impl Gateway {
     /// # Errors
     /// [`NotReady`], the facilitator's sentence.
     pub async fn ready(&self, patience: Duration) -> Result<(), NotReady> {
-        let Some(payment) = &self.parts.payment else { return Ok(()) };
-        let wait = async {
-            while payment.facilitator.supported().is_err() {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        match tokio::time::timeout(patience, wait).await {
-            Ok(()) => Ok(()),
-            Err(_) => payment.facilitator.supported().map(drop),
+        match &self.parts.payment {
+            Some(payment) => payment.ready(patience).await,
+            None => Ok(()),
         }
     }
 
@@ -194,94 +171,14 @@ impl Gateway {
 
 impl Parts {
     fn configure(&self, settings: Settings) -> Configured {
-        let x402 = self.payment.as_ref().zip(settings.payment.as_ref()).map(|(parts, now)| {
-            let public_url = settings.public_url.clone();
-            let method = x402::Settings {
-                max_timeout_seconds: now.max_timeout_seconds,
-                public_url: public_url.unwrap_or_else(|| self.public_url.clone()),
-            };
-            Arc::new(X402::new(
-                method,
-                parts.facilitator.clone(),
-                parts.store.clone(),
-                parts.key.clone(),
-                self.clock.clone(),
-            ))
-        });
+        let public_url = settings.public_url.as_ref().unwrap_or(&self.public_url);
+        let methods = match (&self.payment, &settings.payment) {
+            (Some(parts), Some(now)) => parts.methods(now, public_url),
+            _ => Methods::default(),
+        };
         let upstreams = Upstreams::new(&settings.upstreams);
-        let methods = Methods { x402 };
         let guard = Guard::new(upstreams, methods, self.clock.clone(), self.paid.clone());
         Configured { settings, guard }
-    }
-}
-
-impl Payment {
-    async fn start(
-        settings: &config::Payment,
-        clock: &Clock,
-        background: &TaskTracker,
-        stop: &CancellationToken,
-    ) -> Result<Self, StartError> {
-        let store = Store::open(&settings.store).await.map_err(StartError::Store)?;
-        let key = quote::Key::new(store.secret("x402 quote").await.map_err(StartError::Store)?);
-        let http = Http::new();
-        let rpc = Rpc::new(http.clone(), settings.rpc_url.clone(), settings.network);
-        let stop = stop.child_token();
-        let facilitator = match &settings.facilitator {
-            FacilitatorSettings::Own(own) => Facilitator::Own(own::Facilitator::start(
-                own.clone(),
-                rpc,
-                clock.clone(),
-                background,
-                stop,
-            )),
-            FacilitatorSettings::Remote(remote) => Facilitator::Remote(remote::Facilitator::start(
-                remote.clone(),
-                http,
-                rpc,
-                clock.clone(),
-                background,
-                stop,
-            )),
-        };
-        Ok(Self { fixed: settings.clone(), facilitator: Arc::new(facilitator), store, key })
-    }
-
-    /// Whether this service can go on under `new` settings.
-    fn serves(&self, new: &config::Payment) -> Result<(), NeedsRestart> {
-        let old = &self.fixed;
-        let changed = [
-            ("network", old.network != new.network),
-            ("stellar.rpc_url", old.rpc_url != new.rpc_url),
-            ("store", old.store != new.store),
-            ("payments.x402.facilitator", !same_facilitator(&old.facilitator, &new.facilitator)),
-        ];
-        match changed.into_iter().find(|(_, changed)| *changed) {
-            Some((key, _)) => Err(NeedsRestart(key)),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Payees aside: they belong to the routes, and may change.
-fn same_facilitator(old: &FacilitatorSettings, new: &FacilitatorSettings) -> bool {
-    match (old, new) {
-        (FacilitatorSettings::Own(old), FacilitatorSettings::Own(new)) => {
-            let sponsors = |settings: &own::Settings| {
-                settings.sponsors.iter().map(Seed::account).collect::<Vec<_>>()
-            };
-            sponsors(old) == sponsors(new)
-                && old.lanes == new.lanes
-                && old.max_fee_stroops == new.max_fee_stroops
-                && old.budget == new.budget
-        }
-        (FacilitatorSettings::Remote(old), FacilitatorSettings::Remote(new)) => {
-            let key = |settings: &remote::Settings| {
-                settings.api_key.as_ref().map(|key| key.expose_secret().to_owned())
-            };
-            old.url == new.url && old.timeout == new.timeout && key(old) == key(new)
-        }
-        _ => false,
     }
 }
 

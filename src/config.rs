@@ -24,7 +24,9 @@ use self::read::Reading;
 pub use self::{
     diagnostic::{Diagnostic, Diagnostics, Position},
     env::Env,
-    settings::{ContentHash, Drain, FacilitatorSettings, Listener, Payment, Reload, Settings},
+    settings::{
+        ContentHash, Drain, FacilitatorSettings, Listener, Mpp, Payment, Reload, Settings, X402,
+    },
 };
 
 /// Reads the configuration file at `path`; relative paths in it start at its folder.

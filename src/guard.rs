@@ -15,6 +15,7 @@ pub mod cors;
 mod page;
 mod permit;
 pub mod problem;
+mod whole;
 
 use std::{error::Error as StdError, sync::Arc, time::Duration};
 
@@ -22,23 +23,27 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header,
 };
+use http_body::Body as HttpBody;
 use http_body_util::{Either, Full};
 use rand_core::{OsRng, RngCore as _};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, warn};
 
-pub use self::permit::Admitted;
 use self::problem::Problem;
+pub use self::{permit::Admitted, whole::Onward};
 use crate::{
     pay::{
         Bound, Denied, Draw, Fault, FaultKind, Method, Receipt, Refusal, RefusalKind, SettleOrder,
         Terms,
-        methods::{Credential, Methods},
+        methods::{Asked, Credential, Methods, Wanted},
     },
     route::{Access, Route},
     telemetry::Clock,
 };
+
+/// An error of a body.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// What the guard lets requests through to.
 ///
@@ -48,9 +53,7 @@ pub trait Forward<B>: Clone + Send + Sync + 'static {
     /// Room for one request.
     type Slot: Send + 'static;
     /// The body of an answer.
-    type Body: http_body::Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>>
-        + Send
-        + 'static;
+    type Body: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
 
     /// Takes room for one request to the route's upstream, as soon as there is some.
     ///
@@ -125,8 +128,8 @@ impl<F> Guard<F> {
         target: String,
     ) -> Response<Body<F::Body>>
     where
-        F: Forward<B>,
-        B: Send + 'static,
+        F: Forward<Onward<B>>,
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         // Before any payment; a body that does not say its length is measured on its way to the upstream.
         let is_open = !matches!(route.access, Access::Denied(_));
@@ -150,9 +153,10 @@ impl<F> Guard<F> {
 
     async fn forward_free<B>(&self, request: Request<B>, route: &Route) -> Response<Body<F::Body>>
     where
-        F: Forward<B>,
-        B: Send + 'static,
+        F: Forward<Onward<B>>,
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
+        let request = request.map(Either::Left);
         match self.forward_within(Duration::ZERO, route, request).await {
             Ok(response) => response.map(Either::Right),
             Err(obstacle) => own(obstacle_problem(&obstacle, route)),
@@ -164,11 +168,11 @@ impl<F> Guard<F> {
         &self,
         patience: Duration,
         route: &Route,
-        request: Request<B>,
+        request: Request<Onward<B>>,
     ) -> Result<Response<F::Body>, Obstacle>
     where
-        F: Forward<B>,
-        B: Send + 'static,
+        F: Forward<Onward<B>>,
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let slot = self.inner.reserve(route, patience).await?;
         self.inner.forward(slot, route, Admitted::new(request)).await
@@ -182,23 +186,32 @@ impl<F> Guard<F> {
         target: String,
     ) -> Response<Body<F::Body>>
     where
-        F: Forward<B>,
-        B: Send + 'static,
+        F: Forward<Onward<B>>,
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let bound = Bound { method: priced_as(request.method()), target };
         if let Err(fault) = self.methods.ready(&terms) {
-            return own(self.denied(&terms, &bound, fault.into()));
+            return own(faulty(&terms, &fault));
         }
-        let credential = match self.methods.parse(&terms, request.headers()) {
+        let wanted = Wanted::of(request.headers());
+        let (request, body) = match terms.bind_body {
+            false => (request.map(Either::Left), None),
+            true => match whole::read(request, route.body_limit, route.timeout).await {
+                Ok((request, body)) => (request, Some(body)),
+                Err(obstacle) => return own(obstacle_problem(&obstacle, &route)),
+            },
+        };
+        let bound = Bound { method: priced_as(request.method()), target, body };
+        let asked = Asked { terms, bound, wanted };
+        let credential = match self.methods.parse(&asked.terms, request.headers()) {
             Ok(Some(credential)) => credential,
             Ok(None) => {
-                let problem = self.denied(&terms, &bound, unpaid().into());
+                let problem = self.denied(&asked, unpaid().into());
                 if page::is_for_a_person(request.headers()) {
-                    return own(problem.with_page(page::of(&terms, &bound)));
+                    return own(problem.with_page(page::of(&asked.terms, &asked.bound)));
                 }
                 return own(problem);
             }
-            Err(refusal) => return own(self.denied(&terms, &bound, refusal.into())),
+            Err(refusal) => return own(self.denied(&asked, refusal.into())),
         };
         let room = self.inner.reserve(&route, Duration::ZERO).await.map(drop);
         let place = self.paying.clone().try_acquire_owned().map_err(|_| Obstacle::Busy);
@@ -212,10 +225,13 @@ impl<F> Guard<F> {
             let _place = place;
             let carried = match credential {
                 Credential::X402(x402, payload) => {
-                    guard.carry(&*x402, payload, request, &route, &terms, &bound).await
+                    guard.carry(&*x402, *payload, request, &route, &asked).await
+                }
+                Credential::Charge(charge, credential) => {
+                    guard.carry(&*charge, *credential, request, &route, &asked).await
                 }
             };
-            carried.unwrap_or_else(|denied| own(guard.denied(&terms, &bound, denied)))
+            carried.unwrap_or_else(|denied| own(guard.denied(&asked, denied)))
         });
         work.await.unwrap_or_else(|failure| {
             error!(%failure, "a paid request was cut short");
@@ -228,15 +244,15 @@ impl<F> Guard<F> {
         &self,
         method: &M,
         credential: M::Credential,
-        request: Request<B>,
+        request: Request<Onward<B>>,
         route: &Route,
-        terms: &Arc<Terms>,
-        bound: &Bound,
+        asked: &Asked,
     ) -> Result<Response<Body<F::Body>>, Denied>
     where
-        F: Forward<B>,
-        B: Send + 'static,
+        F: Forward<Onward<B>>,
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
+        let Asked { terms, bound, .. } = asked;
         let order = terms.settle.of(&bound.method);
         let mut verified = method.verify(terms, bound, credential).await?;
         let mut receipt = None;
@@ -270,41 +286,48 @@ impl<F> Guard<F> {
     }
 
     /// The answer to a request whose payment did not open the valve.
-    fn denied(&self, terms: &Terms, bound: &Bound, denied: Denied) -> Problem {
+    fn denied(&self, asked: &Asked, denied: Denied) -> Problem {
         match denied {
             Denied::Refused(refusal) => {
-                debug!(route = %terms.route, reason = %refusal.reason, "payment refused");
+                debug!(route = %asked.terms.route, reason = %refusal.reason, "payment refused");
                 let reason = refusal.reason.clone();
                 let problem = Problem::from(refusal);
                 if problem.status() == StatusCode::PAYMENT_REQUIRED {
-                    self.challenges(problem, terms, bound, &reason)
+                    self.challenges(problem, asked, &reason)
                 } else {
                     problem
                 }
             }
-            Denied::Failed(fault) => {
-                match fault.kind {
-                    FaultKind::Pending { transaction } => {
-                        warn!(route = %terms.route, ?transaction, detail = %fault.detail, "settlement pending");
-                    }
-                    FaultKind::Unavailable => {
-                        warn!(route = %terms.route, detail = %fault.detail, "payments unavailable");
-                    }
-                }
-                Problem::from(&fault)
-            }
+            Denied::Failed(fault) => faulty(&asked.terms, &fault),
         }
     }
 
-    fn challenges(&self, problem: Problem, terms: &Terms, bound: &Bound, reason: &str) -> Problem {
+    fn challenges(&self, problem: Problem, asked: &Asked, reason: &str) -> Problem {
         let mut random = [0; 16];
         OsRng.fill_bytes(&mut random);
-        let draw = Draw { now: self.clock.now(), random };
-        let challenges = self.methods.challenges(terms, bound, &draw, reason);
-        challenges.into_iter().fold(problem, |problem, challenge| {
+        let draw = Draw { now_ms: self.clock.now_ms(), random };
+        let challenges = self.methods.challenges(asked, &draw, reason);
+        let id = challenges.iter().find_map(|challenge| challenge.id.clone());
+        let problem = challenges.into_iter().fold(problem, |problem, challenge| {
             problem.with_header(challenge.header.0, challenge.header.1)
-        })
+        });
+        match id {
+            Some(id) => problem.with_member("challengeId", id),
+            None => problem,
+        }
     }
+}
+
+fn faulty(terms: &Terms, fault: &Fault) -> Problem {
+    match fault.kind {
+        FaultKind::Pending { transaction } => {
+            warn!(route = %terms.route, ?transaction, detail = %fault.detail, "settlement pending");
+        }
+        FaultKind::Unavailable => {
+            warn!(route = %terms.route, detail = %fault.detail, "payments unavailable");
+        }
+    }
+    Problem::from(fault)
 }
 
 /// HEAD is priced, quoted and bound as GET: it asks for the same work.

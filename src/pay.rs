@@ -3,6 +3,7 @@
 //! A method knows nothing of HTTP forwarding and picks no status code: it says [`Refusal`] (the
 //! client's doing) or [`Fault`] (ours, or a dependency's), and the guard turns that into an answer.
 
+pub mod charge;
 pub mod claims;
 pub mod methods;
 pub mod x402;
@@ -10,9 +11,11 @@ pub mod x402;
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::Value;
 
 use crate::protocol::{
     money::Amount,
+    mpp::CredentialHeader,
     stellar::{Address, Asset, Network, TxHash},
 };
 use crate::store::Pending;
@@ -35,6 +38,10 @@ pub struct Terms {
     pub redelivery: Redelivery,
     /// How long the upstream may take to its first response byte.
     pub timeout: Duration,
+    /// The header that an MPP credential is asked for in; an upstream may want `Authorization` for itself.
+    pub credential_header: CredentialHeader,
+    /// Whether a payment buys its request with this very body; such bodies are read whole before they are forwarded.
+    pub bind_body: bool,
 }
 
 /// One way to pay a route.
@@ -57,13 +64,27 @@ pub struct Offer {
 pub enum MethodName {
     /// x402 `exact`.
     X402,
+    /// MPP `charge` by method `stellar`.
+    Charge {
+        /// Whether the gateway pays the network's fee.
+        sponsored: bool,
+    },
 }
 
 impl Terms {
-    /// The offer to pay by `method`, if the route makes one.
+    /// The offer to pay by x402, if the route makes one.
     #[must_use]
-    pub fn offer(&self, method: MethodName) -> Option<&Offer> {
-        self.offers.iter().find(|offer| offer.method == method)
+    pub fn x402(&self) -> Option<&Offer> {
+        self.offers.iter().find(|offer| offer.method == MethodName::X402)
+    }
+
+    /// The offer to pay by an MPP charge, if the route makes one, and whether the gateway pays its fee.
+    #[must_use]
+    pub fn charge(&self) -> Option<(&Offer, bool)> {
+        self.offers.iter().find_map(|offer| match offer.method {
+            MethodName::Charge { sponsored } => Some((offer, sponsored)),
+            MethodName::X402 => None,
+        })
     }
 
     /// How many ledgers a payment of the request `bound` must still live when it is presented: the upstream's time, where
@@ -80,11 +101,15 @@ impl Terms {
 }
 
 impl MethodName {
+    /// The name of [`MethodName::Charge`].
+    pub const CHARGE: &'static str = "mpp.charge";
+
     /// The name as the configuration and the metrics write it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::X402 => "x402",
+            Self::Charge { .. } => Self::CHARGE,
         }
     }
 }
@@ -136,6 +161,8 @@ pub struct Bound {
     pub method: http::Method,
     /// The canonical target, path and query, exactly as forwarded.
     pub target: String,
+    /// The SHA-256 of the body, where the route binds payments to it.
+    pub body: Option<[u8; 32]>,
 }
 
 /// Proof to the client that it paid, put on the answer.
@@ -190,6 +217,8 @@ pub enum RefusalKind {
     NotOffered,
     /// A credential for an offer that has expired (402).
     Expired,
+    /// A credential whose payload is not of a kind that pays (402).
+    InvalidPayload,
     /// A credential that does not pay (402).
     Invalid,
     /// The payment was verified and then failed to settle (402).
@@ -198,6 +227,8 @@ pub enum RefusalKind {
     Ambiguous,
     /// Another request with this payment is under way (409).
     InUse,
+    /// Another payment has this payment's identifier (409).
+    IdentifierTaken,
 }
 
 /// Our fault, or that of something we depend on.
@@ -258,18 +289,20 @@ impl Fault {
 pub struct Challenge {
     /// The header that carries the challenge.
     pub header: (http::HeaderName, HeaderValue),
+    /// What the challenge is known by, where it has a name.
+    pub id: Option<String>,
 }
 
 /// What a challenge takes from the world: it is a pure function of these and the terms.
 #[derive(Clone, Copy, Debug)]
 pub struct Draw {
-    /// The time now, in seconds since 1970.
-    pub now: u64,
+    /// The time now, in milliseconds since 1970.
+    pub now_ms: u64,
     /// Fresh random bits.
     pub random: [u8; 16],
 }
 
-/// A way to pay. The three of design are a closed set: the guard names each, and there is no registry.
+/// A way to pay. They are a closed set: the guard names each, and there is no registry.
 ///
 /// Every [`Method::Verified`] ends in exactly one of [`Method::deliver`] and [`Method::release`]; a crash in between
 /// is the store's to sort out.
@@ -279,14 +312,22 @@ pub trait Method: Send + Sync + 'static {
     /// A payment that is verified and claimed for one request, and perhaps settled.
     type Verified: Send;
 
-    /// Whether payments can be taken now.
+    /// Whether payments of `terms` can be taken now.
     ///
     /// # Errors
     /// [`Fault`] says for the log what stands in the way.
-    fn ready(&self) -> Result<(), Fault>;
+    fn ready(&self, terms: &Terms) -> Result<(), Fault>;
 
-    /// The challenge for a request to a route with `terms`; pure. `reason` says why there was no answer yet.
-    fn challenge(&self, terms: &Terms, bound: &Bound, draw: &Draw, reason: &str) -> Challenge;
+    /// The challenge to pay `offer`, one of `terms`, for the request `bound`; pure. `reason` says why there was no answer
+    /// yet.
+    fn challenge(
+        &self,
+        offer: &Offer,
+        terms: &Terms,
+        bound: &Bound,
+        draw: &Draw,
+        reason: &str,
+    ) -> Challenge;
 
     /// Finds this method's credential among the headers of a request to a route with `terms`; pure. `None` if there is
     /// none.
@@ -336,11 +377,16 @@ pub trait Method: Send + Sync + 'static {
     /// Gives the payment back undelivered: unsettled it is free again, settled it may be presented again.
     fn release(&self, verified: Self::Verified) -> impl Future<Output = ()> + Send;
 
-    /// Finds out what became of a payment of this method that was submitted by a request that is gone, and records it.
+    /// Finds out what became of a payment of this method that was submitted by a request that is gone, and records it;
+    /// `memo` is what was remembered of it.
     ///
     /// # Errors
     /// [`Denied`] while it cannot be known; nothing has changed then.
-    fn resume(&self, pending: &Pending) -> impl Future<Output = Result<(), Denied>> + Send;
+    fn resume(
+        &self,
+        pending: &Pending,
+        memo: &Value,
+    ) -> impl Future<Output = Result<(), Denied>> + Send;
 }
 
 /// The usual time between two ledgers.

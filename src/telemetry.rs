@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// The wall clock, in whole seconds since 1970. Clones share it.
+/// The wall clock. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Option<Arc<AtomicU64>>);
 
@@ -34,17 +34,26 @@ impl Clock {
         }
     }
 
-    /// The time now.
+    /// The time now, in whole seconds since 1970.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.now_ms().div_euclid(1_000)
+    }
+
+    /// The time now, in milliseconds since 1970.
     #[must_use]
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the clock that the others are told to use"
     )]
-    pub fn now(&self) -> u64 {
+    pub fn now_ms(&self) -> u64 {
         match &self.0 {
-            Some(seconds) => seconds.load(Ordering::Relaxed),
+            Some(seconds) => seconds.load(Ordering::Relaxed).saturating_mul(1_000),
             // A clock before 1970 is as wrong as one at 1970, and everything fails closed at 0.
-            None => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            None => {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+            }
         }
     }
 }

@@ -35,7 +35,7 @@ use tokio::{
 pub use self::body::{BodyError, ResponseBody};
 use self::body::{Pace, Upload};
 use crate::{
-    guard::{Admitted, Forward, Obstacle},
+    guard::{Admitted, Forward, Obstacle, Onward},
     route::Route,
 };
 
@@ -58,7 +58,7 @@ pub struct Settings {
 
 /// All upstreams. Clones share them.
 #[derive(Debug)]
-pub struct Upstreams<B = Incoming>(Arc<[Arc<Upstream<B>>]>);
+pub struct Upstreams<B = Onward<Incoming>>(Arc<[Arc<Upstream<B>>]>);
 
 impl<B> Upstreams<B>
 where
@@ -104,7 +104,7 @@ where
 
 /// Room for one request to one server; kept until the answer's body has ended.
 #[derive(Debug)]
-pub struct Slot<B = Incoming> {
+pub struct Slot<B> {
     upstream: Arc<Upstream<B>>,
     server: Arc<Server>,
     permit: OwnedSemaphorePermit,

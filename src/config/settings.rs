@@ -7,7 +7,10 @@ use http::{Uri, uri::Authority};
 use super::diagnostic::Diagnostics;
 use crate::{
     ledger::{own, remote},
-    protocol::stellar::{Asset, Network},
+    protocol::{
+        mpp::Secrets,
+        stellar::{Asset, Network},
+    },
     route::Table,
     upstream,
 };
@@ -56,12 +59,36 @@ pub struct Payment {
     pub rpc_url: Uri,
     /// The assets that prices are in: the built-in ones and those configured.
     pub assets: Vec<Asset>,
-    /// Who verifies and settles.
-    pub facilitator: FacilitatorSettings,
-    /// How long a signed x402 authorization may live, in seconds.
-    pub max_timeout_seconds: u32,
+    /// How x402 payments are taken, if they are.
+    pub x402: Option<X402>,
+    /// How MPP payments are taken, if they are.
+    pub mpp: Option<Mpp>,
+    /// The keys that pay fees here, where x402 is settled here or a charge is sponsored.
+    pub sponsor: Option<own::Settings>,
     /// The embedded store's file.
     pub store: PathBuf,
+}
+
+/// How x402 payments are taken.
+#[derive(Clone, Debug)]
+pub struct X402 {
+    /// Who verifies and settles.
+    pub facilitator: FacilitatorSettings,
+    /// How long a signed authorization may live, in seconds.
+    pub max_timeout_seconds: u32,
+}
+
+/// How MPP payments are taken.
+#[derive(Clone, Debug)]
+pub struct Mpp {
+    /// Who asks, in challenges: `api.example.com`.
+    pub realm: Arc<str>,
+    /// What challenge ids are made under; `None` leaves it to the store's own secret.
+    pub secrets: Option<Secrets>,
+    /// How long a challenge can be paid.
+    pub challenge_ttl: Duration,
+    /// Whether the bare hash of a transaction pays, which anyone who watches the ledger has.
+    pub unsigned_push: bool,
 }
 
 /// Shows of the RPC server only where it is.
@@ -71,8 +98,9 @@ impl fmt::Debug for Payment {
             .field("network", &self.network)
             .field("rpc_url", &self.rpc_url.authority().map(Authority::as_str))
             .field("assets", &self.assets)
-            .field("facilitator", &self.facilitator)
-            .field("max_timeout_seconds", &self.max_timeout_seconds)
+            .field("x402", &self.x402)
+            .field("mpp", &self.mpp)
+            .field("sponsor", &self.sponsor)
             .field("store", &self.store)
             .finish()
     }
@@ -82,7 +110,7 @@ impl fmt::Debug for Payment {
 #[derive(Clone, Debug)]
 pub enum FacilitatorSettings {
     /// `facilitator: self`: this gateway, with the sponsors' keys.
-    Own(own::Settings),
+    Own,
     /// `facilitator: { url: … }`: another service.
     Remote(remote::Settings),
 }

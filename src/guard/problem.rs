@@ -115,10 +115,12 @@ impl From<Refusal> for Problem {
             RefusalKind::Malformed => (StatusCode::PAYMENT_REQUIRED, "malformed-credential"),
             RefusalKind::NotOffered => (StatusCode::PAYMENT_REQUIRED, "invalid-challenge"),
             RefusalKind::Expired => (StatusCode::PAYMENT_REQUIRED, "payment-expired"),
+            RefusalKind::InvalidPayload => (StatusCode::PAYMENT_REQUIRED, "invalid-payload"),
             RefusalKind::Invalid => (StatusCode::PAYMENT_REQUIRED, "verification-failed"),
             RefusalKind::SettlementFailed => (StatusCode::PAYMENT_REQUIRED, "settlement-failed"),
             RefusalKind::Ambiguous => (StatusCode::BAD_REQUEST, "ambiguous-credentials"),
             RefusalKind::InUse => (StatusCode::CONFLICT, "payment-in-use"),
+            RefusalKind::IdentifierTaken => (StatusCode::CONFLICT, "payment-identifier-conflict"),
         };
         let mut problem =
             Self::payment(status, slug, refusal.detail).with_member("reason", refusal.reason);

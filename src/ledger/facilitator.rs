@@ -195,7 +195,7 @@ pub struct Failure {
 
 impl Failure {
     /// Something that cannot answer now.
-    pub(super) fn unavailable(detail: impl Into<String>) -> Self {
+    pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
         let detail = detail.into();
         Self { kind: FailureKind::Unavailable, detail, retry_after: RETRY_AFTER }
     }

@@ -109,6 +109,12 @@ impl Facilitator {
         self.0.settings.sponsors.iter().map(Seed::account)
     }
 
+    /// The accounts that must not pay: sponsors, lanes, payees.
+    #[must_use]
+    pub fn excluded(&self) -> &[AccountId] {
+        &self.0.excluded
+    }
+
     /// Whether payments can be taken now.
     ///
     /// # Errors

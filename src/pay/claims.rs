@@ -11,7 +11,7 @@ use super::{Denied, Fault, Refusal, RefusalKind};
 use crate::{
     ledger::facilitator::{Failure, Outcome, Sent, VerifyError},
     protocol::stellar::TxHash,
-    store::{self, Claim, ClaimKey, Claiming, Settled, Store, Submitting, Ticket},
+    store::{self, Claim, ClaimKey, Claiming, Settled, Store, Submitting, TakenBy, Ticket},
 };
 
 /// How the payments of one method get onto the ledger.
@@ -54,6 +54,9 @@ pub(super) trait Rail: Sync {
         reason: &str,
         transaction: Option<TxHash>,
     ) -> Refusal;
+
+    /// Why the payment cannot be made where its alias belongs to another.
+    fn alias_taken(&self, taken: &TakenBy) -> Denied;
 }
 
 /// A payment that is claimed for one request, and perhaps settled.
@@ -81,6 +84,7 @@ pub(super) async fn claim<R: Rail>(
             Claiming::Pending(submitting) => {
                 resolve(rail, store, claim.key, &payment, &submitting).await?;
             }
+            Claiming::AliasTaken(taken) => return Err(rail.alias_taken(&taken)),
             other => return Err(used(&other).into()),
         }
     }

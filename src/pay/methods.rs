@@ -5,22 +5,77 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::{
-    Bound, Challenge, Denied, Draw, Fault, Method as _, MethodName, Refusal, Terms, x402::X402,
+    Bound, Challenge, Denied, Draw, Fault, Method as _, MethodName, Offer, Refusal, RefusalKind,
+    Terms, charge::Charge, x402::X402,
 };
-use crate::{protocol::x402::Payload, store::Pending};
+use crate::{
+    protocol::{
+        json,
+        mpp::{self, ACCEPT_PAYMENT, AcceptPayment},
+        x402::Payload,
+    },
+    store::Pending,
+};
 
 /// The methods of a gateway. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Methods {
     /// x402 `exact`.
     pub x402: Option<Arc<X402>>,
+    /// MPP `charge`.
+    pub charge: Option<Arc<Charge>>,
 }
 
 /// A credential of any method, read but not verified.
 #[derive(Debug)]
 pub enum Credential {
     /// x402 `exact`.
-    X402(Arc<X402>, Payload),
+    X402(Arc<X402>, Box<Payload>),
+    /// MPP `charge`.
+    Charge(Arc<Charge>, Box<mpp::Credential>),
+}
+
+/// What a request asks for, and how it wants to be told what that costs.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// What its route asks.
+    pub terms: Arc<Terms>,
+    /// What a payment for it is bound to.
+    pub bound: Bound,
+    /// How its client wants to be asked for money.
+    pub wanted: Wanted,
+}
+
+/// How a client wants to be asked for money.
+///
+/// Who sends `Accept-Payment` speaks MPP, and older clients that do so break off at an x402 challenge beside a `Payment`
+/// one: they get the latter alone where there is one, in the order that they like.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Whether there is an `Accept-Payment`, be it malformed.
+    speaks_mpp: bool,
+    order: Option<AcceptPayment>,
+}
+
+impl Wanted {
+    /// What a request with these headers wants.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
+        let speaks_mpp = headers.contains_key(ACCEPT_PAYMENT);
+        Self { speaks_mpp, order: AcceptPayment::from_headers(headers).filter(|_| speaks_mpp) }
+    }
+
+    /// What of `offers` is told to the client, in which order.
+    fn choose<'a>(&self, mut offers: Vec<&'a Offer>) -> Vec<&'a Offer> {
+        let is_mpp = |offer: &&Offer| matches!(offer.method, MethodName::Charge { .. });
+        if !self.speaks_mpp || !offers.iter().any(is_mpp) {
+            return offers;
+        }
+        offers.retain(is_mpp);
+        let Some(order) = &self.order else { return offers };
+        let names: Vec<_> = offers.iter().map(|_| Charge::NAME).collect();
+        order.rank(&names).into_iter().filter_map(|index| offers.get(index).copied()).collect()
+    }
 }
 
 impl Methods {
@@ -29,9 +84,9 @@ impl Methods {
     /// # Errors
     /// [`Fault`] says for the log what stands in the way.
     pub fn ready(&self, terms: &Terms) -> Result<(), Fault> {
-        let mut first = Fault::unavailable("no method is configured");
+        let mut first = unconfigured();
         for offer in &terms.offers {
-            match self.is_ready(offer.method) {
+            match self.is_ready(offer, terms) {
                 Ok(()) => return Ok(()),
                 Err(fault) => first = fault,
             }
@@ -39,20 +94,21 @@ impl Methods {
         Err(first)
     }
 
-    /// The challenges for a request to a route with `terms`, of the methods that are ready; `reason` says why there was no
-    /// answer yet.
+    /// The challenges for what is `asked`, of the methods that are ready; `reason` says why there was no answer yet.
     #[must_use]
-    pub fn challenges(
-        &self,
-        terms: &Terms,
-        bound: &Bound,
-        draw: &Draw,
-        reason: &str,
-    ) -> Vec<Challenge> {
-        let ready = terms.offers.iter().filter(|offer| self.is_ready(offer.method).is_ok());
-        ready
+    pub fn challenges(&self, asked: &Asked, draw: &Draw, reason: &str) -> Vec<Challenge> {
+        let Asked { terms, bound, wanted } = asked;
+        let ready = terms.offers.iter().filter(|offer| self.is_ready(offer, terms).is_ok());
+        let offers = wanted.choose(ready.collect());
+        offers
+            .into_iter()
             .filter_map(|offer| match offer.method {
-                MethodName::X402 => Some(self.x402.as_ref()?.challenge(terms, bound, draw, reason)),
+                MethodName::X402 => {
+                    Some(self.x402.as_ref()?.challenge(offer, terms, bound, draw, reason))
+                }
+                MethodName::Charge { .. } => {
+                    Some(self.charge.as_ref()?.challenge(offer, terms, bound, draw, reason))
+                }
             })
             .collect()
     }
@@ -62,9 +118,30 @@ impl Methods {
     /// # Errors
     /// [`Refusal`] if there is one that cannot be read or that the route does not take, or more than one.
     pub fn parse(&self, terms: &Terms, headers: &HeaderMap) -> Result<Option<Credential>, Refusal> {
-        let Some(x402) = self.x402.clone() else { return Ok(None) };
-        let payload = x402.parse(terms, headers)?;
-        Ok(payload.map(|payload| Credential::X402(x402, payload)))
+        let x402 = self.x402.as_ref().map(|x402| x402.parse(terms, headers));
+        let charge = self.charge.as_ref().map(|charge| charge.parse(terms, headers));
+        let carries_x402 = !matches!(x402, None | Some(Ok(None)));
+        let carries_mpp = match &charge {
+            Some(found) => !matches!(found, Ok(None)),
+            // A gateway that takes no MPP knows a second payment when it sees one.
+            None => carries_x402 && !matches!(mpp::find(headers), Ok(None)),
+        };
+        if carries_x402 && carries_mpp {
+            return Err(Refusal::new(
+                RefusalKind::Ambiguous,
+                "ambiguous_payment",
+                "the request carries an x402 and an MPP payment: send one of them",
+            ));
+        }
+        if let (Some(payload), Some(method)) = (x402.transpose()?.flatten(), &self.x402) {
+            terms.x402().ok_or_else(|| not_taken("x402"))?;
+            return Ok(Some(Credential::X402(method.clone(), Box::new(payload))));
+        }
+        if let (Some(credential), Some(method)) = (charge.transpose()?.flatten(), &self.charge) {
+            terms.charge().ok_or_else(|| not_taken(MethodName::CHARGE))?;
+            return Ok(Some(Credential::Charge(method.clone(), Box::new(credential))));
+        }
+        Ok(None)
     }
 
     /// As [`super::Method::resume`], by the method that the payment was made with.
@@ -72,16 +149,30 @@ impl Methods {
     /// # Errors
     /// [`Denied`] while it cannot be known.
     pub async fn resume(&self, pending: &Pending) -> Result<(), Denied> {
-        match &self.x402 {
-            Some(x402) => x402.resume(pending).await,
-            None => Err(Fault::unavailable("no method is configured").into()),
+        let memo = json::parse(&pending.submitting.memo).map_err(Fault::unavailable)?;
+        let method = memo.get("method").and_then(serde_json::Value::as_str);
+        match (method, &self.x402, &self.charge) {
+            (Some("x402"), Some(x402), _) => x402.resume(pending, &memo).await,
+            (Some(MethodName::CHARGE), _, Some(charge)) => charge.resume(pending, &memo).await,
+            _ => Err(unconfigured().into()),
         }
     }
 
-    fn is_ready(&self, method: MethodName) -> Result<(), Fault> {
-        let unconfigured = || Fault::unavailable("no method is configured");
-        match method {
-            MethodName::X402 => self.x402.as_ref().ok_or_else(unconfigured)?.ready(),
+    fn is_ready(&self, offer: &Offer, terms: &Terms) -> Result<(), Fault> {
+        match offer.method {
+            MethodName::X402 => self.x402.as_ref().ok_or_else(unconfigured)?.ready(terms),
+            MethodName::Charge { .. } => {
+                self.charge.as_ref().ok_or_else(unconfigured)?.ready(terms)
+            }
         }
     }
+}
+
+fn unconfigured() -> Fault {
+    Fault::unavailable("the method is not configured")
+}
+
+fn not_taken(method: &str) -> Refusal {
+    let detail = format!("this route is not paid by `{method}`: see the challenge in the headers");
+    Refusal::new(RefusalKind::NotOffered, "method_not_offered", detail)
 }

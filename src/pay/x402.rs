@@ -11,7 +11,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use self::denial::{expired, refusal, settlement_failed};
+use self::denial::{expired, payment_id_taken, refusal, settlement_failed};
 use super::{
     Bound, Challenge, Denied, Draw, Fault, Method, MethodName, Offer, Receipt, Refusal,
     RefusalKind, Terms,
@@ -25,7 +25,7 @@ use crate::{
         transfer::{Expected, Transfer},
         x402::{self, Payload, PaymentRequired, Requirements, Resource, Settlement},
     },
-    store::{self, Binding, Claim, ClaimKey, Pending, Store},
+    store::{self, Binding, Claim, ClaimKey, Pending, Store, TakenBy},
     telemetry::Clock,
 };
 
@@ -156,28 +156,36 @@ impl Rail for X402 {
     ) -> Refusal {
         settlement_failed(&presented.payment, reason, transaction)
     }
+
+    fn alias_taken(&self, _taken: &TakenBy) -> Denied {
+        payment_id_taken().into()
+    }
 }
 
 impl Method for X402 {
     type Credential = Payload;
     type Verified = Verified;
 
-    fn ready(&self) -> Result<(), Fault> {
+    fn ready(&self, _terms: &Terms) -> Result<(), Fault> {
         if !self.store.is_running() {
             return Err(Fault::unavailable("the store has stopped"));
         }
         self.facilitator.supported().map(|_| ()).map_err(Fault::unavailable)
     }
 
-    fn challenge(&self, terms: &Terms, bound: &Bound, draw: &Draw, reason: &str) -> Challenge {
-        let accepts = terms.offer(MethodName::X402).map(|offer| {
-            let mut requirements = self.requirements(offer);
-            let expires = draw.now.saturating_add(QUOTE_SECONDS);
-            let quote =
-                quote::issue(&self.key, scope(terms, bound), &requirements, draw.random, expires);
-            requirements.quote = Some(quote);
-            requirements.to_json()
-        });
+    fn challenge(
+        &self,
+        offer: &Offer,
+        terms: &Terms,
+        bound: &Bound,
+        draw: &Draw,
+        reason: &str,
+    ) -> Challenge {
+        let mut requirements = self.requirements(offer);
+        let expires = draw.now_ms.div_euclid(1_000).saturating_add(QUOTE_SECONDS);
+        let quote =
+            quote::issue(&self.key, scope(terms, bound), &requirements, draw.random, expires);
+        requirements.quote = Some(quote);
         let challenge = PaymentRequired {
             error: reason.to_owned(),
             resource: Resource {
@@ -185,10 +193,11 @@ impl Method for X402 {
                 description: terms.description.to_string(),
                 mime_type: String::new(),
             },
-            accepts: accepts.into_iter().collect(),
+            accepts: vec![requirements.to_json()],
             extensions: None,
         };
-        Challenge { header: (x402::PAYMENT_REQUIRED, x402::encode(&challenge.to_json())) }
+        let header = (x402::PAYMENT_REQUIRED, x402::encode(&challenge.to_json()));
+        Challenge { header, id: None }
     }
 
     fn parse(&self, _terms: &Terms, headers: &HeaderMap) -> Result<Option<Payload>, Refusal> {
@@ -265,8 +274,8 @@ impl Method for X402 {
         claims::release(&self.store, verified).await;
     }
 
-    async fn resume(&self, pending: &Pending) -> Result<(), Denied> {
-        let presented = remembered(&pending.submitting.memo)
+    async fn resume(&self, pending: &Pending, memo: &Value) -> Result<(), Denied> {
+        let presented = remembered(memo)
             .ok_or_else(|| Fault::unavailable("what was remembered of a payment does not read"))?;
         claims::resolve(self, &self.store, pending.key, &presented, &pending.submitting).await
     }
@@ -319,6 +328,7 @@ fn binding(terms: &Terms, bound: &Bound, presented: &Presented) -> Binding {
         terms.route.as_bytes(),
         bound.method.as_str().as_bytes(),
         bound.target.as_bytes(),
+        bound.body.as_ref().map_or(&[][..], |body| &body[..]),
         quote.unwrap_or_default().as_bytes(),
         &authorization,
     ];
@@ -331,8 +341,7 @@ fn binding(terms: &Terms, bound: &Bound, presented: &Presented) -> Binding {
 }
 
 /// The payment that a memo of [`Rail::memo`] is about, as far as it takes to find it on the ledger.
-fn remembered(memo: &[u8]) -> Option<Presented> {
-    let memo = json::parse(memo).ok()?;
+fn remembered(memo: &Value) -> Option<Presented> {
     let requirements = memo.get("requirements")?.clone();
     let read = Requirements::from_json(&requirements).ok()?;
     let transfer = Transfer::parse(memo.get("transaction")?.as_str()?).ok()?;

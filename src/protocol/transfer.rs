@@ -37,6 +37,15 @@ pub struct Transfer {
     credentials: xdr::SorobanAddressCredentials,
 }
 
+/// A transfer as a client presents it to be put on the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presented {
+    /// In a transaction of nobody's, the all-zero account's: for us to build, and to pay the fees of.
+    Unsigned(Box<Transfer>),
+    /// In the client's own transaction, to be sent as it is.
+    Whole(Box<Whole>),
+}
+
 /// What a transfer moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Movement {
@@ -70,6 +79,26 @@ pub struct Expected {
     pub payee: Address,
     /// Exactly how much.
     pub amount: Amount,
+}
+
+impl Presented {
+    /// Reads the base64 of a `TransactionEnvelope` for `network`.
+    ///
+    /// # Errors
+    /// [`Error`] names the first rule that it breaks.
+    pub fn parse(base64: &str, network: Network) -> Result<Self, Error> {
+        match decode(base64)? {
+            xdr::TransactionEnvelope::Tx(envelope)
+                if underlying(&envelope.tx.source_account) == NOBODY =>
+            {
+                Transfer::from_envelope(&envelope)
+                    .map(|transfer| Self::Unsigned(Box::new(transfer)))
+            }
+            envelope => {
+                Whole::from_envelope(envelope, network).map(|whole| Self::Whole(Box::new(whole)))
+            }
+        }
+    }
 }
 
 impl Transfer {
@@ -405,6 +434,8 @@ const fn underlying(account: &xdr::MuxedAccount) -> AccountId {
     }
 }
 
+/// The account whose key nobody has.
+const NOBODY: AccountId = AccountId([0; 32]);
 /// A Stellar payment is about 1 kB of XDR; a contract account's signature may be some kB more. What the store remembers of
 /// a payment that is under way holds it, and is bounded at 16 KiB.
 const MAX_BASE64: usize = 15 * 1024;

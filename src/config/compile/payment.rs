@@ -12,7 +12,7 @@ use super::asset::{Assets, shown};
 use crate::{
     config::{
         read::{Fields, Keys, Spot, Text},
-        settings::{FacilitatorSettings, Payment},
+        settings::{self, FacilitatorSettings, Payment},
         value::Url,
     },
     ledger::{Budget, own, remote, rpc, signer::Seed},
@@ -119,21 +119,26 @@ impl<'a> Money<'a> {
         let x402 = self.x402?;
         let facilitator = match x402.facilitator? {
             Facilitator::Remote(remote) => FacilitatorSettings::Remote(remote),
-            Facilitator::Own => FacilitatorSettings::Own(own::Settings {
-                network: self.network,
-                sponsors: self.sponsors.into_iter().map(|(seed, _)| seed).collect(),
-                lanes: self.lanes,
-                max_fee_stroops: self.max_fee_stroops,
-                budget: self.budget,
-                excluded: payees(table),
-            }),
+            Facilitator::Own => FacilitatorSettings::Own,
         };
+        let sponsor = matches!(facilitator, FacilitatorSettings::Own).then(|| own::Settings {
+            network: self.network,
+            sponsors: self.sponsors.into_iter().map(|(seed, _)| seed).collect(),
+            lanes: self.lanes,
+            max_fee_stroops: self.max_fee_stroops,
+            budget: self.budget,
+            excluded: payees(table),
+        });
         Some(Payment {
             network: self.network,
             rpc_url: self.rpc_url?,
             assets: self.assets.all,
-            facilitator,
-            max_timeout_seconds: x402.max_timeout_seconds,
+            x402: Some(settings::X402 {
+                facilitator,
+                max_timeout_seconds: x402.max_timeout_seconds,
+            }),
+            mpp: None,
+            sponsor,
             store: self.store?,
         })
     }

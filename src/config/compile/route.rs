@@ -16,7 +16,7 @@ use crate::{
         read::{Fields, Keys, Spot},
     },
     pay::{MethodName, Offer, SettleOrder, Terms},
-    protocol::{money::Amount, stellar::Asset},
+    protocol::{money::Amount, mpp::CredentialHeader, stellar::Asset},
     route::{Access, ClashKind, Pattern, PatternError, Route, Table},
 };
 
@@ -210,6 +210,8 @@ impl<'a> RouteReader<'_, 'a> {
             charge_when: rules.charge_when,
             redelivery: rules.redelivery,
             timeout,
+            credential_header: CredentialHeader::default(),
+            bind_body: false,
         })
     }
 

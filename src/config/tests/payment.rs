@@ -167,7 +167,7 @@ fn one_payers_budget_is_part_of_the_whole() {
     hint: write a duration above zero, such as `30s`
     ");
     let settings = read(&budget("{ stroops: 1000, per: 5m }")).unwrap();
-    let FacilitatorSettings::Own(own) = settings.payment.unwrap().facilitator else { panic!() };
+    let own = settings.payment.unwrap().sponsor.unwrap();
     assert_eq!((own.budget.stroops, own.budget.per_payer), (1_000, 1_000));
     assert_eq!(own.budget.per.as_secs(), 300);
 }
@@ -198,7 +198,7 @@ fn from_testnet_to_pubnet_only_the_environment_changes() {
             let Access::Priced(terms) = &settings.table.routes()[0].access else { panic!() };
             assert_eq!(terms.offers[0].asset, network.usdc());
             assert_eq!(terms.offers[0].network, network);
-            if let FacilitatorSettings::Remote(remote) = payment.facilitator {
+            if let FacilitatorSettings::Remote(remote) = payment.x402.unwrap().facilitator {
                 assert_eq!((remote.network, remote.url.path()), (network, host));
                 assert_eq!(remote.api_key_name.as_deref(), Some("OZ_API_KEY"));
             }

@@ -110,7 +110,7 @@ fn a_secret_may_come_from_a_file() {
         parse(&text, "gateway.yaml", folder.path(), &Env::fixed(variables()))
     };
     let settings = read("sponsor").unwrap();
-    let FacilitatorSettings::Own(own) = settings.payment.unwrap().facilitator else { panic!() };
+    let own = settings.payment.unwrap().sponsor.unwrap();
     assert_eq!(own.sponsors[0].account().to_string(), super::SPONSOR_ACCOUNT);
     assert_snapshot!(read("missing").unwrap_err(), @r"
     gateway.yaml:8:22: stellar.sponsors[0].file: cannot read the secret in `missing`: No such file or directory (os error 2)
@@ -195,7 +195,7 @@ fn j06_secrets_do_not_show_in_debug() {
         let settings = read_with(&text, &env).unwrap();
         assert_eq!(settings.upstreams[0].set_headers[0].1, HEADER);
         if let Some(FacilitatorSettings::Remote(remote)) =
-            settings.payment.as_ref().map(|p| &p.facilitator)
+            settings.payment.as_ref().map(|p| &p.x402.as_ref().unwrap().facilitator)
         {
             assert_eq!(remote.api_key.as_ref().unwrap().expose_secret(), API_KEY);
         }

@@ -29,9 +29,9 @@ fn the_short_form_works_as_it_is_written() {
     let payment = settings.payment.unwrap();
     assert_eq!(payment.network, Network::Testnet);
     assert_eq!(payment.rpc_url, "http://127.0.0.1:8000");
-    assert_eq!(payment.max_timeout_seconds, 60);
+    assert_eq!(payment.x402.unwrap().max_timeout_seconds, 60);
     assert_eq!(payment.store, Path::new("/etc/gateway/./state.redb"));
-    let FacilitatorSettings::Own(own) = payment.facilitator else { panic!() };
+    let own = payment.sponsor.unwrap();
     assert_eq!(own.sponsors[0].account().to_string(), SPONSOR_ACCOUNT);
     assert_eq!((own.lanes, own.max_fee_stroops), (32, 200_000));
     assert_eq!(own.excluded, [RECIPIENT.parse().unwrap()]);
@@ -130,10 +130,11 @@ reload: {{ watch: false, debounce: 250ms }}
 
     let payment = settings.payment.unwrap();
     assert_eq!(payment.rpc_url, "https://rpc.example/key");
-    assert_eq!(payment.max_timeout_seconds, 200);
+    let x402 = payment.x402.unwrap();
+    assert_eq!(x402.max_timeout_seconds, 200);
     assert_eq!(payment.store, Path::new("/var/lib/gateway/state.redb"));
     assert_eq!(payment.assets[2].decimals.places(), 6);
-    let FacilitatorSettings::Remote(remote) = payment.facilitator else { panic!() };
+    let FacilitatorSettings::Remote(remote) = x402.facilitator else { panic!() };
     assert_eq!(
         (remote.url, remote.timeout),
         ("https://f.example/x402".parse().unwrap(), seconds(3))

@@ -41,3 +41,12 @@ pub(super) fn expired() -> Refusal {
 pub(super) fn refusal(invalid: &Invalid) -> Refusal {
     Refusal::new(RefusalKind::Invalid, invalid.reason.clone(), invalid.detail.clone())
 }
+
+/// A payment identifier that another payment has.
+pub(super) fn payment_id_taken() -> Refusal {
+    Refusal::new(
+        RefusalKind::IdentifierTaken,
+        "payment_identifier_conflict",
+        "another payment was made with this payment identifier: present that one, or choose a new identifier",
+    )
+}

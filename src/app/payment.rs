@@ -1,0 +1,182 @@
+//! The payment service of a gateway: what stays when the configuration is swapped, and the methods that are made of it.
+
+use std::{sync::Arc, time::Duration};
+
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::sleep;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{NeedsRestart, StartError};
+use crate::{
+    config::{self, FacilitatorSettings},
+    ledger::{
+        Http,
+        facilitator::{Facilitator, NotReady},
+        own,
+        relay::Relay,
+        remote,
+        rpc::Rpc,
+        signer::Seed,
+    },
+    pay::{
+        charge::{self, Charge},
+        methods::Methods,
+        x402::{self, X402},
+    },
+    protocol::{mpp::Secrets, quote},
+    store::Store,
+    telemetry::Clock,
+};
+
+/// Changing any of it needs a restart.
+#[derive(Debug)]
+pub(super) struct Payment {
+    fixed: config::Payment,
+    /// Settles x402 payments, if any are taken.
+    facilitator: Option<Arc<Facilitator>>,
+    /// Pays fees here: for x402 payments that are settled here, and for sponsored charges.
+    own: Option<own::Facilitator>,
+    relay: Relay,
+    pub(super) store: Store,
+    quotes: quote::Key,
+    /// What challenges are made under where the configuration names no secret.
+    secrets: Secrets,
+    clock: Clock,
+}
+
+impl Payment {
+    /// Opens the store and starts what settles, on `tasks`, until `stop`.
+    pub(super) async fn start(
+        settings: &config::Payment,
+        clock: &Clock,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Result<Self, StartError> {
+        let store = Store::open(&settings.store).await.map_err(StartError::Store)?;
+        let secret = async |name| store.secret(name).await.map_err(StartError::Store);
+        let quotes = quote::Key::new(secret("x402 quote").await?);
+        let challenges = SecretString::from(hex::encode(secret("mpp challenge").await?));
+        let secrets = Secrets::new(challenges, None).expect("64 characters are enough");
+        let http = Http::new();
+        let rpc = Rpc::new(http.clone(), settings.rpc_url.clone(), settings.network);
+        let own = settings.sponsor.as_ref().map(|sponsor| {
+            let (rpc, stop) = (rpc.clone(), stop.child_token());
+            own::Facilitator::start(sponsor.clone(), rpc, clock.clone(), tasks, stop)
+        });
+        let facilitator = settings.x402.as_ref().and_then(|x402| match &x402.facilitator {
+            FacilitatorSettings::Own => own.clone().map(Facilitator::Own),
+            FacilitatorSettings::Remote(remote) => {
+                let (rpc, stop) = (rpc.clone(), stop.child_token());
+                let remote = remote.clone();
+                let clock = clock.clone();
+                let started = remote::Facilitator::start(remote, http, rpc, clock, tasks, stop);
+                Some(Facilitator::Remote(started))
+            }
+        });
+        Ok(Self {
+            fixed: settings.clone(),
+            facilitator: facilitator.map(Arc::new),
+            own,
+            relay: Relay::new(rpc, clock.clone()),
+            store,
+            quotes,
+            secrets,
+            clock: clock.clone(),
+        })
+    }
+
+    /// Whether this service can go on under `new` settings.
+    pub(super) fn serves(&self, new: &config::Payment) -> Result<(), NeedsRestart> {
+        let old = &self.fixed;
+        let facilitator = |settings: &config::Payment| {
+            settings.x402.as_ref().map(|x402| x402.facilitator.clone())
+        };
+        let changed = [
+            ("network", old.network != new.network),
+            ("stellar.rpc_url", old.rpc_url != new.rpc_url),
+            ("store", old.store != new.store),
+            (
+                "payments.x402.facilitator",
+                facilitator(new)
+                    .is_some_and(|new| !same_facilitator(facilitator(old).as_ref(), &new)),
+            ),
+            (
+                "stellar.sponsors",
+                new.sponsor.as_ref().is_some_and(|new| !same_sponsor(old.sponsor.as_ref(), new)),
+            ),
+        ];
+        match changed.into_iter().find(|(_, changed)| *changed) {
+            Some((key, _)) => Err(NeedsRestart(key)),
+            None => Ok(()),
+        }
+    }
+
+    /// The methods under the settings of `now`; `public_url` is without a trailing slash.
+    pub(super) fn methods(&self, now: &config::Payment, public_url: &Arc<str>) -> Methods {
+        let x402 = now.x402.as_ref().zip(self.facilitator.clone()).map(|(x402, facilitator)| {
+            let settings = x402::Settings {
+                max_timeout_seconds: x402.max_timeout_seconds,
+                public_url: public_url.clone(),
+            };
+            let (store, clock) = (self.store.clone(), self.clock.clone());
+            Arc::new(X402::new(settings, facilitator, store, self.quotes.clone(), clock))
+        });
+        let charge = now.mpp.as_ref().map(|mpp| {
+            let settings = charge::Settings {
+                network: self.fixed.network,
+                realm: mpp.realm.clone(),
+                secrets: mpp.secrets.clone().unwrap_or_else(|| self.secrets.clone()),
+                challenge_ttl: mpp.challenge_ttl,
+                unsigned_push: mpp.unsigned_push,
+            };
+            let (store, clock) = (self.store.clone(), self.clock.clone());
+            Arc::new(Charge::new(settings, self.own.clone(), self.relay.clone(), store, clock))
+        });
+        Methods { x402, charge }
+    }
+
+    /// Waits until payments can be taken, or says after `patience` why they cannot.
+    pub(super) async fn ready(&self, patience: Duration) -> Result<(), NotReady> {
+        let wait = async {
+            while self.is_ready().is_err() {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        match tokio::time::timeout(patience, wait).await {
+            Ok(()) => Ok(()),
+            Err(_) => self.is_ready(),
+        }
+    }
+
+    fn is_ready(&self) -> Result<(), NotReady> {
+        self.facilitator
+            .as_ref()
+            .map_or(Ok(()), |facilitator| facilitator.supported().map(drop))?;
+        self.own.as_ref().map_or(Ok(()), |own| own.supported().map(drop))
+    }
+}
+
+fn same_facilitator(old: Option<&FacilitatorSettings>, new: &FacilitatorSettings) -> bool {
+    match (old, new) {
+        (Some(FacilitatorSettings::Own), FacilitatorSettings::Own) => true,
+        (Some(FacilitatorSettings::Remote(old)), FacilitatorSettings::Remote(new)) => {
+            let key = |settings: &remote::Settings| {
+                settings.api_key.as_ref().map(|key| key.expose_secret().to_owned())
+            };
+            old.url == new.url && old.timeout == new.timeout && key(old) == key(new)
+        }
+        _ => false,
+    }
+}
+
+/// Payees aside: they belong to the routes, and may change.
+fn same_sponsor(old: Option<&own::Settings>, new: &own::Settings) -> bool {
+    let sponsors =
+        |settings: &own::Settings| settings.sponsors.iter().map(Seed::account).collect::<Vec<_>>();
+    old.is_some_and(|old| {
+        sponsors(old) == sponsors(new)
+            && old.lanes == new.lanes
+            && old.max_fee_stroops == new.max_fee_stroops
+            && old.budget == new.budget
+    })
+}

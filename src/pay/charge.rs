@@ -1,0 +1,342 @@
+//! MPP `charge` by method `stellar`: one transfer a request, with no third party.
+//!
+//! The client signs a transfer and the gateway puts it on the ledger (pull), with its fees paid by a sponsor here or by
+//! the client, or the client puts it there and proves that it is for this challenge (push). Knows what a payment must be
+//! worth and in which order it is checked, claimed and settled; how the ledger is reached is the ledger's.
+//! Source: draft-httpauth-payment-00, draft-stellar-charge-00, as `@stellar/mpp` 0.7 speaks them.
+
+mod check;
+mod denial;
+mod rail;
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use self::denial::{expired, invalid};
+use super::{
+    Bound, Challenge, Denied, Draw, Fault, Method, Offer, Receipt, Refusal, RefusalKind, Terms,
+    claims::{self, Held},
+};
+use crate::{
+    ledger::{
+        facilitator::{Payment, VerifyError},
+        own,
+        relay::{Landed, Relay},
+    },
+    protocol::{
+        mpp::{
+            self, ChallengeId, Credential, FindError, Opaque, PAYMENT_RECEIPT, Secrets,
+            charge::{CredentialType, Request},
+        },
+        stellar::Network,
+        transfer::Whole,
+    },
+    store::{Binding, Claim, ClaimKey, Pending, Store},
+    telemetry::Clock,
+};
+
+/// The charge method of a gateway.
+#[derive(Debug)]
+pub struct Charge {
+    settings: Settings,
+    /// Pays the fees of sponsored charges.
+    own: Option<own::Facilitator>,
+    relay: Relay,
+    store: Store,
+    clock: Clock,
+}
+
+/// How a gateway takes charges.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The network of all payments.
+    pub network: Network,
+    /// Who asks: `api.example.com`.
+    pub realm: Arc<str>,
+    /// What challenge ids are made under.
+    pub secrets: Secrets,
+    /// How long a challenge can be paid.
+    pub challenge_ttl: Duration,
+    /// Whether the bare hash of a transaction pays, which anyone who watches the ledger has.
+    pub unsigned_push: bool,
+}
+
+/// A payment whose challenge and transfer were checked, as far as that needs no ledger but for one that was pushed.
+#[derive(Debug)]
+pub struct Paid {
+    challenge: ChallengeId,
+    /// When the challenge ends, in Unix seconds.
+    expires: u64,
+    form: Form,
+    /// The transaction as it came; empty for a push.
+    transaction: String,
+    /// The challenge's request as it came.
+    request: String,
+}
+
+/// How the money comes.
+#[derive(Debug)]
+enum Form {
+    /// By a transaction of ours, for the payer's authorization.
+    Sponsored(Payment),
+    /// By the payer's own transaction, which we send.
+    Relayed(Whole),
+    /// By a transaction that the payer sent.
+    Pushed(Box<Landed>, Whole),
+}
+
+/// A payment that is checked and claimed for one request.
+pub type Verified = Held<Paid>;
+
+impl Charge {
+    /// Method and intent as they stand on the wire.
+    pub const NAME: (&'static str, &'static str) = (METHOD, INTENT);
+
+    /// The method with its store; `own` pays the fees of sponsored charges.
+    #[must_use]
+    pub const fn new(
+        settings: Settings,
+        own: Option<own::Facilitator>,
+        relay: Relay,
+        store: Store,
+        clock: Clock,
+    ) -> Self {
+        Self { settings, own, relay, store, clock }
+    }
+
+    /// Has the ledger judge a payment that was claimed for the first time.
+    async fn judge(&self, terms: &Terms, bound: &Bound, paid: &Paid) -> Result<(), Denied> {
+        let now = self.clock.now();
+        let verdict = match &paid.form {
+            Form::Pushed(..) if now > paid.expires.saturating_add(PUSH_GRACE_SECONDS) => {
+                return Err(expired().into());
+            }
+            // It landed in time, and so it counts, however late it is presented.
+            Form::Pushed(..) => return Ok(()),
+            _ if now > paid.expires => return Err(expired().into()),
+            Form::Sponsored(payment) => self.sponsor()?.verify(payment).await,
+            Form::Relayed(whole) => {
+                whole
+                    .check_time(now, terms.life_needed(bound), paid.expires)
+                    .map_err(|error| invalid(error.reason(), error.to_string()))?;
+                self.relay.verify(whole).await
+            }
+        };
+        verdict.map_err(|error| match error {
+            VerifyError::Invalid(found) => invalid(&found.reason, found.detail).into(),
+            VerifyError::Failed(failure) => claims::fault(&failure).into(),
+        })
+    }
+
+    /// The claim that a payment makes for the request `bound`.
+    fn claim(&self, terms: &Terms, bound: &Bound, paid: &Paid) -> Claim {
+        Claim {
+            key: paid.key(),
+            binding: binding(terms, bound, paid),
+            alias: Some(alias(&paid.challenge)),
+            now: self.clock.now(),
+            // Not before the last instant at which this transfer could be presented under any other challenge.
+            keep_until: paid.expires.saturating_add(MARGIN_SECONDS),
+            redelivery: terms.redelivery,
+        }
+    }
+
+    fn sponsor(&self) -> Result<&own::Facilitator, Fault> {
+        self.own.as_ref().ok_or_else(|| Fault::unavailable("no sponsor is configured"))
+    }
+}
+
+impl Method for Charge {
+    type Credential = Credential;
+    type Verified = Verified;
+
+    fn ready(&self, terms: &Terms) -> Result<(), Fault> {
+        if !self.store.is_running() {
+            return Err(Fault::unavailable("the store has stopped"));
+        }
+        match terms.charge() {
+            Some((_, true)) => self.sponsor()?.supported().map(drop).map_err(Fault::unavailable),
+            _ => Ok(()),
+        }
+    }
+
+    fn challenge(
+        &self,
+        offer: &Offer,
+        terms: &Terms,
+        bound: &Bound,
+        draw: &Draw,
+        _reason: &str,
+    ) -> Challenge {
+        let fee_payer = terms.charge().is_some_and(|(_, sponsored)| sponsored);
+        let mut credential_types = vec![CredentialType::Transaction];
+        if !fee_payer {
+            credential_types.push(CredentialType::SignedHash);
+            if self.settings.unsigned_push {
+                credential_types.push(CredentialType::Hash);
+            }
+        }
+        let request = Request {
+            amount: offer.amount,
+            currency: offer.asset.contract,
+            recipient: offer.payee,
+            external_id: None,
+            network: offer.network,
+            fee_payer,
+            credential_types,
+        };
+        let now = draw.now_ms.div_euclid(1_000);
+        let opaque = Opaque { scope: scope(terms, bound), nonce: draw.random, issued_at: now };
+        let ttl = u64::try_from(self.settings.challenge_ttl.as_millis()).unwrap_or(u64::MAX);
+        let parts = mpp::Parts {
+            realm: &self.settings.realm,
+            method: METHOD,
+            intent: INTENT,
+            request: &request.to_json(),
+            description: Some(&*terms.description).filter(|text| !text.is_empty()),
+            body: bound.body,
+            expires_ms: draw.now_ms.saturating_add(ttl),
+            header: terms.credential_header,
+            opaque: Some(&opaque),
+        };
+        let challenge = mpp::Challenge::issue(&self.settings.secrets, &parts);
+        Challenge {
+            header: (http::header::WWW_AUTHENTICATE, challenge.to_header()),
+            id: Some(challenge.id.as_str().to_owned()),
+        }
+    }
+
+    fn parse(&self, _terms: &Terms, headers: &HeaderMap) -> Result<Option<Credential>, Refusal> {
+        mpp::find(headers).map_err(|error| match error {
+            FindError::Ambiguous => Refusal::new(
+                RefusalKind::Ambiguous,
+                "ambiguous_payment",
+                "the request carries more than one `Payment` credential: send one payment",
+            ),
+            FindError::Malformed(_) => {
+                Refusal::new(RefusalKind::Malformed, "malformed_credential", error.to_string())
+            }
+        })
+    }
+
+    async fn verify(
+        &self,
+        terms: &Arc<Terms>,
+        bound: &Bound,
+        credential: Credential,
+    ) -> Result<Verified, Denied> {
+        let paid = self.check(terms, bound, credential).await?;
+        let verified =
+            claims::claim(self, &self.store, self.claim(terms, bound, &paid), paid).await?;
+        // A settled payment stays good past its challenge; a new one must come in time and pass the ledger's check.
+        if verified.settled.is_none()
+            && let Err(denied) = self.judge(terms, bound, &verified.payment).await
+        {
+            self.release(verified).await;
+            return Err(denied);
+        }
+        if let Form::Pushed(..) = verified.payment.form {
+            // The money is the payee's already, so whatever happens from here on it may be presented again.
+            return claims::settle(self, &self.store, verified).await.map(|(verified, _)| verified);
+        }
+        Ok(verified)
+    }
+
+    async fn settle(&self, verified: Verified) -> Result<(Verified, Receipt), Denied> {
+        let (verified, settled) = claims::settle(self, &self.store, verified).await?;
+        // The money has moved, so it would be false that nothing was charged.
+        let header = HeaderValue::from_bytes(&settled.receipt)
+            .map_err(|error| Fault::pending(error, settled.transaction))?;
+        let receipt = Receipt {
+            payer: Some(verified.payment.payer().to_string()),
+            transaction: settled.transaction,
+            header: (PAYMENT_RECEIPT, header),
+        };
+        Ok((verified, receipt))
+    }
+
+    async fn deliver(&self, verified: Verified, status: StatusCode) -> Result<(), Fault> {
+        claims::deliver(&self.store, verified, status).await
+    }
+
+    async fn release(&self, verified: Verified) {
+        claims::release(&self.store, verified).await;
+    }
+
+    async fn resume(&self, pending: &Pending, memo: &Value) -> Result<(), Denied> {
+        let paid = self
+            .remembered(memo)
+            .ok_or_else(|| Fault::unavailable("what was remembered of a charge does not read"))?;
+        claims::resolve(self, &self.store, pending.key, &paid, &pending.submitting).await
+    }
+}
+
+impl Paid {
+    /// What the ledger lets happen once; one name for a transfer in whatever form it is presented.
+    fn key(&self) -> ClaimKey {
+        ClaimKey(match &self.form {
+            Form::Sponsored(payment) => payment.transfer.claim_key(payment.expected.network),
+            Form::Relayed(whole) | Form::Pushed(_, whole) => whole.claim_key(),
+        })
+    }
+
+    fn payer(&self) -> crate::protocol::stellar::Address {
+        match &self.form {
+            Form::Sponsored(payment) => payment.transfer.payer(),
+            Form::Relayed(whole) | Form::Pushed(_, whole) => whole.movement().payer,
+        }
+    }
+}
+
+/// What a challenge is for: the method as it is priced, and the route.
+fn scope(terms: &Terms, bound: &Bound) -> String {
+    format!("{} {}", bound.method, terms.route)
+}
+
+/// What must be the same when a payment comes again: route, method, target and body, the challenge, and the payment
+/// itself, each behind its length.
+///
+/// The transfer is on the ledger for all to see once it is settled, and anybody is given a challenge for the asking. Only
+/// the payer knows which challenge it paid: who presents the transfer under another is a thief.
+fn binding(terms: &Terms, bound: &Bound, paid: &Paid) -> Binding {
+    let authorization = match &paid.form {
+        Form::Sponsored(payment) => payment.transfer.authorization_hash(),
+        // Named by its hash, or by a nonce that one transaction has used up.
+        Form::Relayed(_) | Form::Pushed(..) => [0; 32],
+    };
+    let fields = [
+        terms.route.as_bytes(),
+        bound.method.as_str().as_bytes(),
+        bound.target.as_bytes(),
+        bound.body.as_ref().map_or(&[][..], |body| &body[..]),
+        paid.challenge.as_str().as_bytes(),
+        &authorization,
+    ];
+    let mut digest = Sha256::new();
+    for field in fields {
+        digest.update(u64::try_from(field.len()).unwrap_or(u64::MAX).to_be_bytes());
+        digest.update(field);
+    }
+    Binding(digest.finalize().into())
+}
+
+/// A challenge is used once: its id names the claim too.
+fn alias(challenge: &ChallengeId) -> ClaimKey {
+    let digest = Sha256::new().chain_update(b"mpp challenge ").chain_update(challenge.as_str());
+    ClaimKey(digest.finalize().into())
+}
+
+/// The payment method's name on the wire.
+const METHOD: &str = "stellar";
+/// What is done by it.
+const INTENT: &str = "charge";
+/// Claims are remembered this much longer than their challenge.
+///
+/// A transfer that landed for one challenge can be pushed under another that was issued before it landed, until that ends
+/// and for the grace of a push; all claims of the transfer must be remembered by then, an x402 one too.
+const MARGIN_SECONDS: u64 = 2 * 3_600;
+/// How long after its challenge a transfer that landed in time may be presented.
+const PUSH_GRACE_SECONDS: u64 = 600;

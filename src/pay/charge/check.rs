@@ -1,0 +1,301 @@
+//! What is checked of a charge before it is claimed: the challenge, the payload, and the transfer.
+//!
+//! Needs no ledger, but for one question about a transaction that the payer has sent.
+
+use super::{
+    Charge, Form, INTENT, METHOD, Paid,
+    denial::{invalid, malformed, not_ours},
+    scope,
+};
+use crate::{
+    ledger::{
+        facilitator::Payment,
+        relay::{Found, Landed},
+    },
+    pay::{Bound, Denied, Fault, Refusal, RefusalKind, Terms},
+    protocol::{
+        mpp::{
+            ChallengeId, Credential, Opaque,
+            charge::{Payload, Request, Source, check_signed_hash},
+            digest, harmless, timestamp,
+        },
+        stellar::{AccountId, Address, TxHash},
+        transfer::{self, Expected, Presented, Whole},
+    },
+};
+
+/// What a challenge of ours says.
+struct Ours {
+    id: ChallengeId,
+    request: Request,
+    /// The request as it came.
+    text: String,
+    /// In Unix seconds.
+    issued: u64,
+    /// In Unix seconds.
+    expires: u64,
+    source: Option<Source>,
+}
+
+impl Charge {
+    /// Checks the credential, in the order of mppx: the challenge, what it is for, the payload, the payment.
+    ///
+    /// Whether the challenge is past is judged later: a settled payment is looked for first.
+    pub(super) async fn check(
+        &self,
+        terms: &Terms,
+        bound: &Bound,
+        credential: Credential,
+    ) -> Result<Paid, Denied> {
+        let (ours, payload) = self.read(terms, bound, credential)?;
+        let expected = expected(&ours.request);
+        let (form, transaction) = match payload {
+            Payload::Transaction(text) => {
+                (self.pulled(&ours, &expected, &text, terms, bound)?, text)
+            }
+            Payload::SignedHash { hash, signature } => {
+                let payer = ours.payer()?;
+                check_signed_hash(payer, &ours.id, &hash, &signature)
+                    .map_err(|error| invalid("bad_source_signature", error.to_string()))?;
+                (self.pushed(&ours, &expected, payer, hash).await?, String::new())
+            }
+            Payload::Hash(hash) => {
+                let payer = ours.payer()?;
+                (self.pushed(&ours, &expected, payer, hash).await?, String::new())
+            }
+        };
+        let Ours { id, expires, text, .. } = ours;
+        Ok(Paid { challenge: id, expires, form, transaction, request: text })
+    }
+
+    /// Reads what a memo of this method says, as far as it takes to find the payment on the ledger.
+    pub(super) fn remembered(&self, memo: &serde_json::Value) -> Option<Paid> {
+        let text = |key: &str| memo.get(key).and_then(serde_json::Value::as_str);
+        let request = text("request")?.to_owned();
+        let expected = expected(&Request::decode(&request).ok()?);
+        let transaction = text("transaction")?.to_owned();
+        let form = match Presented::parse(&transaction, expected.network).ok()? {
+            Presented::Unsigned(transfer) => Form::Sponsored(Payment {
+                transfer: *transfer,
+                expected,
+                max_timeout_seconds: u32::MAX,
+                min_remaining: 0,
+            }),
+            Presented::Whole(whole) => Form::Relayed(*whole),
+        };
+        let challenge = ChallengeId::new(text("challenge")?.to_owned());
+        let expires = memo.get("expires")?.as_u64()?;
+        Some(Paid { challenge, expires, form, transaction, request })
+    }
+
+    fn read(
+        &self,
+        terms: &Terms,
+        bound: &Bound,
+        credential: Credential,
+    ) -> Result<(Ours, Payload), Refusal> {
+        let Credential { challenge, payload, source } = credential;
+        let issued_here = challenge.verify_id(&self.settings.secrets, terms.credential_header);
+        issued_here.map_err(|error| not_ours(error.to_string()))?;
+        let is_charge = challenge.method == METHOD && challenge.intent == INTENT;
+        if !is_charge || challenge.realm != harmless(&self.settings.realm) {
+            return Err(not_ours("the challenge is for another service"));
+        }
+        let opaque = challenge.opaque.as_deref().map(Opaque::decode);
+        let Some(Ok(opaque)) = opaque else {
+            return Err(not_ours("the challenge does not say what it is for"));
+        };
+        if opaque.scope != scope(terms, bound) {
+            return Err(not_ours("the challenge is for another route or method"));
+        }
+        match (&challenge.digest, &bound.body) {
+            (None, None) => {}
+            (Some(digest), Some(body)) if digest::matches(digest, body) => {}
+            (Some(_), Some(_)) => return Err(not_ours("the challenge is for another body")),
+            _ => return Err(not_ours("the challenge was issued under another configuration")),
+        }
+        let request = Request::decode(&challenge.request)
+            .map_err(|error| not_ours(format!("the challenge asks for no charge: {error}")))?;
+        if request.network != self.settings.network {
+            return Err(not_ours("the challenge is for another network"));
+        }
+        let expires = challenge.expires.as_deref().map(timestamp::read);
+        let Some(Ok(expires)) = expires else {
+            return Err(not_ours("the challenge does not say when it ends"));
+        };
+        let payload = payload.ok_or_else(|| malformed("`payload` is missing"))?;
+        let payload = Payload::from_json(&payload).map_err(|error| malformed(error.to_string()))?;
+        if !request.credential_types.contains(&payload.kind()) {
+            return Err(malformed(format!(
+                "a payload of type `{}` does not pay this challenge: see its `credentialTypes`",
+                payload.kind().name()
+            )));
+        }
+        let source = source.map(|source| source.parse::<Source>()).transpose();
+        let source = source.map_err(|error| malformed(error.to_string()))?;
+        if source.is_some_and(|source| source.network != request.network) {
+            return Err(invalid("network_mismatch", "`source` is on another network"));
+        }
+        let ours = Ours {
+            id: challenge.id,
+            request,
+            text: challenge.request,
+            issued: opaque.issued_at,
+            expires: expires.div_euclid(1_000),
+            source,
+        };
+        Ok((ours, payload))
+    }
+
+    /// A transaction that we are to send.
+    fn pulled(
+        &self,
+        ours: &Ours,
+        expected: &Expected,
+        text: &str,
+        terms: &Terms,
+        bound: &Bound,
+    ) -> Result<Form, Refusal> {
+        let refused = |error: transfer::Error| invalid(error.reason(), error.to_string());
+        let network = expected.network;
+        let form = match Presented::parse(text, network).map_err(refused)? {
+            Presented::Unsigned(transfer) if ours.request.fee_payer => {
+                // The sponsor's own keys are kept out when it verifies.
+                transfer
+                    .check(expected, &payee(expected))
+                    .and_then(|()| transfer.check_signature(network))
+                    .map_err(refused)?;
+                let left = ours.expires.saturating_sub(self.clock.now());
+                Form::Sponsored(Payment {
+                    transfer: *transfer,
+                    expected: expected.clone(),
+                    max_timeout_seconds: u32::try_from(left).unwrap_or(u32::MAX),
+                    min_remaining: terms.life_needed(bound),
+                })
+            }
+            Presented::Unsigned(_) => {
+                return Err(invalid(
+                    "fee_not_sponsored",
+                    "the fee of this charge is not sponsored: sign a transaction of the payer's own account",
+                ));
+            }
+            Presented::Whole(whole) => {
+                whole
+                    .check(expected, self.excluded())
+                    .and_then(|()| whole.check_signatures())
+                    .map_err(refused)?;
+                Form::Relayed(*whole)
+            }
+        };
+        let payer = match &form {
+            Form::Sponsored(payment) => payment.transfer.payer(),
+            Form::Relayed(whole) | Form::Pushed(_, whole) => whole.movement().payer,
+        };
+        if ours.source.is_some_and(|source| source.address != payer) {
+            return Err(invalid("source_mismatch", "`source` is not the payer of the transfer"));
+        }
+        Ok(form)
+    }
+
+    /// A transaction that `payer` has sent, as the ledger tells of it.
+    async fn pushed(
+        &self,
+        ours: &Ours,
+        expected: &Expected,
+        payer: AccountId,
+        hash: TxHash,
+    ) -> Result<Form, Denied> {
+        let landed = match self.relay.find(hash).await {
+            Ok(Found::Landed(landed)) => landed,
+            Ok(Found::Failed) => {
+                let detail = "the transaction failed on the ledger, and moved nothing";
+                return Err(invalid("transaction_failed", detail).into());
+            }
+            Ok(Found::Absent { latest, .. })
+                if latest.closed_at.is_some_and(|closed| closed > ours.expires) =>
+            {
+                let detail = "no such transaction landed before the challenge ended";
+                return Err(invalid("transaction_not_found", detail).into());
+            }
+            // The payer has seen it land; our server of the ledger may be behind. Not a reason to pay again.
+            Ok(Found::Absent { .. }) => {
+                return Err(
+                    Fault::pending("a pushed transaction is not found yet", Some(hash)).into()
+                );
+            }
+            Err(failure) => return Err(super::claims::fault(&failure).into()),
+        };
+        let whole = self.pushed_transfer(ours, expected, payer, &landed)?;
+        Ok(Form::Pushed(landed, whole))
+    }
+
+    fn pushed_transfer(
+        &self,
+        ours: &Ours,
+        expected: &Expected,
+        payer: AccountId,
+        landed: &Landed,
+    ) -> Result<Whole, Refusal> {
+        let refused = |error: transfer::Error| invalid(error.reason(), error.to_string());
+        let whole = Whole::from_envelope(landed.envelope().clone(), expected.network)
+            .and_then(|whole| whole.check(expected, self.excluded()).map(|()| whole))
+            .map_err(refused)?;
+        if whole.movement().payer != Address::Account(payer) {
+            return Err(invalid("source_mismatch", "`source` is not the payer of the transfer"));
+        }
+        if !landed.moved(&whole) {
+            return Err(refused(transfer::Error::NoTransferEvent));
+        }
+        // The ledger's clock may be behind ours when the challenge is issued.
+        if landed.closed_at < ours.issued.saturating_sub(CLOCK_TOLERANCE_SECONDS) {
+            let detail = "the transaction landed before this challenge was issued: it paid for something else";
+            return Err(invalid("transaction_too_old", detail));
+        }
+        if landed.closed_at > ours.expires {
+            let detail = "the transaction landed after the challenge had ended";
+            return Err(Refusal::new(RefusalKind::Expired, "payment_expired", detail));
+        }
+        Ok(whole)
+    }
+
+    /// The keys that must not pay.
+    fn excluded(&self) -> &[AccountId] {
+        self.own.as_ref().map_or(&[], |own| own.excluded())
+    }
+}
+
+impl Ours {
+    /// The account that says to have pushed.
+    fn payer(&self) -> Result<AccountId, Refusal> {
+        match self.source.map(|source| source.address) {
+            Some(Address::Account(account)) => Ok(account),
+            Some(Address::Contract(_)) => Err(invalid(
+                "source_mismatch",
+                "a contract cannot sign for a hash: have its transfer pulled",
+            )),
+            None => {
+                Err(malformed("`source` is missing: name the payer, `did:pkh:stellar:testnet:G…`"))
+            }
+        }
+    }
+}
+
+/// What a transfer has to move to meet `request`.
+const fn expected(request: &Request) -> Expected {
+    Expected {
+        network: request.network,
+        asset: request.currency,
+        payee: request.recipient,
+        amount: request.amount,
+    }
+}
+
+fn payee(expected: &Expected) -> Vec<AccountId> {
+    match expected.payee {
+        Address::Account(account) => vec![account],
+        Address::Contract(_) => Vec::new(),
+    }
+}
+
+/// As far as a gateway's clock and the ledger's may be apart: `check --online` tells of more.
+const CLOCK_TOLERANCE_SECONDS: u64 = 30;

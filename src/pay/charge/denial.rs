@@ -1,0 +1,60 @@
+//! Why a charge does not open the valve, in the words that go to the client.
+
+use crate::{
+    pay::{Denied, Fault, Refusal, RefusalKind},
+    store::{TakenBy, TakenState},
+};
+
+/// A challenge that was not issued for this.
+pub(super) fn not_ours(detail: impl Into<String>) -> Refusal {
+    Refusal::new(RefusalKind::NotOffered, "invalid_challenge", detail)
+}
+
+/// A payload that cannot be read as one that this challenge takes.
+pub(super) fn malformed(detail: impl Into<String>) -> Refusal {
+    Refusal::new(RefusalKind::InvalidPayload, "invalid_payload", detail)
+}
+
+/// A payment that does not pay; `reason` may be an x402 code, whose prefix says nothing here.
+pub(super) fn invalid(reason: &str, detail: impl Into<String>) -> Refusal {
+    Refusal::new(RefusalKind::Invalid, plain(reason), detail)
+}
+
+/// A challenge that has ended.
+pub(super) fn expired() -> Refusal {
+    let detail = "the challenge that this payment is for has ended: take the new one";
+    Refusal::new(RefusalKind::Expired, "payment_expired", detail)
+}
+
+/// A payment that was verified and then did not settle.
+pub(super) fn settlement_failed(reason: &str) -> Refusal {
+    let detail = "the payment could not be settled, and no money moved: sign a new one";
+    Refusal::new(RefusalKind::SettlementFailed, plain(reason), detail)
+}
+
+/// A challenge that another payment has.
+pub(super) fn challenge_taken(taken: &TakenBy) -> Denied {
+    match &taken.state {
+        TakenState::Held => Refusal::new(
+            RefusalKind::InUse,
+            "challenge_in_use",
+            "another payment for this challenge is under way: a challenge is paid once",
+        )
+        .into(),
+        TakenState::Pending(submitting) => {
+            let detail = "another payment for this challenge is pending";
+            Fault::pending(detail, submitting.transaction).into()
+        }
+        TakenState::Settled | TakenState::Delivered => not_ours(
+            "another payment was made for this challenge: present that one, or take the new challenge",
+        )
+        .into(),
+    }
+}
+
+fn plain(reason: &str) -> &str {
+    ["invalid_exact_stellar_payload_", "invalid_exact_stellar_", "settle_exact_stellar_"]
+        .iter()
+        .find_map(|prefix| reason.strip_prefix(prefix))
+        .unwrap_or(reason)
+}

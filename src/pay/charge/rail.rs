@@ -1,0 +1,121 @@
+//! How a charge gets onto the ledger, and what is remembered of it.
+
+use serde_json::{Map, json};
+
+use super::{Charge, Form, METHOD, Paid, denial};
+use crate::{
+    ledger::{
+        facilitator::{Failure, Outcome, Sent, VerifyError},
+        own,
+    },
+    pay::{Denied, MethodName, Refusal, claims::Rail},
+    protocol::{mpp, stellar::TxHash},
+    store::{Settled, TakenBy},
+};
+
+/// A charge that is ready to be sent.
+pub(in crate::pay) enum Prepared {
+    Sponsored(Box<own::Prepared>),
+    Relayed(Sent),
+}
+
+impl Rail for Charge {
+    type Payment = Paid;
+    type Prepared = Prepared;
+
+    async fn prepare(&self, paid: &Paid) -> Result<(Prepared, Sent), VerifyError> {
+        match &paid.form {
+            Form::Sponsored(payment) => {
+                let prepared = self.sponsoring()?.prepare(payment).await?;
+                let sent = *prepared.sent();
+                Ok((Prepared::Sponsored(Box::new(prepared)), sent))
+            }
+            Form::Relayed(whole) => {
+                let sent = self.relay.prepare(whole).await?;
+                Ok((Prepared::Relayed(sent), sent))
+            }
+            Form::Pushed(..) => Err(landed_already()),
+        }
+    }
+
+    async fn submit(&self, paid: &Paid, prepared: Prepared) -> Outcome {
+        match (&paid.form, prepared, &self.own) {
+            (Form::Sponsored(payment), Prepared::Sponsored(prepared), Some(own)) => {
+                own.submit(payment, *prepared).await
+            }
+            (Form::Relayed(whole), Prepared::Relayed(sent), _) => {
+                self.relay.submit(whole, &sent).await
+            }
+            _ => Outcome::Unsent(Failure::unavailable("prepared for another payment")),
+        }
+    }
+
+    async fn resolve(&self, paid: &Paid, sent: &Sent) -> Outcome {
+        match (&paid.form, &self.own) {
+            (Form::Sponsored(payment), Some(own)) => own.resolve(payment, sent).await,
+            (Form::Relayed(whole), _) => self.relay.resolve(whole, sent).await,
+            (Form::Pushed(..), _) | (Form::Sponsored(_), None) => Outcome::Unknown {
+                transaction: sent.transaction,
+                failure: Failure::unavailable("no sponsor is configured"),
+            },
+        }
+    }
+
+    fn landed(&self, paid: &Paid) -> Option<TxHash> {
+        match &paid.form {
+            Form::Pushed(landed, _) => Some(landed.hash),
+            Form::Sponsored(_) | Form::Relayed(_) => None,
+        }
+    }
+
+    fn memo(&self, paid: &Paid) -> Vec<u8> {
+        let memo = json!({
+            "method": MethodName::CHARGE,
+            "request": paid.request,
+            "transaction": paid.transaction,
+            "challenge": paid.challenge.as_str(),
+            "expires": paid.expires,
+        });
+        memo.to_string().into()
+    }
+
+    fn settled(&self, paid: &Paid, transaction: TxHash) -> Settled {
+        let at = self.clock.now();
+        let receipt = mpp::Receipt {
+            method: METHOD.to_owned(),
+            reference: transaction.to_string(),
+            timestamp_ms: at.saturating_mul(1_000),
+            external_id: None,
+            extra: Map::from_iter([("challengeId".to_owned(), paid.challenge.as_str().into())]),
+        };
+        let header = receipt.encode();
+        Settled {
+            transaction: Some(transaction),
+            receipt: bytes::Bytes::copy_from_slice(header.as_bytes()),
+            at,
+        }
+    }
+
+    fn settlement_failed(
+        &self,
+        _paid: &Paid,
+        reason: &str,
+        _transaction: Option<TxHash>,
+    ) -> Refusal {
+        denial::settlement_failed(reason)
+    }
+
+    fn alias_taken(&self, taken: &TakenBy) -> Denied {
+        denial::challenge_taken(taken)
+    }
+}
+
+impl Charge {
+    fn sponsoring(&self) -> Result<&own::Facilitator, VerifyError> {
+        self.sponsor().map_err(|fault| VerifyError::Failed(Failure::unavailable(fault.detail)))
+    }
+}
+
+fn landed_already() -> VerifyError {
+    VerifyError::Failed(Failure::unavailable("a transaction that has landed is not sent again"))
+}
