@@ -6,8 +6,10 @@
     reason = "a test ends where it finds something else"
 )]
 
+mod alias;
 mod crash;
 mod model;
+mod race;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -133,10 +135,16 @@ async fn a_settled_payment_may_be_presented_again_as_often_and_as_long_as_agreed
         Claim { now: last + 1, redelivery: Redelivery { attempts: 99, ..REDELIVERY }, ..claim(2) };
     assert!(matches!(store.claim(after).await.unwrap(), Claiming::Exhausted));
     match store.claim(Claim { now: last, ..claim(2) }).await.unwrap() {
-        Claiming::Redeliver(ticket, _) => store.delivered(ticket, 200).await.unwrap(),
+        Claiming::Redeliver(ticket, _) => store.delivered(ticket, 304).await.unwrap(),
         other => panic!("{other:?}"),
     }
-    assert!(matches!(store.claim(claim(2)).await.unwrap(), Claiming::Delivered { .. }));
+    // What was delivered is told again: its receipt, and the status of its answer.
+    match store.claim(claim(2)).await.unwrap() {
+        Claiming::Delivered { settled: found, status } => {
+            assert_eq!((found, status), (settled(2), 304));
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]
@@ -235,7 +243,7 @@ async fn what_was_recorded_is_there_after_a_restart_and_holds_are_not() {
     let mut undelivered = fresh(&store, claim(3)).await;
     store.settled(&mut undelivered, settled(3)).await.unwrap();
     let ticket = fresh(&store, claim(4)).await;
-    store.settled_and_delivered(ticket, settled(4), 200).await.unwrap();
+    store.settled_and_delivered(ticket, settled(4), 206).await.unwrap();
     let ticket = fresh(&store, claim(5)).await;
     store.refuse(ticket, "no money").await.unwrap();
     store.close().await.unwrap();
@@ -249,10 +257,12 @@ async fn what_was_recorded_is_there_after_a_restart_and_holds_are_not() {
     assert_eq!(store.pending(None).await.unwrap().len(), 1);
     let found = store.claim(claim(3)).await.unwrap();
     assert!(matches!(&found, Claiming::Redeliver(_, found) if *found == settled(3)), "{found:?}");
-    let delivered = store.claim(claim(4)).await.unwrap();
-    assert!(
-        matches!(&delivered, Claiming::Delivered { settled: found, .. } if *found == settled(4))
-    );
+    match store.claim(claim(4)).await.unwrap() {
+        Claiming::Delivered { settled: found, status } => {
+            assert_eq!((found, status), (settled(4), 206));
+        }
+        other => panic!("{other:?}"),
+    }
     let refused = store.claim(claim(5)).await.unwrap();
     assert!(matches!(&refused, Claiming::Refused { reason } if reason == "no money"));
     // Tickets of the process before mean nothing here.
@@ -288,18 +298,21 @@ async fn a_file_that_cannot_be_opened_says_why() {
 
 /// Case K11.
 #[tokio::test]
-async fn a_file_of_a_newer_version_is_refused() {
+async fn a_file_of_another_version_is_refused() {
     let folder = Folder::new();
     let store = Store::open(folder.file()).await.unwrap();
     store.close().await.unwrap();
-    let db = redb::Database::open(folder.file()).unwrap();
-    let tx = db.begin_write().unwrap();
-    let meta: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("meta");
-    tx.open_table(meta).unwrap().insert("format", [3].as_slice()).unwrap();
-    tx.commit().unwrap();
-    drop(db);
-    let refused = Store::open(folder.file()).await;
-    assert!(matches!(refused, Err(Error::UnknownFormat { found: 3, known: 2 })), "{refused:?}");
+    for found in [1, 3] {
+        let db = redb::Database::open(folder.file()).unwrap();
+        let tx = db.begin_write().unwrap();
+        let meta: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("meta");
+        tx.open_table(meta).unwrap().insert("format", [found].as_slice()).unwrap();
+        tx.commit().unwrap();
+        drop(db);
+        let refused = Store::open(folder.file()).await;
+        let is_told = |told: &Error| matches!(told, Error::UnknownFormat { found: f, known: 2 } if *f == found);
+        assert!(refused.as_ref().is_err_and(is_told), "{refused:?}");
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,10 @@ use std::{
 use proptest::prelude::*;
 use tollgate::{
     protocol::stellar::TxHash,
-    store::{Binding, Claim, Claiming, Error, Outcome, Settled, Store, Submitting, Ticket},
+    store::{
+        Binding, Claim, Claiming, Error, Outcome, Settled, Store, Submitting, TakenBy, TakenState,
+        Ticket,
+    },
 };
 
 use super::{NOW, REDELIVERY, WITHIN, claim, key, settled, submitting};
@@ -16,12 +19,12 @@ use super::{NOW, REDELIVERY, WITHIN, claim, key, settled, submitting};
 /// What is done to a store in the model test.
 #[derive(Clone, Debug)]
 enum Verb {
-    Claim { n: u32, binding: u8 },
+    Claim { n: u32, alias: Option<u32>, binding: u8 },
     Submitting { n: u32, hash: Option<u8> },
     Recall { n: u32 },
     Settled { n: u32 },
-    Delivered { n: u32 },
-    SettledAndDelivered { n: u32 },
+    Delivered { n: u32, status: u16 },
+    SettledAndDelivered { n: u32, status: u16 },
     Release { n: u32 },
     Drop { n: u32 },
     Refuse { n: u32 },
@@ -33,16 +36,18 @@ enum Verb {
 }
 
 fn verbs() -> impl Strategy<Value = Verb> {
-    let n = || 0..4_u32;
+    let n = || 0..PAYMENTS;
+    // Fewer than there are payments, and equal to some of their keys, which must mean nothing.
+    let alias = || proptest::option::weighted(0.7, 0..2_u32);
     let hash = || proptest::option::weighted(0.7, 0..2_u8);
     prop_oneof![
-        8 => (n(), prop_oneof![9 => Just(0), 1 => Just(1)])
-            .prop_map(|(n, binding)| Verb::Claim { n, binding }),
+        10 => (n(), alias(), prop_oneof![9 => Just(0), 1 => Just(1)])
+            .prop_map(|(n, alias, binding)| Verb::Claim { n, alias, binding }),
         4 => (n(), hash()).prop_map(|(n, hash)| Verb::Submitting { n, hash }),
         1 => n().prop_map(|n| Verb::Recall { n }),
         3 => n().prop_map(|n| Verb::Settled { n }),
-        2 => n().prop_map(|n| Verb::Delivered { n }),
-        1 => n().prop_map(|n| Verb::SettledAndDelivered { n }),
+        2 => (n(), any::<u16>()).prop_map(|(n, status)| Verb::Delivered { n, status }),
+        1 => (n(), any::<u16>()).prop_map(|(n, status)| Verb::SettledAndDelivered { n, status }),
         2 => n().prop_map(|n| Verb::Release { n }),
         1 => n().prop_map(|n| Verb::Drop { n }),
         1 => n().prop_map(|n| Verb::Refuse { n }),
@@ -59,14 +64,21 @@ fn verbs() -> impl Strategy<Value = Verb> {
 #[derive(Clone, Debug, PartialEq)]
 struct Believed {
     what: What,
+    terms: Terms,
+}
+
+/// What a claim was first made with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Terms {
     keep_until: u64,
+    alias: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 enum What {
     Submitting(Submitting),
     Settled { settled: Settled, attempts: u8 },
-    Delivered(Settled),
+    Delivered(Settled, u16),
     Refused,
 }
 
@@ -76,7 +88,7 @@ struct Model {
     store: Store,
     now: u64,
     believed: BTreeMap<u32, Believed>,
-    tickets: BTreeMap<u32, (Ticket, u64)>,
+    tickets: BTreeMap<u32, (Ticket, Terms)>,
 }
 
 impl Model {
@@ -95,9 +107,9 @@ impl Model {
 
     async fn carry_out(&mut self, verb: Verb) {
         match verb {
-            Verb::Claim { n, binding } => self.claim(n, binding).await,
+            Verb::Claim { n, alias, binding } => self.claim(n, alias, binding).await,
             Verb::Submitting { n, hash } => {
-                let Some((mut ticket, keep_until)) = self.tickets.remove(&n) else { return };
+                let Some((mut ticket, terms)) = self.tickets.remove(&n) else { return };
                 let new = self.submission(hash);
                 let ok = match self.believed.get(&n).map(|believed| &believed.what) {
                     None => true,
@@ -107,49 +119,49 @@ impl Model {
                 let done = self.store.submitting(&mut ticket, new.clone()).await;
                 check(ok, &done);
                 if ok {
-                    self.believe(n, keep_until, What::Submitting(new));
+                    self.believe(n, terms, What::Submitting(new));
                 }
-                self.tickets.insert(n, (ticket, keep_until));
+                self.tickets.insert(n, (ticket, terms));
             }
             Verb::Recall { n } => {
-                let Some((mut ticket, keep_until)) = self.tickets.remove(&n) else { return };
+                let Some((mut ticket, terms)) = self.tickets.remove(&n) else { return };
                 let ok = self.is_unsettled(n);
                 check(ok, &self.store.recall(&mut ticket).await);
                 if ok {
                     self.believed.remove(&n);
                 }
-                self.tickets.insert(n, (ticket, keep_until));
+                self.tickets.insert(n, (ticket, terms));
             }
             Verb::Settled { n } => {
-                let Some((mut ticket, keep_until)) = self.tickets.remove(&n) else { return };
+                let Some((mut ticket, terms)) = self.tickets.remove(&n) else { return };
                 let ok = self.is_unsettled(n);
                 let new = Settled { at: self.now, ..settled(1) };
                 let repeated = matches!(self.believed.get(&n), Some(Believed { what: What::Settled { settled, .. }, .. }) if *settled == new);
                 check(ok || repeated, &self.store.settled(&mut ticket, new.clone()).await);
                 if ok {
-                    self.believe(n, keep_until, What::Settled { settled: new, attempts: 1 });
+                    self.believe(n, terms, What::Settled { settled: new, attempts: 1 });
                 }
-                self.tickets.insert(n, (ticket, keep_until));
+                self.tickets.insert(n, (ticket, terms));
             }
-            Verb::Delivered { n } => {
+            Verb::Delivered { n, status } => {
                 let Some((ticket, _)) = self.tickets.remove(&n) else { return };
-                let done = self.store.delivered(ticket, 200).await;
+                let done = self.store.delivered(ticket, status).await;
                 match self.believed.get_mut(&n) {
                     Some(Believed { what, .. }) if matches!(what, What::Settled { .. }) => {
                         check(true, &done);
                         let What::Settled { settled, .. } = what.clone() else { unreachable!() };
-                        *what = What::Delivered(settled);
+                        *what = What::Delivered(settled, status);
                     }
                     _ => check(false, &done),
                 }
             }
-            Verb::SettledAndDelivered { n } => {
-                let Some((ticket, keep_until)) = self.tickets.remove(&n) else { return };
+            Verb::SettledAndDelivered { n, status } => {
+                let Some((ticket, terms)) = self.tickets.remove(&n) else { return };
                 let ok = self.is_unsettled(n);
                 let new = Settled { at: self.now, ..settled(2) };
-                check(ok, &self.store.settled_and_delivered(ticket, new.clone(), 200).await);
+                check(ok, &self.store.settled_and_delivered(ticket, new.clone(), status).await);
                 if ok {
-                    self.believe(n, keep_until, What::Delivered(new));
+                    self.believe(n, terms, What::Delivered(new, status));
                 }
             }
             Verb::Release { n } => {
@@ -158,11 +170,11 @@ impl Model {
             }
             Verb::Drop { n } => drop(self.tickets.remove(&n)),
             Verb::Refuse { n } => {
-                let Some((ticket, keep_until)) = self.tickets.remove(&n) else { return };
+                let Some((ticket, terms)) = self.tickets.remove(&n) else { return };
                 let ok = self.is_unsettled(n);
                 check(ok, &self.store.refuse(ticket, "refused").await);
                 if ok {
-                    self.believe(n, keep_until, What::Refused);
+                    self.believe(n, terms, What::Refused);
                 }
             }
             Verb::Resolve { n, hash, outcome } => self.resolve(n, hash, outcome).await,
@@ -197,40 +209,60 @@ impl Model {
         }
     }
 
-    async fn claim(&mut self, n: u32, binding: u8) {
-        let keep_until = self.now + 100;
-        let asked =
-            Claim { binding: Binding([binding; 32]), now: self.now, keep_until, ..claim(n) };
+    async fn claim(&mut self, n: u32, alias: Option<u32>, binding: u8) {
+        let terms = Terms { keep_until: self.now + 100, alias };
+        let asked = Claim {
+            alias: alias.map(key),
+            binding: Binding([binding; 32]),
+            now: self.now,
+            keep_until: terms.keep_until,
+            ..claim(n)
+        };
         let found = self.store.claim(asked).await.unwrap();
-        if self.believed.get(&n).is_some_and(|believed| believed.due() < self.now)
+        let has_alias = matches!(found, Claiming::AliasTaken(_));
+        let forgotten = |believed: &Believed| believed.due() < self.now;
+        if let Some((other, by)) = alias.and_then(|alias| self.owner(n, alias)) {
+            if has_alias || self.tickets.contains_key(&other) || !forgotten(&self.believed[&other])
+            {
+                let Claiming::AliasTaken(told) = found else {
+                    panic!("{other} has the alias of {n}, which was answered {found:?}");
+                };
+                assert_eq!(told, by);
+                return;
+            }
+            // It was allowed to forget.
+            self.believed.remove(&other);
+        }
+        assert!(!has_alias, "nobody has the alias of {n}, which was answered {found:?}");
+        if self.believed.get(&n).is_some_and(forgotten)
             && !self.tickets.contains_key(&n)
             && matches!(found, Claiming::Fresh(_))
         {
-            // It was allowed to forget.
             self.believed.remove(&n);
         }
         let in_flight = self.tickets.contains_key(&n);
         let known = self.believed.get(&n).map(|believed| believed.what.clone());
+        // Only the requests that come with binding 0 stay, so that the model knows whose a claim is.
+        let is_its = binding == 0 && self.terms(n).is_none_or(|first| first.alias == alias);
         match (found, known) {
             (Claiming::OtherRequest, known) => {
-                assert!(binding != 0 && (in_flight || known.is_some()));
+                assert!(!is_its && (in_flight || known.is_some()));
             }
-            (_, _) if binding != 0 && in_flight => panic!("another request's claim is held"),
+            (_, _) if !is_its && in_flight => panic!("another request's claim is held"),
             (Claiming::InFlight, _) => assert!(in_flight),
             (_, _) if in_flight => panic!("two hold {n}"),
             (Claiming::Fresh(ticket), None) => {
-                // Only the requests that come with binding 0 stay, so that the model knows whose a claim is.
                 if binding == 0 {
-                    self.tickets.insert(n, (ticket, keep_until));
+                    self.tickets.insert(n, (ticket, terms));
                 }
             }
-            (_, Some(_)) if binding != 0 => panic!("{n} belongs to another request"),
+            (_, Some(_)) if !is_its => panic!("{n} belongs to another request"),
             (Claiming::Redeliver(ticket, found), Some(What::Settled { settled, attempts })) => {
                 assert!(attempts < REDELIVERY.attempts && self.now <= settled.at + WITHIN);
                 assert_eq!(found, settled);
                 let believed = self.believed.get_mut(&n).unwrap();
                 believed.what = What::Settled { settled, attempts: attempts + 1 };
-                self.tickets.insert(n, (ticket, believed.keep_until));
+                self.tickets.insert(n, (ticket, believed.terms));
             }
             (Claiming::Exhausted, Some(What::Settled { settled, attempts })) => {
                 assert!(attempts >= REDELIVERY.attempts || self.now > settled.at + WITHIN);
@@ -238,12 +270,38 @@ impl Model {
             (Claiming::Pending(found), Some(What::Submitting(submitting))) => {
                 assert_eq!(found, submitting);
             }
-            (Claiming::Delivered { settled: found, .. }, Some(What::Delivered(settled))) => {
-                assert_eq!(found, settled);
-            }
+            (
+                Claiming::Delivered { settled: found, status: told },
+                Some(What::Delivered(settled, status)),
+            ) => assert_eq!((found, told), (settled, status)),
             (Claiming::Refused { reason }, Some(What::Refused)) => assert_eq!(reason, "refused"),
             (found, known) => panic!("{n} is {known:?} and was answered {found:?}"),
         }
+    }
+
+    /// The other payment that `alias` belongs to, and what is known of it; of all there is one at most.
+    fn owner(&self, n: u32, alias: u32) -> Option<(u32, TakenBy)> {
+        let states = (0..PAYMENTS).filter_map(|other| {
+            let what = self.believed.get(&other).map(|believed| &believed.what);
+            let state = match what {
+                _ if self.terms(other)?.alias != Some(alias) => return None,
+                _ if self.tickets.contains_key(&other) => TakenState::Held,
+                Some(What::Submitting(submitting)) => TakenState::Pending(submitting.clone()),
+                Some(What::Settled { .. }) => TakenState::Settled,
+                Some(What::Delivered(..)) => TakenState::Delivered,
+                Some(What::Refused) | None => return None,
+            };
+            Some((other, TakenBy { key: key(other), state }))
+        });
+        let owners: Vec<_> = states.collect();
+        assert!(owners.len() <= 1, "alias {alias} belongs to {owners:?}");
+        owners.into_iter().find(|(other, _)| *other != n)
+    }
+
+    /// What the claim `n` was made with, if it is held or remembered.
+    fn terms(&self, n: u32) -> Option<Terms> {
+        let held = self.tickets.get(&n).map(|(_, terms)| *terms);
+        held.or_else(|| self.believed.get(&n).map(|believed| believed.terms))
     }
 
     async fn resolve(&mut self, n: u32, hash: Option<u8>, outcome: u8) {
@@ -264,9 +322,9 @@ impl Model {
         let resolved = self.store.resolve(key(n), &submitting, outcome).await.unwrap();
         assert_eq!(resolved, is_pending);
         if is_pending {
-            let keep_until = self.believed.remove(&n).unwrap().keep_until;
+            let terms = self.believed.remove(&n).unwrap().terms;
             if let Some(what) = what {
-                self.believe(n, keep_until, what);
+                self.believe(n, terms, what);
             }
         }
     }
@@ -275,8 +333,8 @@ impl Model {
         Submitting { transaction: hash.map(|hash| TxHash([hash; 32])), ..submitting(0) }
     }
 
-    fn believe(&mut self, n: u32, keep_until: u64, what: What) {
-        self.believed.insert(n, Believed { what, keep_until });
+    fn believe(&mut self, n: u32, terms: Terms, what: What) {
+        self.believed.insert(n, Believed { what, terms });
     }
 
     fn is_unsettled(&self, n: u32) -> bool {
@@ -288,8 +346,8 @@ impl Believed {
     fn due(&self) -> u64 {
         match &self.what {
             What::Submitting(_) => u64::MAX,
-            What::Settled { settled, .. } => self.keep_until.max(settled.at + WITHIN),
-            What::Delivered(_) | What::Refused => self.keep_until,
+            What::Settled { settled, .. } => self.terms.keep_until.max(settled.at + WITHIN),
+            What::Delivered(..) | What::Refused => self.terms.keep_until,
         }
     }
 }
@@ -328,3 +386,5 @@ proptest! {
         });
     }
 }
+
+const PAYMENTS: u32 = 4;
