@@ -6,9 +6,9 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use tollgate::store::{Claiming, Store};
+use tollgate::store::{Claim, Claiming, Store, TakenBy, TakenState};
 
-use super::{Folder, claim, fresh, settled, submitting};
+use super::{Folder, claim, fresh, key, settled, submitting};
 
 /// Case K01.
 #[test]
@@ -47,8 +47,25 @@ fn a_killed_process_has_lost_nothing_that_it_acknowledged() {
                 .flat_map(|round| round * 100_000..round * 100_000 + 40)
                 .chain(first..next)
             {
-                let found = store.claim(claim(n)).await.unwrap();
-                assert!(matches!(found, Claiming::Delivered { .. }), "{n}: {found:?}");
+                let found = store.claim(with_alias(n, n)).await.unwrap();
+                let told = status(n);
+                assert!(
+                    matches!(&found, Claiming::Delivered { status, .. } if *status == told),
+                    "{n}: {found:?}"
+                );
+                assert_eq!(taken(&store, n).await, Some(TakenState::Delivered), "{n}");
+            }
+            // What was under way has its alias, or else has come to nothing.
+            for n in next..next + 16 {
+                let taken = taken(&store, n).await;
+                let found = store.claim(with_alias(n, n)).await.unwrap();
+                let agrees = match &found {
+                    Claiming::Fresh(_) => taken.is_none(),
+                    Claiming::Pending(found) => taken == Some(TakenState::Pending(found.clone())),
+                    Claiming::Delivered { .. } => taken == Some(TakenState::Delivered),
+                    _ => false,
+                };
+                assert!(agrees, "{n}: {found:?}, and its alias is {taken:?}");
             }
             store.close().await.unwrap();
         });
@@ -66,14 +83,32 @@ async fn the_child_that_is_killed() {
     // Eight at a time, acknowledged in order.
     for group in (first.into_string().unwrap().parse::<u32>().unwrap()..).step_by(8) {
         let paid = join_all((group..group + 8).map(async |n| {
-            let mut ticket = fresh(&store, claim(n)).await;
+            let mut ticket = fresh(&store, with_alias(n, n)).await;
             store.submitting(&mut ticket, submitting(1)).await.unwrap();
-            store.settled_and_delivered(ticket, settled(1), 200).await.unwrap();
+            store.settled_and_delivered(ticket, settled(1), status(n)).await.unwrap();
             n
         }));
         for n in paid.await {
             writeln!(std::io::stdout(), "acknowledged {n}").unwrap();
         }
+    }
+}
+
+/// The payment `n`, with the alias of the payment `of`.
+fn with_alias(n: u32, of: u32) -> Claim {
+    Claim { alias: Some(key(of)), ..claim(n) }
+}
+
+fn status(n: u32) -> u16 {
+    200 + u16::try_from(n % 100).unwrap()
+}
+
+/// What another payment is told of the alias of `n`.
+async fn taken(store: &Store, n: u32) -> Option<TakenState> {
+    match store.claim(with_alias(u32::MAX, n)).await.unwrap() {
+        Claiming::Fresh(_) => None,
+        Claiming::AliasTaken(TakenBy { key: by, state }) if by == key(n) => Some(state),
+        other => panic!("the alias of {n}: {other:?}"),
     }
 }
 

@@ -2,12 +2,13 @@
 
 #![expect(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
 
+mod alias;
 mod disk;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use self::disk::{Disk, Event};
+use self::disk::{Disk, Event, numbers};
 use super::*;
 use crate::{
     protocol::stellar::TxHash,
@@ -21,12 +22,16 @@ async fn store_on(disk: &Disk) -> Result<Store, Error> {
 fn claim(n: u8) -> Claim {
     Claim {
         key: ClaimKey([n; 32]),
-        alias: None,
+        alias: Some(alias(n)),
         binding: Binding([0; 32]),
         now: 1_000,
         keep_until: 2_000,
         redelivery: Redelivery { attempts: 3, within: Duration::from_secs(500) },
     }
+}
+
+fn alias(n: u8) -> ClaimKey {
+    ClaimKey([!n; 32])
 }
 
 fn submitting(n: u8) -> Submitting {
@@ -79,25 +84,7 @@ async fn power_lost_at_any_point_loses_nothing_that_was_acknowledged() {
     drop(store);
 
     let mut random = numbers(7);
-    let mut synced = Vec::new();
-    let mut unsynced: Vec<Event> = Vec::new();
-    for (index, event) in log.iter().enumerate() {
-        match event {
-            Event::Sync => unsynced.drain(..).for_each(|event| event.apply(&mut synced)),
-            event => unsynced.push(event.clone()),
-        }
-        let seen = index + 1;
-        // The disk kept any part of what was not synced, in any order, and some of it in part.
-        let mut after = synced.clone();
-        let mut kept = unsynced.clone();
-        while !kept.is_empty() {
-            let event = kept.swap_remove(random(kept.len()));
-            match random(4) {
-                0 => {}
-                1 => event.torn(random(9)).apply(&mut after),
-                _ => event.apply(&mut after),
-            }
-        }
+    for (seen, after) in disk::after_power_losses(&log) {
         let Some(last) = acknowledged.iter().rposition(|ack| ack.events <= seen) else {
             continue;
         };
@@ -119,16 +106,6 @@ async fn power_lost_at_any_point_loses_nothing_that_was_acknowledged() {
         if secret_at <= seen {
             assert_eq!(store.secret("quotes").await.unwrap(), secret);
         }
-    }
-}
-
-/// Numbers below the argument, the same at every run.
-fn numbers(seed: u64) -> impl FnMut(usize) -> usize {
-    let mut state = seed;
-    move |below| {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(state >> 33).unwrap() % below
     }
 }
 
@@ -162,14 +139,7 @@ async fn a_step_that_comes_too_late_is_carried_out_all_the_same() {
     let store = store_on(&disk).await.unwrap();
     let mut ticket = fresh(&store, claim(1)).await;
     store.settled(&mut ticket, settled(1)).await.unwrap();
-    let (stuck, is_stuck) = oneshot::channel();
-    let (go_on, goes_on) = oneshot::channel::<()>();
-    thread::spawn(move || {
-        let _busy = disk.block();
-        stuck.send(()).unwrap();
-        goes_on.blocking_recv()
-    });
-    is_stuck.await.unwrap();
+    let (_begun, go_on) = disk.stall();
     tokio::time::pause();
     let late = store.delivered(ticket, 200).await;
     assert!(matches!(late, Err(Error::Unreachable { .. })), "{late:?}");
@@ -248,15 +218,23 @@ async fn a_record_is_forgotten_after_its_time_and_never_before() {
     drop(again);
     write_at(2_000).await;
     assert!(matches!(store.claim(at(1, 2_000, 0)).await.unwrap(), Claiming::Delivered { .. }));
+    // The alias is remembered as long as its payment.
+    let rival = |n, now| Claim { alias: Some(alias(n)), ..at(99, now, 0) };
+    let taken = store.claim(rival(1, 2_000)).await.unwrap();
+    assert!(matches!(taken, Claiming::AliasTaken(_)), "{taken:?}");
     assert!(matches!(store.claim(at(2, 2_000, 0)).await.unwrap(), Claiming::Refused { .. }));
     write_at(2_001).await;
     for n in [1, 2, 3] {
-        let found = store.claim(at(n, 2_001, 0)).await.unwrap();
-        assert!(matches!(found, Claiming::Fresh(_)), "{n}: {found:?}");
+        for claim in [at(n, 2_001, 0), rival(n, 2_001)] {
+            let found = store.claim(claim).await.unwrap();
+            assert!(matches!(found, Claiming::Fresh(_)), "{n}: {found:?}");
+        }
     }
     // What is pending is money whose whereabouts are not known.
     write_at(u64::MAX).await;
     assert!(matches!(store.claim(at(4, u64::MAX, 0)).await.unwrap(), Claiming::Pending(_)));
+    let taken = store.claim(rival(4, u64::MAX)).await.unwrap();
+    assert!(matches!(taken, Claiming::AliasTaken(_)), "{taken:?}");
 }
 
 #[tokio::test]
@@ -283,7 +261,8 @@ async fn a_busy_store_forgets_as_fast_as_it_learns() {
         for n in 0..50 {
             let now = 1_000 + round * 10;
             let claim = Claim { now, keep_until: now + 20, ..claim(n) };
-            let ticket = fresh(&store, Claim { key: key(round, n), ..claim }).await;
+            let (key, alias) = (key(round, n), Some(key(round, n)));
+            let ticket = fresh(&store, Claim { key, alias, ..claim }).await;
             store
                 .settled_and_delivered(ticket, Settled { at: 0, ..settled(n) }, 200)
                 .await
@@ -309,7 +288,8 @@ async fn pending_claims_are_listed_page_by_page() {
     let mut held = None;
     for round in 0..3 {
         for n in 0..100 {
-            let mut ticket = fresh(&store, Claim { key: key(round, n), ..claim(n) }).await;
+            let claim = Claim { key: key(round, n), alias: None, ..claim(n) };
+            let mut ticket = fresh(&store, claim).await;
             store.submitting(&mut ticket, submitting(n)).await.unwrap();
             if (round, n) == (1, 50) {
                 held = Some(ticket);
@@ -321,7 +301,7 @@ async fn pending_claims_are_listed_page_by_page() {
     // A new process: nobody holds anything.
     let store = store_on(&Disk::of(disk.bytes())).await.unwrap();
     let Claiming::Pending(found) =
-        store.claim(Claim { key: key(1, 50), ..claim(0) }).await.unwrap()
+        store.claim(Claim { key: key(1, 50), alias: None, ..claim(0) }).await.unwrap()
     else {
         panic!("a claim of a dead process stays pending");
     };
@@ -342,7 +322,7 @@ async fn pending_claims_are_listed_page_by_page() {
 
 /// Case K16.
 #[tokio::test]
-async fn a_payment_whose_key_was_damaged_is_not_sold_again() {
+async fn a_payment_whose_key_or_alias_was_damaged_is_not_sold_again() {
     let disk = Disk::default();
     let store = store_on(&disk).await.unwrap();
     for n in 0..20 {
@@ -350,16 +330,17 @@ async fn a_payment_whose_key_was_damaged_is_not_sold_again() {
         store.settled_and_delivered(ticket, settled(n), 200).await.unwrap();
     }
     store.close().await.unwrap();
-    let mut bytes = disk.bytes();
-    let of_seven = |window: &[u8]| window == [7; 32];
-    let places: Vec<_> = bytes.windows(32).enumerate().filter(|(_, w)| of_seven(w)).collect();
-    let places: Vec<_> = places.into_iter().map(|(place, _)| place).collect();
-    assert!(!places.is_empty());
-    for place in places {
-        bytes[place] ^= 0x80;
+    for damaged in [ClaimKey([7; 32]), alias(7)] {
+        let mut bytes = disk.bytes();
+        let places = 0..bytes.len() - 32;
+        let places: Vec<_> = places.filter(|at| bytes[*at..at + 32] == damaged.0).collect();
+        assert!(!places.is_empty());
+        for place in places {
+            bytes[place] ^= 0x80;
+        }
+        let refused = store_on(&Disk::of(bytes)).await;
+        assert!(matches!(refused, Err(Error::Corrupt { .. })), "{refused:?}");
     }
-    let refused = store_on(&Disk::of(bytes)).await;
-    assert!(matches!(refused, Err(Error::Corrupt { .. })), "{refused:?}");
 }
 
 proptest! {
@@ -389,6 +370,9 @@ proptest! {
                     panic!("bit {bit} of byte {place} was flipped, and {n} is {found:?}");
                 };
                 assert_eq!(found, settled(n));
+                let rival = Claim { alias: Some(alias(n)), ..claim(99) };
+                let Ok(found) = store.claim(rival).await else { return };
+                assert!(matches!(found, Claiming::AliasTaken(_)), "{n}: {found:?}");
             }
         });
     }

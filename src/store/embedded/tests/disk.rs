@@ -2,10 +2,11 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
 };
 
 use redb::StorageBackend;
+use tokio::sync::oneshot;
 
 /// A disk in memory that remembers every write and every sync, and can fail.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +18,8 @@ struct State {
     log: Vec<Event>,
     /// Syncs that still succeed; `None` is all of them.
     syncs_left: Option<u32>,
+    /// The next sync says that it has come this far, and waits to be let on.
+    stall: Option<(oneshot::Sender<()>, mpsc::Receiver<()>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -44,9 +47,12 @@ impl Disk {
         self.0.lock().unwrap().log.clone()
     }
 
-    /// Keeps everyone from it while the answer lives.
-    pub(super) fn block(&self) -> impl Sized + '_ {
-        self.0.lock().unwrap()
+    /// Makes the next sync wait: when it has begun, and what lets it go on.
+    pub(super) fn stall(&self) -> (oneshot::Receiver<()>, mpsc::Sender<()>) {
+        let (begun, is_begun) = oneshot::channel();
+        let (go_on, goes_on) = mpsc::channel();
+        self.0.lock().unwrap().stall = Some((begun, goes_on));
+        (is_begun, go_on)
     }
 
     pub(super) fn fail_syncs_after(&self, syncs: Option<u32>) {
@@ -76,6 +82,11 @@ impl StorageBackend for Disk {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        let stall = self.0.lock().unwrap().stall.take();
+        if let Some((begun, goes_on)) = stall {
+            begun.send(()).unwrap();
+            goes_on.recv().unwrap();
+        }
         let mut state = self.0.lock().unwrap();
         match &mut state.syncs_left {
             Some(0) => return Err(io::Error::other("EIO")),
@@ -96,7 +107,7 @@ impl StorageBackend for Disk {
 }
 
 impl Event {
-    pub(super) fn apply(&self, bytes: &mut Vec<u8>) {
+    fn apply(&self, bytes: &mut Vec<u8>) {
         match self {
             Self::Write { offset, data } => {
                 let end = offset + data.len();
@@ -111,7 +122,7 @@ impl Event {
     }
 
     /// The write as far as `sectors` of it got to the disk.
-    pub(super) fn torn(&self, sectors: usize) -> Self {
+    fn torn(&self, sectors: usize) -> Self {
         match self {
             Self::Write { offset, data } => Self::Write {
                 offset: *offset,
@@ -119,5 +130,41 @@ impl Event {
             },
             event => event.clone(),
         }
+    }
+}
+
+/// What a disk may hold after the power went, for every point at which it may go: how much of `log` it had seen, and its
+/// bytes.
+pub(super) fn after_power_losses(log: &[Event]) -> impl Iterator<Item = (usize, Vec<u8>)> {
+    let mut random = numbers(11);
+    let mut synced = Vec::new();
+    let mut unsynced: Vec<Event> = Vec::new();
+    log.iter().enumerate().map(move |(index, event)| {
+        match event {
+            Event::Sync => unsynced.drain(..).for_each(|event| event.apply(&mut synced)),
+            event => unsynced.push(event.clone()),
+        }
+        // The disk kept any part of what was not synced, in any order, and some of it in part.
+        let mut after = synced.clone();
+        let mut kept = unsynced.clone();
+        while !kept.is_empty() {
+            let event = kept.swap_remove(random(kept.len()));
+            match random(4) {
+                0 => {}
+                1 => event.torn(random(9)).apply(&mut after),
+                _ => event.apply(&mut after),
+            }
+        }
+        (index + 1, after)
+    })
+}
+
+/// Numbers below the argument, the same at every run.
+pub(super) fn numbers(seed: u64) -> impl FnMut(usize) -> usize {
+    let mut state = seed;
+    move |below| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % below
     }
 }
