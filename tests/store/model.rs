@@ -219,21 +219,21 @@ impl Model {
             ..claim(n)
         };
         let found = self.store.claim(asked).await.unwrap();
-        let has_alias = matches!(found, Claiming::AliasTaken(_));
+        let is_taken = matches!(found, Claiming::AliasTaken(_));
         let forgotten = |believed: &Believed| believed.due() < self.now;
         if let Some((other, by)) = alias.and_then(|alias| self.owner(n, alias)) {
-            if has_alias || self.tickets.contains_key(&other) || !forgotten(&self.believed[&other])
-            {
+            let may_forget = !self.tickets.contains_key(&other)
+                && self.believed.get(&other).is_some_and(forgotten);
+            if is_taken || !may_forget {
                 let Claiming::AliasTaken(told) = found else {
                     panic!("{other} has the alias of {n}, which was answered {found:?}");
                 };
                 assert_eq!(told, by);
                 return;
             }
-            // It was allowed to forget.
             self.believed.remove(&other);
         }
-        assert!(!has_alias, "nobody has the alias of {n}, which was answered {found:?}");
+        assert!(!is_taken, "nobody has the alias of {n}, which was answered {found:?}");
         if self.believed.get(&n).is_some_and(forgotten)
             && !self.tickets.contains_key(&n)
             && matches!(found, Claiming::Fresh(_))
