@@ -48,7 +48,7 @@ pub struct Claim {
     /// The time now, in seconds since 1970.
     pub now: u64,
     /// Until when the claim is remembered at least: not before the last instant at which the credential could still
-    /// verify, with a margin. In seconds since 1970.
+    /// verify, with a margin; nor before the last at which another could come with this alias. In seconds since 1970.
     pub keep_until: u64,
     /// How it may come again if it was settled and not delivered. What the first claim said holds: it was paid for.
     pub redelivery: Redelivery,
