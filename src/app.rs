@@ -3,6 +3,7 @@
 //! Everything that outlives a request is made here and handed down; nothing below knows where it came from.
 
 mod payment;
+mod resume;
 mod road;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -88,6 +89,10 @@ impl Gateway {
         let drain = settings.drain;
         let limits = server::Limits { header_bytes: settings.header_bytes, ..Default::default() };
         let current = Arc::new(ArcSwap::from_pointee(parts.configure(settings)));
+        if let Some(payment) = &parts.payment {
+            let stop = parts.stop_background.child_token();
+            parts.background.spawn(resume::resume(payment.store.clone(), current.clone(), stop));
+        }
         let (listening, stop_listening) = (TaskTracker::new(), CancellationToken::new());
         for listener in listeners {
             let road = Road::new(current.clone());

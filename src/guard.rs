@@ -13,6 +13,7 @@
 
 pub mod cors;
 mod page;
+mod paid;
 mod permit;
 pub mod problem;
 mod whole;
@@ -20,9 +21,7 @@ mod whole;
 use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header,
-};
+use http::{HeaderMap, Method as HttpMethod, Request, Response, StatusCode, header};
 use http_body::Body as HttpBody;
 use http_body_util::{Either, Full};
 use rand_core::{OsRng, RngCore as _};
@@ -34,8 +33,7 @@ use self::problem::Problem;
 pub use self::{permit::Admitted, whole::Onward};
 use crate::{
     pay::{
-        Bound, Denied, Draw, Fault, FaultKind, Method, Receipt, Refusal, RefusalKind, SettleOrder,
-        Terms,
+        Bound, Denied, Draw, Fault, FaultKind, Method, Refusal, RefusalKind, SettleOrder, Terms,
         methods::{Asked, Credential, Methods, Wanted},
     },
     route::{Access, Route},
@@ -118,6 +116,11 @@ impl<F> Guard<F> {
     /// A guard before `inner` with the methods that are configured. Paid requests run on `tasks` and outlive their client.
     pub fn new(inner: F, methods: Methods, clock: Clock, tasks: TaskTracker) -> Self {
         Self { inner, methods, clock, tasks, paying: Arc::new(Semaphore::new(MOST_PAYING)) }
+    }
+
+    /// The methods that it takes payments by.
+    pub const fn methods(&self) -> &Methods {
+        &self.methods
     }
 
     /// Answers a request that belongs to `route`; `target` is its canonical path and query, as it will be forwarded.
@@ -205,13 +208,13 @@ impl<F> Guard<F> {
         let credential = match self.methods.parse(&asked.terms, request.headers()) {
             Ok(Some(credential)) => credential,
             Ok(None) => {
-                let problem = self.denied(&asked, unpaid().into());
+                let problem = self.refused(&asked, unpaid());
                 if page::is_for_a_person(request.headers()) {
                     return own(problem.with_page(page::of(&asked.terms, &asked.bound)));
                 }
                 return own(problem);
             }
-            Err(refusal) => return own(self.denied(&asked, refusal.into())),
+            Err(refusal) => return own(self.refused(&asked, refusal)),
         };
         let room = self.inner.reserve(&route, Duration::ZERO).await.map(drop);
         let place = self.paying.clone().try_acquire_owned().map_err(|_| Obstacle::Busy);
@@ -231,7 +234,7 @@ impl<F> Guard<F> {
                     guard.carry(&*charge, *credential, request, &route, &asked).await
                 }
             };
-            carried.unwrap_or_else(|denied| own(guard.denied(&asked, denied)))
+            carried.unwrap_or_else(|denied| guard.denied(&asked, denied))
         });
         work.await.unwrap_or_else(|failure| {
             error!(%failure, "a paid request was cut short");
@@ -267,7 +270,7 @@ impl<F> Guard<F> {
             Err(obstacle) => {
                 method.release(verified).await;
                 let mut problem = obstacle_problem(&obstacle, route);
-                if let Some(receipt) = receipt {
+                if let Some(receipt) = receipt.filter(|receipt| receipt.with_failures) {
                     problem = problem.with_header(receipt.header.0, receipt.header.1);
                 }
                 return Ok(own(problem));
@@ -275,30 +278,35 @@ impl<F> Guard<F> {
         };
         if !terms.charge_when.charges(response.status()) {
             method.release(verified).await;
-            return Ok(with_receipt(response, receipt).map(Either::Right));
+            let receipt = receipt.filter(|receipt| receipt.with_failures);
+            return Ok(paid::with_receipt(response, receipt).map(Either::Right));
         }
         if receipt.is_none() {
             let (settled, proof) = method.settle(verified).await?;
             (verified, receipt) = (settled, Some(proof));
         }
         method.deliver(verified, response.status()).await?;
-        Ok(with_receipt(response, receipt).map(Either::Right))
+        Ok(paid::with_receipt(response, receipt).map(Either::Right))
     }
 
     /// The answer to a request whose payment did not open the valve.
-    fn denied(&self, asked: &Asked, denied: Denied) -> Problem {
+    fn denied<B>(&self, asked: &Asked, denied: Denied) -> Response<Body<B>> {
         match denied {
-            Denied::Refused(refusal) => {
-                debug!(route = %asked.terms.route, reason = %refusal.reason, "payment refused");
-                let reason = refusal.reason.clone();
-                let problem = Problem::from(refusal);
-                if problem.status() == StatusCode::PAYMENT_REQUIRED {
-                    self.challenges(problem, asked, &reason)
-                } else {
-                    problem
-                }
-            }
-            Denied::Failed(fault) => faulty(&asked.terms, &fault),
+            Denied::Refused(refusal) => own(self.refused(asked, refusal)),
+            Denied::Failed(fault) => own(faulty(&asked.terms, &fault)),
+            Denied::Replayed(replay) => paid::replayed(*replay).map(Either::Left),
+        }
+    }
+
+    /// A 402 carries fresh challenges, whatever was refused.
+    fn refused(&self, asked: &Asked, refusal: Refusal) -> Problem {
+        debug!(route = %asked.terms.route, reason = %refusal.reason, "payment refused");
+        let reason = refusal.reason.clone();
+        let problem = Problem::from(refusal);
+        if problem.status() == StatusCode::PAYMENT_REQUIRED {
+            self.challenges(problem, asked, &reason)
+        } else {
+            problem
         }
     }
 
@@ -386,77 +394,5 @@ fn declared_length(headers: &HeaderMap) -> u64 {
     length.and_then(|length| length.parse().ok()).unwrap_or(0)
 }
 
-/// Puts the receipt on a paid answer, and keeps shared caches from handing it to those who did not pay.
-fn with_receipt<B>(mut response: Response<B>, receipt: Option<Receipt>) -> Response<B> {
-    if let Some(receipt) = receipt {
-        let headers = response.headers_mut();
-        headers.insert(receipt.header.0, receipt.header.1);
-        make_private(headers);
-    }
-    response
-}
-
-/// `Cache-Control` without `public` and `s-maxage`, and with `private` unless `no-store` says more; and nothing that some
-/// shared caches believe before it.
-fn make_private(headers: &mut HeaderMap) {
-    let overriding: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| {
-            let name = name.as_str();
-            name.ends_with("cdn-cache-control") || OVER_CACHE_CONTROL.contains(&name)
-        })
-        .cloned()
-        .collect();
-    for name in overriding {
-        headers.remove(name);
-    }
-    let mut directives: Vec<String> = headers
-        .get_all(header::CACHE_CONTROL)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|directive| directive.trim().to_owned())
-        .filter(|directive| !directive.is_empty())
-        .collect();
-    let name = |directive: &str| {
-        directive.split('=').next().unwrap_or_default().trim().to_ascii_lowercase()
-    };
-    directives.retain(|directive| !matches!(name(directive).as_str(), "public" | "s-maxage"));
-    if !directives.iter().any(|d| matches!(name(d).as_str(), "private" | "no-store")) {
-        directives.insert(0, "private".to_owned());
-    }
-    let value =
-        HeaderValue::try_from(directives.join(", ")).unwrap_or(HeaderValue::from_static("private"));
-    headers.insert(header::CACHE_CONTROL, value);
-}
-
 /// Payments that may be under way at once: as many as a hundred lanes settle in ten ledgers.
 const MOST_PAYING: usize = 1024;
-
-/// Read before `Cache-Control`: by nginx, by Varnish and Fastly, by Akamai, by LiteSpeed. RFC 9213 names the others.
-const OVER_CACHE_CONTROL: [&str; 4] =
-    ["x-accel-expires", "surrogate-control", "edge-control", "x-litespeed-cache-control"];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paid_answers_are_private_whatever_the_upstream_says() {
-        for (given, made) in [
-            (None, "private"),
-            (Some("public, s-maxage=600"), "private"),
-            (Some("public, max-age=60, S-MaxAge=600"), "private, max-age=60"),
-            (Some("no-store"), "no-store"),
-            (Some("Private"), "Private"),
-            (Some("max-age=60"), "private, max-age=60"),
-        ] {
-            let mut headers = HeaderMap::new();
-            if let Some(given) = given {
-                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(given));
-            }
-            make_private(&mut headers);
-            assert_eq!(headers[header::CACHE_CONTROL], made, "{given:?}");
-        }
-    }
-}

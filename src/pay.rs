@@ -174,6 +174,8 @@ pub struct Receipt {
     pub transaction: Option<TxHash>,
     /// The response header that says so, for the client.
     pub header: (http::HeaderName, HeaderValue),
+    /// Whether it also goes with an answer that is not charged, while the payment may be presented again.
+    pub with_failures: bool,
 }
 
 /// Why a payment did not open the valve.
@@ -183,6 +185,17 @@ pub enum Denied {
     Refused(Refusal),
     /// Ours or a dependency's: nothing was forwarded, and nothing was charged as far as we know.
     Failed(Fault),
+    /// The payment has bought its answer, and its client asks by name what became of it.
+    Replayed(Box<Replay>),
+}
+
+/// The stored outcome of a payment: never its body.
+#[derive(Debug)]
+pub struct Replay {
+    /// The status of the answer that it bought.
+    pub status: StatusCode,
+    /// The receipt that went with it.
+    pub receipt: Receipt,
 }
 
 /// The client's doing.

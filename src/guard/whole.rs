@@ -15,6 +15,10 @@ use super::{BoxError, Obstacle};
 pub type Onward<B> = Either<B, Collected<Bytes>>;
 
 /// Reads the body of `request`, of `limit` bytes at most, within `patience`; answers its SHA-256 with it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it has a cap, and is read whole because its payment is bound to it"
+)]
 pub(super) async fn read<B>(
     request: Request<B>,
     limit: u64,

@@ -11,9 +11,8 @@ mod rail;
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use self::denial::{expired, invalid};
 use super::{
@@ -28,7 +27,7 @@ use crate::{
     },
     protocol::{
         mpp::{
-            self, ChallengeId, Credential, FindError, Opaque, PAYMENT_RECEIPT, Secrets,
+            self, ChallengeId, Credential, FindError, Opaque, Secrets,
             charge::{CredentialType, Request},
         },
         stellar::Network,
@@ -246,16 +245,7 @@ impl Method for Charge {
     }
 
     async fn settle(&self, verified: Verified) -> Result<(Verified, Receipt), Denied> {
-        let (verified, settled) = claims::settle(self, &self.store, verified).await?;
-        // The money has moved, so it would be false that nothing was charged.
-        let header = HeaderValue::from_bytes(&settled.receipt)
-            .map_err(|error| Fault::pending(error, settled.transaction))?;
-        let receipt = Receipt {
-            payer: Some(verified.payment.payer().to_string()),
-            transaction: settled.transaction,
-            header: (PAYMENT_RECEIPT, header),
-        };
-        Ok((verified, receipt))
+        claims::settle(self, &self.store, verified).await
     }
 
     async fn deliver(&self, verified: Verified, status: StatusCode) -> Result<(), Fault> {
@@ -307,7 +297,7 @@ fn binding(terms: &Terms, bound: &Bound, paid: &Paid) -> Binding {
         // Named by its hash, or by a nonce that one transaction has used up.
         Form::Relayed(_) | Form::Pushed(..) => [0; 32],
     };
-    let fields = [
+    let fields: [&[u8]; 6] = [
         terms.route.as_bytes(),
         bound.method.as_str().as_bytes(),
         bound.target.as_bytes(),
@@ -315,18 +305,12 @@ fn binding(terms: &Terms, bound: &Bound, paid: &Paid) -> Binding {
         paid.challenge.as_str().as_bytes(),
         &authorization,
     ];
-    let mut digest = Sha256::new();
-    for field in fields {
-        digest.update(u64::try_from(field.len()).unwrap_or(u64::MAX).to_be_bytes());
-        digest.update(field);
-    }
-    Binding(digest.finalize().into())
+    Binding(claims::digest(&fields))
 }
 
 /// A challenge is used once: its id names the claim too.
 fn alias(challenge: &ChallengeId) -> ClaimKey {
-    let digest = Sha256::new().chain_update(b"mpp challenge ").chain_update(challenge.as_str());
-    ClaimKey(digest.finalize().into())
+    ClaimKey(claims::digest(&[b"mpp challenge", challenge.as_str().as_bytes()]))
 }
 
 /// The payment method's name on the wire.

@@ -2,12 +2,13 @@
 //!
 //! `claimed → submitting → settled → delivered`, with `released` and `refused` as other ends: what the store remembers is
 //! written here, before and after each step on the ledger. How a payment is put there, what its receipt says and how its
-//! failure is told is the method's: see [`Rail`]. See the table "When money moves" in ARCHITECTURE.md.
+//! failure is told is the method's: see `Rail`. See the table "When money moves" in ARCHITECTURE.md.
 
 use http::StatusCode;
+use sha2::{Digest as _, Sha256};
 use tracing::{error, warn};
 
-use super::{Denied, Fault, Refusal, RefusalKind};
+use super::{Denied, Fault, Receipt, Refusal, RefusalKind, Replay};
 use crate::{
     ledger::facilitator::{Failure, Outcome, Sent, VerifyError},
     protocol::stellar::TxHash,
@@ -47,6 +48,15 @@ pub(super) trait Rail: Sync {
     /// What is recorded once `transaction` has moved the money.
     fn settled(&self, payment: &Self::Payment, transaction: TxHash) -> Settled;
 
+    /// The receipt of a settled payment.
+    ///
+    /// # Errors
+    /// [`Fault`] if what was recorded cannot be read: pending, since the money has moved.
+    fn receipt(&self, payment: &Self::Payment, settled: &Settled) -> Result<Receipt, Fault>;
+
+    /// Whether the client gave the payment a name to ask for it by.
+    fn is_named(&self, payment: &Self::Payment) -> bool;
+
     /// The refusal of a payment that did not settle; `transaction` is the one that failed, if there was one.
     fn settlement_failed(
         &self,
@@ -85,7 +95,10 @@ pub(super) async fn claim<R: Rail>(
                 resolve(rail, store, claim.key, &payment, &submitting).await?;
             }
             Claiming::AliasTaken(taken) => return Err(rail.alias_taken(&taken)),
-            other => return Err(used(&other).into()),
+            Claiming::Delivered { settled, status } if rail.is_named(&payment) => {
+                return Err(replayed(rail, &payment, &settled, status));
+            }
+            other => return Err(used(&other, rail.is_named(&payment)).into()),
         }
     }
     Err(Fault::pending("resolved, and claimed by another request meanwhile", None).into())
@@ -132,10 +145,11 @@ pub(super) async fn settle<R: Rail>(
     rail: &R,
     store: &Store,
     held: Held<R::Payment>,
-) -> Result<(Held<R::Payment>, Settled), Denied> {
+) -> Result<(Held<R::Payment>, Receipt), Denied> {
     let Held { ticket, payment, settled } = held;
     if let Some(settled) = settled {
-        return Ok((Held { ticket, payment, settled: Some(settled.clone()) }, settled));
+        let receipt = rail.receipt(&payment, &settled)?;
+        return Ok((Held { ticket, payment, settled: Some(settled) }, receipt));
     }
     let (mut ticket, transaction) = match rail.landed(&payment) {
         Some(transaction) => (ticket, transaction),
@@ -147,7 +161,8 @@ pub(super) async fn settle<R: Rail>(
         error!(%error, %transaction, "a settled payment could not be recorded; it stays pending");
         Fault::pending(error, Some(transaction))
     })?;
-    Ok((Held { ticket, payment, settled: Some(settled.clone()) }, settled))
+    let receipt = rail.receipt(&payment, &settled)?;
+    Ok((Held { ticket, payment, settled: Some(settled) }, receipt))
 }
 
 /// Records that a settled payment bought its delivery, answered with `status`.
@@ -180,6 +195,16 @@ pub(super) async fn release<P>(store: &Store, held: Held<P>) {
     }
 }
 
+/// The SHA-256 of fields, each behind its length.
+pub(super) fn digest(fields: &[&[u8]]) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for field in fields {
+        digest.update(u64::try_from(field.len()).unwrap_or(u64::MAX).to_be_bytes());
+        digest.update(field);
+    }
+    digest.finalize().into()
+}
+
 /// What kept the store from recording it.
 pub(super) fn store_fault(error: store::Error) -> Fault {
     Fault::unavailable(error)
@@ -188,6 +213,16 @@ pub(super) fn store_fault(error: store::Error) -> Fault {
 /// What kept the ledger's side from judging it.
 pub(super) fn fault(failure: &Failure) -> Fault {
     Fault { retry_after: failure.retry_after, ..Fault::unavailable(&failure.detail) }
+}
+
+fn replayed<R: Rail>(rail: &R, payment: &R::Payment, settled: &Settled, status: u16) -> Denied {
+    let pending = |detail: String| Denied::from(Fault::pending(detail, settled.transaction));
+    let status = StatusCode::from_u16(status);
+    match (status, rail.receipt(payment, settled)) {
+        (Ok(status), Ok(receipt)) => Denied::Replayed(Box::new(Replay { status, receipt })),
+        (Err(error), _) => pending(format!("the stored status: {error}")),
+        (_, Err(fault)) => fault.into(),
+    }
 }
 
 /// Puts the payment on the ledger; its hash is durable before anything is sent.
@@ -239,7 +274,7 @@ async fn submit<R: Rail>(
 }
 
 /// Why a claim that exists cannot be had.
-fn used(claiming: &Claiming) -> Refusal {
+fn used(claiming: &Claiming, is_named: bool) -> Refusal {
     let (kind, detail) = match claiming {
         Claiming::InFlight => (
             RefusalKind::InUse,
@@ -248,6 +283,10 @@ fn used(claiming: &Claiming) -> Refusal {
         Claiming::Refused { .. } => {
             (RefusalKind::SettlementFailed, "this payment failed to settle before: sign a new one")
         }
+        Claiming::OtherRequest if is_named => (
+            RefusalKind::IdentifierTaken,
+            "the payment of this identifier was made for another request, or in another form",
+        ),
         Claiming::OtherRequest => {
             (RefusalKind::NotOffered, "this payment was made for another request")
         }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use self::denial::{expired, payment_id_taken, refusal, settlement_failed};
 use super::{
@@ -23,7 +22,7 @@ use crate::{
         json, quote,
         stellar::{AccountId, Address, TxHash},
         transfer::{Expected, Transfer},
-        x402::{self, Payload, PaymentRequired, Requirements, Resource, Settlement},
+        x402::{self, Payload, PaymentRequired, Requirements, Resource, Settlement, identifier},
     },
     store::{self, Binding, Claim, ClaimKey, Pending, Store, TakenBy},
     telemetry::Clock,
@@ -148,6 +147,22 @@ impl Rail for X402 {
         }
     }
 
+    fn receipt(&self, presented: &Presented, settled: &store::Settled) -> Result<Receipt, Fault> {
+        let json = json::parse(&settled.receipt).map_err(|error| {
+            Fault::pending(format_args!("the stored receipt: {error}"), settled.transaction)
+        })?;
+        Ok(Receipt {
+            payer: Some(presented.payment.transfer.payer().to_string()),
+            transaction: settled.transaction,
+            header: (x402::PAYMENT_RESPONSE, x402::encode(&json)),
+            with_failures: true,
+        })
+    }
+
+    fn is_named(&self, presented: &Presented) -> bool {
+        matches!(identifier::of(&presented.payload), Ok(Some(_)))
+    }
+
     fn settlement_failed(
         &self,
         presented: &Presented,
@@ -194,7 +209,7 @@ impl Method for X402 {
                 mime_type: String::new(),
             },
             accepts: vec![requirements.to_json()],
-            extensions: None,
+            extensions: Some(identifier::advertised()),
         };
         let header = (x402::PAYMENT_REQUIRED, x402::encode(&challenge.to_json()));
         Challenge { header, id: None }
@@ -211,10 +226,16 @@ impl Method for X402 {
             ));
         }
         match first.filter(|value| !value.is_empty()) {
-            Some(value) => Payload::decode(value.as_bytes()).map(Some).map_err(|error| {
-                let detail = format!("PAYMENT-SIGNATURE cannot be read: {error}");
-                Refusal::new(RefusalKind::Malformed, "invalid_payload", detail)
-            }),
+            Some(value) => {
+                let payload = Payload::decode(value.as_bytes()).and_then(|payload| {
+                    identifier::of(&payload.json)?;
+                    Ok(payload)
+                });
+                payload.map(Some).map_err(|error| {
+                    let detail = format!("PAYMENT-SIGNATURE cannot be read: {error}");
+                    Refusal::new(RefusalKind::Malformed, "invalid_payload", detail)
+                })
+            }
             None if headers.contains_key(x402::X_PAYMENT) => Err(Refusal::new(
                 RefusalKind::Malformed,
                 "invalid_x402_version",
@@ -253,17 +274,7 @@ impl Method for X402 {
     }
 
     async fn settle(&self, verified: Verified) -> Result<(Verified, Receipt), Denied> {
-        let (verified, settled) = claims::settle(self, &self.store, verified).await?;
-        // The money has moved, so it would be false that nothing was charged.
-        let json = json::parse(&settled.receipt).map_err(|error| {
-            Fault::pending(format_args!("the stored receipt: {error}"), settled.transaction)
-        })?;
-        let receipt = Receipt {
-            payer: Some(verified.payment.payment.transfer.payer().to_string()),
-            transaction: settled.transaction,
-            header: (x402::PAYMENT_RESPONSE, x402::encode(&json)),
-        };
-        Ok((verified, receipt))
+        claims::settle(self, &self.store, verified).await
     }
 
     async fn deliver(&self, verified: Verified, status: StatusCode) -> Result<(), Fault> {
@@ -288,7 +299,7 @@ impl X402 {
         let now = self.clock.now();
         Claim {
             key: ClaimKey(payment.transfer.claim_key(payment.expected.network)),
-            alias: None,
+            alias: alias(terms, presented),
             binding: binding(terms, bound, presented),
             now,
             // What is settled and not delivered is kept for as long as `redelivery` says, whatever stands here.
@@ -324,7 +335,7 @@ fn scope<'a>(terms: &'a Terms, bound: &'a Bound) -> quote::Scope<'a> {
 fn binding(terms: &Terms, bound: &Bound, presented: &Presented) -> Binding {
     let quote = presented.requirements.pointer("/extra/quote").and_then(Value::as_str);
     let authorization = presented.payment.transfer.authorization_hash();
-    let fields = [
+    let fields: [&[u8]; 6] = [
         terms.route.as_bytes(),
         bound.method.as_str().as_bytes(),
         bound.target.as_bytes(),
@@ -332,12 +343,20 @@ fn binding(terms: &Terms, bound: &Bound, presented: &Presented) -> Binding {
         quote.unwrap_or_default().as_bytes(),
         &authorization,
     ];
-    let mut digest = Sha256::new();
-    for field in fields {
-        digest.update(u64::try_from(field.len()).unwrap_or(u64::MAX).to_be_bytes());
-        digest.update(field);
-    }
-    Binding(digest.finalize().into())
+    Binding(claims::digest(&fields))
+}
+
+/// The name that the client gave the payment, of this payer on this route.
+fn alias(terms: &Terms, presented: &Presented) -> Option<ClaimKey> {
+    let id = identifier::of(&presented.payload).ok().flatten()?;
+    let payer = presented.payment.transfer.payer().to_string();
+    let digest = claims::digest(&[
+        b"x402 payment identifier",
+        terms.route.as_bytes(),
+        payer.as_bytes(),
+        id.as_bytes(),
+    ]);
+    Some(ClaimKey(digest))
 }
 
 /// The payment that a memo of [`Rail::memo`] is about, as far as it takes to find it on the ledger.

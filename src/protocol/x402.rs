@@ -3,6 +3,8 @@
 //! Knows the shapes only; what a payment must be worth is [`super::transfer`]'s and [`super::quote`]'s to say.
 //! Source: x402 v2 core § 5, HTTP transport v2, scheme `exact` on Stellar.
 
+pub mod identifier;
+
 use base64::{Engine as _, engine::general_purpose};
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};

@@ -1,5 +1,6 @@
 //! How a charge gets onto the ledger, and what is remembered of it.
 
+use http::HeaderValue;
 use serde_json::{Map, json};
 
 use super::{Charge, Form, METHOD, Paid, denial};
@@ -8,7 +9,7 @@ use crate::{
         facilitator::{Failure, Outcome, Sent, VerifyError},
         own,
     },
-    pay::{Denied, MethodName, Refusal, claims::Rail},
+    pay::{Denied, Fault, MethodName, Receipt, Refusal, claims::Rail},
     protocol::{mpp, stellar::TxHash},
     store::{Settled, TakenBy},
 };
@@ -94,6 +95,23 @@ impl Rail for Charge {
             receipt: bytes::Bytes::copy_from_slice(header.as_bytes()),
             at,
         }
+    }
+
+    fn receipt(&self, paid: &Paid, settled: &Settled) -> Result<Receipt, Fault> {
+        let header = HeaderValue::from_bytes(&settled.receipt)
+            .map_err(|error| Fault::pending(error, settled.transaction))?;
+        Ok(Receipt {
+            payer: Some(paid.payer().to_string()),
+            transaction: settled.transaction,
+            header: (mpp::PAYMENT_RECEIPT, header),
+            // The scheme allows a receipt with a success alone.
+            with_failures: false,
+        })
+    }
+
+    /// Nothing in MPP gives a payment a name of its client's.
+    fn is_named(&self, _paid: &Paid) -> bool {
+        false
     }
 
     fn settlement_failed(
