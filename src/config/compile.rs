@@ -5,6 +5,7 @@
 
 mod asset;
 mod listener;
+mod mpp;
 mod payment;
 mod price;
 mod route;
@@ -61,7 +62,7 @@ fn read(document: &Node, reading: &Reading<'_>, hash: ContentHash) -> Option<Set
     let table = routes?;
     let is_priced = |route: &Arc<Route>| matches!(route.access, Access::Priced(_));
     let asks_for_money = table.routes().iter().any(is_priced);
-    let payment = money.finish(&table);
+    let payment = money.finish(&table, public_url.as_deref());
     // Whatever made the payment section unusable was noted; a price without it must not get any further.
     if asks_for_money && payment.is_none() {
         return None;

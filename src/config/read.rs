@@ -247,6 +247,11 @@ impl<'a> Fields<'a> {
         Some(self.spot.child(entry))
     }
 
+    /// Whether there is no key at all, known or not.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// The value of `key`, which must be there.
     pub(super) fn need(&self, key: &str, hint: impl AsRef<str>) -> Option<Spot<'a>> {
         self.get(key).or_else(|| {

@@ -2,6 +2,7 @@
 
 mod address;
 mod money;
+mod mpp;
 mod payment;
 mod route;
 mod secret;

@@ -54,6 +54,20 @@ impl<'a> Spot<'a> {
         read_duration(&self.text()?)
     }
 
+    /// A duration with its unit in `range`, which `hint` spells out.
+    pub(super) fn duration_in(
+        &self,
+        range: RangeInclusive<Duration>,
+        hint: &str,
+    ) -> Option<Duration> {
+        let text = self.text()?;
+        let duration = read_duration(&text)?;
+        if !range.contains(&duration) {
+            return text.fault("is out of range", hint);
+        }
+        Some(duration)
+    }
+
     /// A size in bytes with its unit, above zero.
     pub(super) fn size(&self) -> Option<u64> {
         let text = self.text()?;

@@ -8,7 +8,10 @@ use std::{
 
 use http::Uri;
 
-use super::asset::{Assets, shown};
+use super::{
+    asset::{Assets, shown},
+    mpp::Mpp,
+};
 use crate::{
     config::{
         read::{Fields, Keys, Spot, Text},
@@ -16,7 +19,7 @@ use crate::{
         value::Url,
     },
     ledger::{Budget, own, remote, rpc, signer::Seed},
-    pay::MethodName,
+    pay::{MethodName, Offer},
     protocol::stellar::{AccountId, Address, AddressError, Asset, Network},
     route::{Access, Table},
 };
@@ -30,6 +33,8 @@ pub(super) struct Money<'a> {
     pub(super) pay_to: Option<Option<Payee<'a>>>,
     /// How x402 payments are taken, if they are.
     pub(super) x402: Option<X402>,
+    /// How MPP payments are taken, if they are.
+    pub(super) mpp: Option<Mpp>,
     payments: Option<Spot<'a>>,
     stellar: Option<Spot<'a>>,
     rpc_url: Option<Uri>,
@@ -45,13 +50,7 @@ pub(super) struct Money<'a> {
 pub(super) struct X402 {
     pub(super) max_timeout_seconds: u32,
     /// `None` if it is faulty.
-    facilitator: Option<Facilitator>,
-}
-
-#[derive(Debug)]
-enum Facilitator {
-    Own,
-    Remote(remote::Settings),
+    facilitator: Option<FacilitatorSettings>,
 }
 
 /// Who is paid, and where the file says so.
@@ -81,6 +80,7 @@ impl<'a> Money<'a> {
             network,
             pay_to: Some(None),
             x402: None,
+            mpp: None,
             rpc_url: stellar.as_ref().and_then(|stellar| read_rpc_url(stellar, network)),
             sponsors: sponsors.unwrap_or_default(),
             lanes: number("lanes", own::LANE_COUNTS).unwrap_or(own::LANES),
@@ -98,8 +98,8 @@ impl<'a> Money<'a> {
                 payee.filter(|payee| payee.check(&money.assets.default).is_some()).map(Some)
             }
         };
-        money.x402 = money.payments.as_ref().and_then(|spot| money.read_payments(spot));
-        if money.x402.is_some() {
+        (money.x402, money.mpp) = money.read_payments().unwrap_or_default();
+        if money.x402.is_some() || money.mpp.is_some() {
             for (key, hint) in [
                 ("network", "say where the money moves: `network: stellar:testnet`"),
                 ("stellar", "`stellar: { pay_to: { env: STELLAR_RECIPIENT } }` at least"),
@@ -115,13 +115,20 @@ impl<'a> Money<'a> {
     }
 
     /// The settings, once every route is known; `None` if no method is configured or something was faulty.
-    pub(super) fn finish(self, table: &Table) -> Option<Payment> {
-        let x402 = self.x402?;
-        let facilitator = match x402.facilitator? {
-            Facilitator::Remote(remote) => FacilitatorSettings::Remote(remote),
-            Facilitator::Own => FacilitatorSettings::Own,
+    pub(super) fn finish(self, table: &Table, public_url: Option<&str>) -> Option<Payment> {
+        if self.configured_methods().is_empty() {
+            return None;
+        }
+        let sponsored = self.mpp.as_ref().is_some_and(|mpp| mpp.sponsored) || sponsors(table);
+        let x402 = match self.x402 {
+            None => None,
+            Some(X402 { max_timeout_seconds, facilitator }) => {
+                Some(settings::X402 { facilitator: facilitator?, max_timeout_seconds })
+            }
         };
-        let sponsor = matches!(facilitator, FacilitatorSettings::Own).then(|| own::Settings {
+        let settles =
+            x402.as_ref().is_some_and(|x402| matches!(x402.facilitator, FacilitatorSettings::Own));
+        let sponsor = (settles || sponsored).then(|| own::Settings {
             network: self.network,
             sponsors: self.sponsors.into_iter().map(|(seed, _)| seed).collect(),
             lanes: self.lanes,
@@ -133,11 +140,8 @@ impl<'a> Money<'a> {
             network: self.network,
             rpc_url: self.rpc_url?,
             assets: self.assets.all,
-            x402: Some(settings::X402 {
-                facilitator,
-                max_timeout_seconds: x402.max_timeout_seconds,
-            }),
-            mpp: None,
+            x402,
+            mpp: self.mpp.map(|mpp| mpp.finish(public_url)),
             sponsor,
             store: self.store?,
         })
@@ -199,15 +203,35 @@ impl<'a> Money<'a> {
 
     /// The methods that have a section, be it a faulty one.
     pub(super) fn configured_methods(&self) -> Vec<MethodName> {
-        let x402 = self.payments.as_ref().filter(|payments| payments.has_key("x402"));
-        x402.map(|_| MethodName::X402).into_iter().collect()
+        let sponsored = self.mpp.as_ref().is_some_and(|mpp| mpp.sponsored);
+        [("x402", MethodName::X402), ("mpp", MethodName::Charge { sponsored })]
+            .into_iter()
+            .filter(|(key, _)| self.payments.as_ref().is_some_and(|spot| spot.has_key(key)))
+            .map(|(_, method)| method)
+            .collect()
     }
 
-    fn read_payments(&self, spot: &Spot<'a>) -> Option<X402> {
-        let x402 = spot
-            .fields(&PAYMENTS)?
-            .need("x402", "configure a method: `payments: { x402: { facilitator: self } }`")?
-            .fields(&X402_KEYS)?;
+    /// Whether the file names keys that pay fees, be they faulty; `true` where it says nothing of Stellar at all, which
+    /// is noted and enough.
+    pub(super) fn has_sponsors(&self) -> bool {
+        self.stellar.as_ref().is_none_or(|stellar| stellar.has_key("sponsors"))
+    }
+
+    fn read_payments(&self) -> Option<(Option<X402>, Option<Mpp>)> {
+        let fields = self.payments.as_ref()?.fields(&PAYMENTS)?;
+        if fields.is_empty() {
+            return fields.spot.fault(
+                "no payment method is configured",
+                "configure one or both: `payments: { x402: { facilitator: self }, mpp: { charge: {} } }`",
+            );
+        }
+        let x402 = fields.get("x402").and_then(|spot| self.read_x402(&spot));
+        let mpp = fields.get("mpp").and_then(|spot| Mpp::read(&spot, self.has_sponsors()));
+        Some((x402, mpp))
+    }
+
+    fn read_x402(&self, spot: &Spot<'a>) -> Option<X402> {
+        let x402 = spot.fields(&X402_KEYS)?;
         let seconds = x402.get("max_timeout_seconds").and_then(|spot| spot.number(5..=3_600));
         let facilitator = x402
             .need("facilitator", "say who settles: `facilitator: self`, or `{ url: … }`")
@@ -215,23 +239,22 @@ impl<'a> Money<'a> {
         Some(X402 { max_timeout_seconds: seconds.unwrap_or(MAX_TIMEOUT_SECONDS), facilitator })
     }
 
-    fn read_facilitator(&self, spot: &Spot<'a>) -> Option<Facilitator> {
+    fn read_facilitator(&self, spot: &Spot<'a>) -> Option<FacilitatorSettings> {
         if spot.is_mapping() && !spot.has_key("env") {
-            return self.read_remote(spot).map(Facilitator::Remote);
+            return self.read_remote(spot).map(FacilitatorSettings::Remote);
         }
         let text = spot.text()?;
         if text.text != "self" {
             let hint = "write `self`, or `{ url: https://…, api_key: { env: OZ_API_KEY } }`";
             return text.fault("is no facilitator", hint);
         }
-        let sponsors = self.stellar.as_ref().is_some_and(|stellar| stellar.has_key("sponsors"));
-        if !sponsors && self.stellar.is_some() {
+        if !self.has_sponsors() {
             return text.fault(
                 "settles with keys of its own, and `stellar.sponsors` names none",
                 "name one: `sponsors: [{ env: SPONSOR_SECRET }]`",
             );
         }
-        Some(Facilitator::Own)
+        Some(FacilitatorSettings::Own)
     }
 
     fn read_remote(&self, spot: &Spot<'a>) -> Option<remote::Settings> {
@@ -377,15 +400,23 @@ fn read_store(spot: &Spot<'_>) -> Option<PathBuf> {
 
 /// The accounts that the table's routes pay.
 fn payees(table: &Table) -> Vec<AccountId> {
-    let mut accounts = BTreeSet::new();
-    for route in table.routes() {
-        let Access::Priced(terms) = &route.access else { continue };
-        accounts.extend(terms.offers.iter().filter_map(|offer| match offer.payee {
-            Address::Account(account) => Some(account),
-            Address::Contract(_) => None,
-        }));
-    }
-    accounts.into_iter().collect()
+    let accounts = offers(table).filter_map(|offer| match offer.payee {
+        Address::Account(account) => Some(account),
+        Address::Contract(_) => None,
+    });
+    accounts.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Whether one of the table's routes has its charges sponsored.
+fn sponsors(table: &Table) -> bool {
+    offers(table).any(|offer| offer.method == MethodName::Charge { sponsored: true })
+}
+
+fn offers(table: &Table) -> impl Iterator<Item = &Offer> {
+    table.routes().iter().flat_map(|route| match &route.access {
+        Access::Priced(terms) => &*terms.offers,
+        Access::Free | Access::Denied(_) => &[],
+    })
 }
 
 const STELLAR: Keys = Keys {
@@ -401,7 +432,7 @@ const STELLAR: Keys = Keys {
     ],
     later: &[],
 };
-const PAYMENTS: Keys = Keys { known: &["x402"], later: &["mpp"] };
+const PAYMENTS: Keys = Keys { known: &["x402", "mpp"], later: &[] };
 const X402_KEYS: Keys = Keys { known: &["facilitator", "max_timeout_seconds"], later: &[] };
 const REMOTE: Keys = Keys { known: &["url", "api_key", "timeout"], later: &[] };
 const BUDGET_KEYS: Keys = Keys { known: &["stroops", "per", "per_payer"], later: &[] };

@@ -186,8 +186,14 @@ impl<'a> RouteReader<'_, 'a> {
             Some(spot) => rule::read_accept(&spot, self.money),
             None => self.inherited_accept(),
         };
+        let credential_header =
+            fields.get("credential_header").and_then(|spot| read_credential_header(&spot));
+        let bind_body = fields.get("bind_body").and_then(|spot| spot.flag());
+        let accepted = accepted.unwrap_or_default();
+        let methods: Vec<_> = accepted.iter().map(|(method, _)| *method).collect();
+        only_with_charge(fields, &methods);
         let mut offers = Vec::new();
-        for (method, own) in accepted.unwrap_or_default() {
+        for (method, own) in accepted {
             let price = match (own, &price) {
                 (Some(own), _) => price::read(&own, &self.money.assets),
                 (None, Some(price)) => price.clone(),
@@ -200,7 +206,11 @@ impl<'a> RouteReader<'_, 'a> {
         }
         let offers: Option<Vec<_>> = offers.into_iter().collect();
         let timeout = timeout?;
-        self.check_life(fields, pattern?, rules.settle, timeout)?;
+        let settles = rules.settle.of(pattern?.method.as_ref().unwrap_or(&Method::GET));
+        if settles == SettleOrder::AfterHead {
+            let lives = methods.into_iter().map(|method| self.check_life(fields, method, timeout));
+            lives.collect::<Vec<_>>().into_iter().collect::<Option<()>>()?;
+        }
         Some(Terms {
             route: name?.into(),
             description: summary.unwrap_or_default().into(),
@@ -210,8 +220,8 @@ impl<'a> RouteReader<'_, 'a> {
             charge_when: rules.charge_when,
             redelivery: rules.redelivery,
             timeout,
-            credential_header: CredentialHeader::default(),
-            bind_body: false,
+            credential_header: credential_header.unwrap_or_default(),
+            bind_body: bind_body.unwrap_or(false),
         })
     }
 
@@ -238,28 +248,32 @@ impl<'a> RouteReader<'_, 'a> {
     }
 
     /// A payment that settles after the upstream's answer has to outlive the upstream's time.
-    fn check_life(
-        &self,
-        fields: &Fields<'a>,
-        pattern: &Pattern,
-        settle: SettleOrder,
-        timeout: Duration,
-    ) -> Option<()> {
-        let method = pattern.method.as_ref().unwrap_or(&Method::GET);
-        let life = u64::from(self.money.x402.as_ref()?.max_timeout_seconds);
-        let spare = life.checked_sub(timeout.as_secs());
-        if settle.of(method) != SettleOrder::AfterHead || spare >= Some(LIFE_MARGIN_SECONDS) {
+    fn check_life(&self, fields: &Fields<'a>, method: MethodName, timeout: Duration) -> Option<()> {
+        let timeout = timeout.as_secs();
+        let enough = timeout.saturating_add(LIFE_MARGIN_SECONDS);
+        let (life, subject, key, longer) = match method {
+            MethodName::X402 => (
+                u64::from(self.money.x402.as_ref()?.max_timeout_seconds),
+                "a payment",
+                "payments.x402.max_timeout_seconds",
+                enough.to_string(),
+            ),
+            MethodName::Charge { .. } => (
+                self.money.mpp.as_ref()?.challenge_ttl.as_secs(),
+                "an MPP challenge",
+                "payments.mpp.challenge_ttl",
+                format!("{enough}s"),
+            ),
+        };
+        let spare = life.checked_sub(timeout);
+        if spare >= Some(LIFE_MARGIN_SECONDS) {
             return Some(());
         }
         let spot = fields.get("timeout").unwrap_or_else(|| fields.spot.clone());
-        let enough = timeout.as_secs().saturating_add(LIFE_MARGIN_SECONDS);
         let what = format!(
-            "the upstream may take {} s, and a payment lives {life} s until it has to be settled",
-            timeout.as_secs()
+            "the upstream may take {timeout} s, and {subject} lives {life} s until it has to be settled"
         );
-        let hint = format!(
-            "raise `payments.x402.max_timeout_seconds` to {enough}, lower `timeout`, or say `settle: before`"
-        );
+        let hint = format!("raise `{key}` to {longer}, lower `timeout`, or say `settle: before`");
         if spare.is_none_or(|spare| spare == 0) {
             return spot.fault(what, hint);
         }
@@ -335,13 +349,55 @@ fn read_kind<'a>(fields: &Fields<'a>) -> Option<Kind<'a>> {
 /// Notes keys that mean nothing on a route that takes no payment.
 fn only_for_priced(fields: &Fields<'_>, kind: &str) -> Option<()> {
     let mut clean = Some(());
-    for key in ["accept", "settle", "charge_when", "redelivery", "pay_to"] {
+    let keys = [
+        "accept",
+        "settle",
+        "charge_when",
+        "redelivery",
+        "pay_to",
+        "credential_header",
+        "bind_body",
+    ];
+    for key in keys {
         if fields.get(key).is_some() {
             let what = format!("`{key}` means nothing on a {kind} route");
             clean = fields.fault_key(key, &what, "remove it, or give the route a price");
         }
     }
     clean
+}
+
+/// Notes keys that mean nothing without an MPP method; `methods` is empty where the list of them is faulty.
+fn only_with_charge(fields: &Fields<'_>, methods: &[MethodName]) {
+    let is_charge = |method: &MethodName| matches!(method, MethodName::Charge { .. });
+    if methods.is_empty() || methods.iter().any(is_charge) {
+        return;
+    }
+    if fields.get("credential_header").is_some() {
+        let what = "`credential_header` means nothing on a route that no MPP method pays";
+        fields.fault_key::<()>(
+            "credential_header",
+            what,
+            "remove it, or accept `mpp.charge` too: x402 has a header of its own",
+        );
+    }
+}
+
+fn read_credential_header(spot: &Spot<'_>) -> Option<CredentialHeader> {
+    let text = spot.text()?;
+    let known = ["authorization", "payment-authorization"];
+    match text.text.as_ref() {
+        "authorization" => Some(CredentialHeader::Authorization),
+        "payment-authorization" => Some(CredentialHeader::PaymentAuthorization),
+        other => {
+            let meant = nearest(&other.to_ascii_lowercase(), known);
+            let hint = meant.map_or_else(
+                || format!("write {}", one_of(known)),
+                |meant| format!("write `{meant}`"),
+            );
+            text.fault("is no header that a credential comes in", hint)
+        }
+    }
 }
 
 fn read_status(spot: &Spot<'_>) -> Option<StatusCode> {
@@ -361,6 +417,8 @@ const ROUTE: Keys = Keys {
         "deny",
         "price",
         "accept",
+        "credential_header",
+        "bind_body",
         "settle",
         "charge_when",
         "redelivery",

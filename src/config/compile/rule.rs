@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::payment::Money;
+use super::{mpp, payment::Money};
 use crate::{
     config::{
-        diagnostic::{nearest, quoted},
+        diagnostic::{nearest, one_of, quoted},
         read::{Fields, Keys, Spot},
     },
     pay::{ChargeWhen, MethodName, Redelivery, SettleOrder},
@@ -53,7 +53,7 @@ impl Defaults {
     }
 }
 
-/// `accept: [x402]`, or with prices `accept: { x402: { price: … } }`.
+/// `accept: [x402, mpp.charge]`, or with prices `accept: { x402: { price: … }, mpp.charge: { price: … } }`.
 pub(super) fn read_accept<'a>(spot: &Spot<'a>, money: &Money<'_>) -> Option<Vec<Accepted<'a>>> {
     if !spot.is_mapping() {
         let names = read_names(spot, money)?;
@@ -64,12 +64,35 @@ pub(super) fn read_accept<'a>(spot: &Spot<'a>, money: &Money<'_>) -> Option<Vec<
         let method = read_method(&entry.key, money).map_err(|(what, hint)| {
             spot.reading.fault_at(entry.key_at, &spot.path, &what, &hint);
         });
-        let price = value
-            .fields(&METHOD)
+        let keys = match method {
+            Ok(MethodName::X402) => &METHOD,
+            Ok(MethodName::Charge { .. }) | Err(()) => &CHARGE,
+        };
+        let fields = value.fields(keys);
+        let price = fields
+            .as_ref()
             .and_then(|fields| fields.need("price", "say what it costs: `{ price: \"$0.02\" }`"));
-        accepted.push(method.ok().zip(price).map(|(method, price)| (method, Some(price))));
+        let method = method.ok().map(|method| read_sponsored(method, fields.as_ref(), money));
+        accepted.push(method.zip(price).map(|(method, price)| (method, Some(price))));
     }
     all_or_nothing(spot, accepted)
+}
+
+/// The method with what its section of a route says of its fee.
+fn read_sponsored(
+    method: MethodName,
+    fields: Option<&Fields<'_>>,
+    money: &Money<'_>,
+) -> MethodName {
+    match (method, fields) {
+        (MethodName::Charge { sponsored: usual }, Some(fields)) => {
+            let sponsored = fields
+                .get("sponsored")
+                .and_then(|spot| mpp::read_sponsored(&spot, money.has_sponsors()));
+            MethodName::Charge { sponsored: sponsored.unwrap_or(usual) }
+        }
+        (method, _) => method,
+    }
 }
 
 /// The keys `settle`, `charge_when` and `redelivery`.
@@ -112,24 +135,34 @@ fn all_or_nothing<T>(spot: &Spot<'_>, items: Vec<Option<T>>) -> Option<Vec<T>> {
 
 /// The method called `name`, or what is wrong with it and a hint.
 fn read_method(name: &str, money: &Money<'_>) -> Result<MethodName, (String, String)> {
-    match name {
-        "x402" if money.configured_methods().contains(&MethodName::X402) => Ok(MethodName::X402),
-        "x402" => Err((
-            "`x402` is not configured under `payments`".to_owned(),
-            "configure it: `payments: { x402: { facilitator: self } }`".to_owned(),
-        )),
-        "mpp.charge" | "mpp.channel" => Err((
-            format!("`{name}` is not supported by this version"),
-            "accept `x402` alone".to_owned(),
-        )),
-        _ => Err((
-            format!("{} is no payment method", quoted(name)),
-            nearest(name, ["x402"]).map_or_else(
-                || "this version knows `x402`".to_owned(),
-                |meant| format!("did you mean `{meant}`?"),
-            ),
-        )),
+    let configured = money.configured_methods();
+    let sections = [
+        ("x402", "payments: { x402: { facilitator: self } }"),
+        (MethodName::CHARGE, "payments: { mpp: { charge: {} } }"),
+    ];
+    if let Some(method) = configured.into_iter().find(|method| method.as_str() == name) {
+        return Ok(method);
     }
+    if let Some((_, section)) = sections.into_iter().find(|(known, _)| *known == name) {
+        return Err((
+            format!("`{name}` is not configured under `payments`"),
+            format!("configure it: `{section}`"),
+        ));
+    }
+    if name == "mpp.channel" {
+        return Err((
+            "`mpp.channel` is not supported by this version".to_owned(),
+            "accept `x402` or `mpp.charge`".to_owned(),
+        ));
+    }
+    let known = sections.map(|(known, _)| known);
+    Err((
+        format!("{} is no payment method", quoted(name)),
+        nearest(name, known).map_or_else(
+            || format!("this version knows {}", one_of(known)),
+            |meant| format!("did you mean `{meant}`?"),
+        ),
+    ))
 }
 
 fn read_settle(spot: &Spot<'_>) -> Option<SettleOrder> {
@@ -173,6 +206,7 @@ const DEFAULTS: Keys = Keys {
 };
 const LIMITS: Keys = Keys { known: &["body", "header_bytes"], later: &["unpaid_rps_per_ip"] };
 const METHOD: Keys = Keys { known: &["price"], later: &[] };
+const CHARGE: Keys = Keys { known: &["price", "sponsored"], later: &[] };
 const REDELIVERY: Keys = Keys { known: &["attempts", "for"], later: &[] };
 
 const HEADER_BYTES: u64 = 32 << 10;

@@ -259,9 +259,14 @@ fn a_route_accepts_methods_that_are_configured() {
     hint: did you mean `x402`?
     ");
     assert_snapshot!(accept("[x402, mpp.charge]"), @r"
-    gateway.yaml:12:60: routes[0].accept[1]: `mpp.charge` is not supported by this version
+    gateway.yaml:12:60: routes[0].accept[1]: `mpp.charge` is not configured under `payments`
 
-    hint: accept `x402` alone
+    hint: configure it: `payments: { mpp: { charge: {} } }`
+    ");
+    assert_snapshot!(accept("[bitcoin]"), @r"
+    gateway.yaml:12:54: routes[0].accept[0]: `bitcoin` is no payment method
+
+    hint: this version knows `x402` or `mpp.charge`
     ");
     assert_snapshot!(accept("[x402, x402]"), @r"
     gateway.yaml:12:60: routes[0].accept[1]: `x402` is in the list already
@@ -271,7 +276,7 @@ fn a_route_accepts_methods_that_are_configured() {
     assert_snapshot!(accept("{ mpp.channel: { price: \"$1\" } }"), @r"
     gateway.yaml:12:55: routes[0].accept: `mpp.channel` is not supported by this version
 
-    hint: accept `x402` alone
+    hint: accept `x402` or `mpp.charge`
     ");
     assert_snapshot!(accept("{ x402: {} }"), @r#"
     gateway.yaml:12:61: routes[0].accept.x402: `price` is missing
@@ -279,9 +284,9 @@ fn a_route_accepts_methods_that_are_configured() {
     hint: say what it costs: `{ price: "$0.02" }`
     "#);
     assert_snapshot!(broken("{ x402: { facilitator: self } }", "{}"), @r"
-    gateway.yaml:9:11: payments: `x402` is missing
+    gateway.yaml:9:11: payments: no payment method is configured
 
-    hint: configure a method: `payments: { x402: { facilitator: self } }`
+    hint: configure one or both: `payments: { x402: { facilitator: self }, mpp: { charge: {} } }`
     gateway.yaml:12:54: routes[0].accept[0]: `x402` is not configured under `payments`
 
     hint: configure it: `payments: { x402: { facilitator: self } }`

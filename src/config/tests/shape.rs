@@ -189,8 +189,8 @@ fn a_key_of_a_later_version_says_so() {
 
     hint: remove it, or run a version that knows it
     ");
-    assert_snapshot!(broken("self }", "self }, mpp: {}"), @r"
-    gateway.yaml:9:42: payments: `mpp` is not supported by this version
+    assert_snapshot!(broken("self }", "self }, mpp: { channel: {} }"), @r"
+    gateway.yaml:9:49: payments.mpp: `channel` is not supported by this version
 
     hint: remove it, or run a version that knows it
     ");

@@ -6,13 +6,13 @@ use hmac::{Hmac, Mac as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::Sha256;
 
-/// The HMAC key that new challenges are issued under, and the one before it, whose challenges still count.
+/// The HMAC key that new challenges are issued under, and those before it, whose challenges still count.
 ///
 /// Zeroized when dropped; its `Debug` shows nothing.
 #[derive(Clone)]
 pub struct Secrets {
     current: SecretString,
-    previous: Option<SecretString>,
+    previous: Vec<SecretString>,
 }
 
 impl Secrets {
@@ -23,10 +23,13 @@ impl Secrets {
     ///
     /// # Errors
     /// [`WeakSecret`] if one has fewer than [`Secrets::MIN_BYTES`].
-    pub fn new(current: SecretString, previous: Option<SecretString>) -> Result<Self, WeakSecret> {
-        let both = [(Which::Current, Some(&current)), (Which::Previous, previous.as_ref())];
-        for (which, secret) in both {
-            let Some(secret) = secret else { continue };
+    pub fn new(
+        current: SecretString,
+        previous: impl IntoIterator<Item = SecretString>,
+    ) -> Result<Self, WeakSecret> {
+        let previous = Vec::from_iter(previous);
+        let earlier = previous.iter().map(|secret| (Which::Previous, secret));
+        for (which, secret) in std::iter::once((Which::Current, &current)).chain(earlier) {
             let bytes = secret.expose_secret().len();
             if bytes < Self::MIN_BYTES {
                 return Err(WeakSecret { which, bytes });
@@ -61,18 +64,18 @@ impl fmt::Debug for Secrets {
     Secrets::MIN_BYTES
 )]
 pub struct WeakSecret {
-    /// Which of the two.
+    /// Which of them.
     pub which: Which,
     /// How long it is, in bytes of UTF-8.
     pub bytes: usize,
 }
 
-/// One of the two secrets.
+/// What a secret is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
     /// The one that issues.
     Current,
-    /// The one that issued before.
+    /// One that issued before.
     Previous,
 }
 

@@ -1,0 +1,156 @@
+//! The section `payments.mpp`: how challenges are made, and who pays the fee of a charge.
+
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::{
+    config::{
+        read::{Fields, Keys, Spot},
+        settings,
+        value::is_name,
+    },
+    protocol::mpp::{Secrets, harmless},
+};
+
+/// The section; what is faulty in it was noted, and is stood in for.
+#[derive(Debug)]
+pub(super) struct Mpp {
+    pub(super) challenge_ttl: Duration,
+    /// Whether a charge is sponsored where its route says nothing else.
+    pub(super) sponsored: bool,
+    realm: Option<Arc<str>>,
+    secrets: Option<Secrets>,
+    unsigned_push: bool,
+}
+
+impl Mpp {
+    /// Reads the section; `has_sponsors` is whether the file names any.
+    pub(super) fn read(spot: &Spot<'_>, has_sponsors: bool) -> Option<Self> {
+        let fields = spot.fields(&MPP)?;
+        let realm = fields.get("realm").and_then(|spot| read_realm(&spot));
+        let secrets = read_secrets(&fields);
+        let ttl = fields.get("challenge_ttl");
+        let ttl = ttl.and_then(|spot| spot.duration_in(CHALLENGE_TTLS, CHALLENGE_TTL_HINT));
+        let charge = fields
+            .need("charge", "say that charges are taken: `charge: {}`")
+            .and_then(|charge| charge.fields(&CHARGE));
+        let flag = |key| charge.as_ref().and_then(|charge| charge.get(key));
+        let sponsored = flag("sponsored").and_then(|spot| read_sponsored(&spot, has_sponsors));
+        let unsigned_push = flag("unsigned_push").and_then(|spot| read_unsigned_push(&spot));
+        Some(Self {
+            challenge_ttl: ttl.unwrap_or(CHALLENGE_TTL),
+            sponsored: sponsored.unwrap_or(has_sponsors),
+            realm,
+            secrets,
+            unsigned_push: unsigned_push.unwrap_or(false),
+        })
+    }
+
+    /// The settings; without a realm of their own they take the host of `public_url`.
+    pub(super) fn finish(self, public_url: Option<&str>) -> settings::Mpp {
+        let host = || {
+            let url = public_url?.parse::<http::Uri>().ok()?;
+            Some(Arc::from(url.host()?))
+        };
+        settings::Mpp {
+            realm: self.realm.or_else(host).unwrap_or_else(|| Arc::from(REALM)),
+            secrets: self.secrets,
+            challenge_ttl: self.challenge_ttl,
+            unsigned_push: self.unsigned_push,
+        }
+    }
+}
+
+/// Whether the gateway pays a charge's fee, which takes a sponsor.
+pub(super) fn read_sponsored(spot: &Spot<'_>, has_sponsors: bool) -> Option<bool> {
+    let sponsored = spot.flag()?;
+    if sponsored && !has_sponsors {
+        return spot.fault(
+            "a sponsored charge takes keys that pay its fee, and `stellar.sponsors` names none",
+            "name one, `sponsors: [{ env: SPONSOR_SECRET }]`, or say `sponsored: false`",
+        );
+    }
+    Some(sponsored)
+}
+
+fn read_realm(spot: &Spot<'_>) -> Option<Arc<str>> {
+    let text = spot.text()?;
+    // What clients see, and what ids are made of, is the text as it stands.
+    let is_plain = !text.text.contains(['"', '\\']) && harmless(&text.text) == text.text;
+    if !is_name(&text.text) || !is_plain {
+        return text.fault(
+            "is no realm",
+            "write the host that clients know, such as `api.example.com`: 1 to 200 printable \
+             ASCII characters without `\"`, `\\` and `|`",
+        );
+    }
+    Some(Arc::from(text.text.as_ref()))
+}
+
+/// The keys of challenges: the one that issues, and those that it took the place of.
+fn read_secrets(fields: &Fields<'_>) -> Option<Secrets> {
+    let current = fields.get("secret_key").map(|spot| read_secret_key(&spot));
+    let list = fields.get("previous_secret_keys");
+    let items = list.as_ref().and_then(Spot::items).unwrap_or_default();
+    let previous: Vec<_> = items.iter().map(|item| (item, read_secret_key(item))).collect();
+    let Some(current) = current else {
+        if let Some(list) = list.filter(|_| !items.is_empty()) {
+            list.fault::<()>(
+                "there are previous keys, and `secret_key` is missing",
+                "name the key that took their place: `secret_key: { env: MPP_SECRET_KEY }`",
+            );
+        }
+        return None;
+    };
+    let current = current?;
+    for (item, secret) in &previous {
+        let is_current = |secret: &SecretString| secret.expose_secret() == current.expose_secret();
+        if secret.as_ref().is_some_and(is_current) {
+            item.warn(
+                "is the same key as `payments.mpp.secret_key`",
+                "name the key that was in use before it",
+            );
+        }
+    }
+    Secrets::new(current, previous.into_iter().filter_map(|(_, secret)| secret)).ok()
+}
+
+fn read_secret_key(spot: &Spot<'_>) -> Option<SecretString> {
+    let secret = spot.secret()?;
+    let bytes = secret.text.expose_secret().len();
+    if bytes < Secrets::MIN_BYTES {
+        return spot.fault(
+            format!(
+                "{} has {bytes} bytes, and needs at least {}",
+                secret.origin,
+                Secrets::MIN_BYTES
+            ),
+            "make a key that nobody guesses: `openssl rand -base64 32`",
+        );
+    }
+    Some(secret.text)
+}
+
+fn read_unsigned_push(spot: &Spot<'_>) -> Option<bool> {
+    let taken = spot.flag()?;
+    if taken {
+        spot.warn(
+            "the bare hash of a transaction pays, and anyone who watches the ledger has it",
+            "leave it off: clients that push can sign the hash (`signedHash`)",
+        );
+    }
+    Some(taken)
+}
+
+const MPP: Keys = Keys {
+    known: &["realm", "secret_key", "previous_secret_keys", "challenge_ttl", "charge"],
+    later: &["channel"],
+};
+const CHARGE: Keys = Keys { known: &["sponsored", "unsigned_push"], later: &[] };
+
+const CHALLENGE_TTLS: RangeInclusive<Duration> =
+    Duration::from_secs(30)..=Duration::from_secs(1_800);
+const CHALLENGE_TTL_HINT: &str = "write a duration from `30s` to `30m`";
+const CHALLENGE_TTL: Duration = Duration::from_secs(300);
+const REALM: &str = "tollgate";
