@@ -87,6 +87,9 @@ pub enum Obstacle {
     /// It did not begin to answer in time.
     #[error("the upstream did not begin to answer in time")]
     TimedOut,
+    /// It asks for money itself, which the client would take for the gateway's question.
+    #[error("the upstream answers 402 to a paid request")]
+    AsksForMoney,
     /// The connection broke, or the answer was no HTTP.
     #[error("the upstream broke off: {0}")]
     Broken(String),
@@ -145,9 +148,9 @@ impl<F> Guard<F> {
             Access::Priced(terms) => {
                 let terms = terms.clone();
                 let readable = request.headers().contains_key(header::ORIGIN);
-                let mut response = self.charge(request, route, terms, target).await;
+                let mut response = self.charge(request, route, terms.clone(), target).await;
                 if readable {
-                    cors::expose_to_scripts(response.headers_mut());
+                    cors::expose_to_scripts(&mut response, &terms);
                 }
                 response
             }
@@ -265,7 +268,8 @@ impl<F> Guard<F> {
         }
         // Who has paid waits for room; who has not loses nothing by being sent away.
         let patience = if receipt.is_some() { route.timeout } else { Duration::ZERO };
-        let response = match self.forward_within(patience, route, request).await {
+        let forwarded = self.forward_within(patience, route, request).await;
+        let response = match forwarded.and_then(not_asked_for_more) {
             Ok(response) => response,
             Err(obstacle) => {
                 method.release(verified).await;
@@ -326,6 +330,14 @@ impl<F> Guard<F> {
     }
 }
 
+/// A client that has paid must not be asked again by somebody else.
+fn not_asked_for_more<B>(response: Response<B>) -> Result<Response<B>, Obstacle> {
+    if response.status() == StatusCode::PAYMENT_REQUIRED {
+        return Err(Obstacle::AsksForMoney);
+    }
+    Ok(response)
+}
+
 fn faulty(terms: &Terms, fault: &Fault) -> Problem {
     match fault.kind {
         FaultKind::Pending { transaction } => {
@@ -370,7 +382,7 @@ fn obstacle_problem(obstacle: &Obstacle, route: &Route) -> Problem {
             format_args!("the service has as much to do as it can take; {nothing}"),
         )
         .with_retry_after(Duration::from_secs(1)),
-        Obstacle::Unreachable(_) | Obstacle::Broken(_) => Problem::new(
+        Obstacle::Unreachable(_) | Obstacle::Broken(_) | Obstacle::AsksForMoney => Problem::new(
             StatusCode::BAD_GATEWAY,
             format_args!("the service behind the gateway gave no answer; {nothing}"),
         ),

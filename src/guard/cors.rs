@@ -6,6 +6,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
 
+use crate::pay::{MethodName, Terms};
+
 /// The method that a preflight asks about, if this request is one.
 #[must_use]
 pub fn preflight_of(method: &Method, headers: &HeaderMap) -> Option<Method> {
@@ -34,10 +36,19 @@ pub fn preflight_answer(asked: &Method, headers: &HeaderMap) -> Response<Full<By
     response
 }
 
-/// Lets scripts read the payment headers; a 402 of ours may be read by scripts of any origin, as it holds no secret.
-pub(super) fn expose_to_scripts(headers: &mut HeaderMap) {
-    headers.append(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
-    if headers.contains_key(HeaderName::from_static("payment-required")) {
+/// Lets scripts read the payment headers of an answer to a request for `terms`; a 402 of ours may be read by scripts of any
+/// origin, as it holds no secret.
+///
+/// Where a `Payment` challenge stands beside an x402 one, the order of the route's methods decides whether scripts see the
+/// latter: an MPP client before 0.8 breaks off at it, and in a browser it cannot say beforehand that it is one.
+pub(super) fn expose_to_scripts(response: &mut Response<impl Sized>, terms: &Terms) {
+    let is_ours = response.status() == StatusCode::PAYMENT_REQUIRED;
+    let headers = response.headers_mut();
+    let prefers_mpp = terms.offers.first().is_some_and(|offer| offer.method != MethodName::X402);
+    let hides_x402 = is_ours && prefers_mpp && headers.contains_key(header::WWW_AUTHENTICATE);
+    let exposed = if hides_x402 { EXPOSED_BY_MPP } else { EXPOSED };
+    headers.append(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(exposed));
+    if is_ours {
         headers.entry(header::ACCESS_CONTROL_ALLOW_ORIGIN).or_insert(HeaderValue::from_static("*"));
     }
 }
@@ -58,15 +69,18 @@ fn allowed_headers(headers: &HeaderMap) -> HeaderValue {
 }
 
 /// `Access-Control-Expose-Headers` is a response header, and reference clients send it in requests all the same.
-const NEEDED: [&str; 5] = [
+const NEEDED: [&str; 7] = [
     "PAYMENT-SIGNATURE",
     "X-PAYMENT",
     "Authorization",
+    "Payment-Authorization",
+    "Accept-Payment",
     "Content-Type",
     "Access-Control-Expose-Headers",
 ];
 const EXPOSED: &str =
     "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE, WWW-Authenticate, Payment-Receipt";
+const EXPOSED_BY_MPP: &str = "WWW-Authenticate, Payment-Receipt";
 
 #[cfg(test)]
 mod tests {
@@ -89,8 +103,8 @@ mod tests {
         assert_eq!(answer.headers()["access-control-allow-methods"], "POST");
         assert_eq!(
             answer.headers()["access-control-allow-headers"],
-            "PAYMENT-SIGNATURE, X-PAYMENT, Authorization, Content-Type, \
-             Access-Control-Expose-Headers, x-one"
+            "PAYMENT-SIGNATURE, X-PAYMENT, Authorization, Payment-Authorization, Accept-Payment, \
+             Content-Type, Access-Control-Expose-Headers, x-one"
         );
         assert!(!answer.headers().contains_key("access-control-allow-credentials"));
     }

@@ -45,6 +45,12 @@ impl Problem {
         Self { slug: Some(slug), ..Self::new(status, detail) }
     }
 
+    /// Names the kind of problem, for people.
+    #[must_use]
+    pub fn with_title(self, title: &'static str) -> Self {
+        Self { title, ..self }
+    }
+
     /// Adds a response header.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -110,20 +116,26 @@ impl Problem {
 /// A refusal; the guard adds the fresh challenges to a 402.
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        let (status, slug) = match refusal.kind {
-            RefusalKind::Unpaid => (StatusCode::PAYMENT_REQUIRED, "payment-required"),
-            RefusalKind::Malformed => (StatusCode::PAYMENT_REQUIRED, "malformed-credential"),
-            RefusalKind::NotOffered => (StatusCode::PAYMENT_REQUIRED, "invalid-challenge"),
-            RefusalKind::Expired => (StatusCode::PAYMENT_REQUIRED, "payment-expired"),
-            RefusalKind::InvalidPayload => (StatusCode::PAYMENT_REQUIRED, "invalid-payload"),
-            RefusalKind::Invalid => (StatusCode::PAYMENT_REQUIRED, "verification-failed"),
-            RefusalKind::SettlementFailed => (StatusCode::PAYMENT_REQUIRED, "settlement-failed"),
-            RefusalKind::Ambiguous => (StatusCode::BAD_REQUEST, "ambiguous-credentials"),
-            RefusalKind::InUse => (StatusCode::CONFLICT, "payment-in-use"),
-            RefusalKind::IdentifierTaken => (StatusCode::CONFLICT, "payment-identifier-conflict"),
+        const ASKED: StatusCode = StatusCode::PAYMENT_REQUIRED;
+        let (status, slug, title) = match refusal.kind {
+            RefusalKind::Unpaid => (ASKED, "payment-required", "Payment Required"),
+            RefusalKind::Malformed => (ASKED, "malformed-credential", "Malformed Credential"),
+            RefusalKind::NotOffered => (ASKED, "invalid-challenge", "Invalid Challenge"),
+            RefusalKind::Expired => (ASKED, "payment-expired", "Payment Expired"),
+            RefusalKind::InvalidPayload => (ASKED, "invalid-payload", "Invalid Payload"),
+            RefusalKind::Invalid => (ASKED, "verification-failed", "Verification Failed"),
+            RefusalKind::SettlementFailed => (ASKED, "settlement-failed", "Settlement Failed"),
+            RefusalKind::Ambiguous => {
+                (StatusCode::BAD_REQUEST, "ambiguous-credentials", "Ambiguous Credentials")
+            }
+            RefusalKind::InUse => (StatusCode::CONFLICT, "payment-in-use", "Payment In Use"),
+            RefusalKind::IdentifierTaken => {
+                (StatusCode::CONFLICT, "payment-identifier-conflict", "Payment Identifier Conflict")
+            }
         };
-        let mut problem =
-            Self::payment(status, slug, refusal.detail).with_member("reason", refusal.reason);
+        let mut problem = Self::payment(status, slug, refusal.detail)
+            .with_title(title)
+            .with_member("reason", refusal.reason);
         if refusal.kind == RefusalKind::InUse {
             problem = problem.with_retry_after(Duration::from_secs(1));
         }

@@ -10,6 +10,8 @@ use std::{borrow::Cow, net::SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header, request::Parts};
 
+use crate::protocol::mpp;
+
 /// Makes a client's request head what the upstream sees.
 ///
 /// What the client's `Connection` nominates goes first, so that it can remove nothing that the gateway sets.
@@ -26,9 +28,7 @@ pub(super) fn prepare_request(head: &mut Parts, set: &[(HeaderName, HeaderValue)
     }
     remove_nominated(headers);
     remove(headers, |name| is_hop_by_hop(name) || stays_in_request(name));
-    remove_payment_values(headers, header::AUTHORIZATION, |value| {
-        is_payment_scheme(value).then_some(None)
-    });
+    mpp::strip(headers);
     if takes_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
@@ -53,7 +53,7 @@ pub(super) fn prepare_request(head: &mut Parts, set: &[(HeaderName, HeaderValue)
 pub(super) fn strip_response(headers: &mut HeaderMap) {
     remove_nominated(headers);
     remove(headers, |name| is_hop_by_hop(name) || stays_in_response(name));
-    remove_payment_values(headers, header::WWW_AUTHENTICATE, without_payment);
+    remove_challenges(headers);
 }
 
 /// HTTP/2 clients may send each cookie in a field of its own, which HTTP/1.1 knows nothing of. RFC 9113 section 8.2.3.
@@ -90,23 +90,18 @@ fn remove(headers: &mut HeaderMap, stays: impl Fn(&str) -> bool) {
     }
 }
 
-/// Rewrites the values of `name` for which `rewrite` says what they become, in their order; `None` is nothing.
-fn remove_payment_values(
-    headers: &mut HeaderMap,
-    name: HeaderName,
-    rewrite: impl Fn(&[u8]) -> Option<Option<HeaderValue>>,
-) {
-    if !headers.get_all(&name).iter().any(|value| rewrite(value.as_bytes()).is_some()) {
+/// Takes the challenges of the scheme `Payment` out of an answer, and leaves the upstream's own as they are.
+fn remove_challenges(headers: &mut HeaderMap) {
+    let lines = || headers.get_all(header::WWW_AUTHENTICATE).iter();
+    if !lines().any(|line| without_payment(line.as_bytes()).is_some()) {
         return;
     }
-    let kept: Vec<HeaderValue> = headers
-        .get_all(&name)
-        .iter()
-        .filter_map(|value| rewrite(value.as_bytes()).unwrap_or_else(|| Some(value.clone())))
+    let kept: Vec<HeaderValue> = lines()
+        .filter_map(|line| without_payment(line.as_bytes()).unwrap_or_else(|| Some(line.clone())))
         .collect();
-    headers.remove(&name);
-    for value in kept {
-        headers.append(&name, value);
+    headers.remove(header::WWW_AUTHENTICATE);
+    for line in kept {
+        headers.append(header::WWW_AUTHENTICATE, line);
     }
 }
 
@@ -135,6 +130,7 @@ fn stays_in_request(name: &str) -> bool {
         name,
         // Payments.
         "payment-signature" | "x-payment" | "payment-authorization" | "payment-channel"
+            | "accept-payment"
             // Another method or path than the one that was priced.
             | "x-http-method-override" | "x-http-method" | "x-method-override"
             | "x-original-url" | "x-original-uri" | "x-rewrite-url"

@@ -303,9 +303,9 @@ fn the_reference_clients_transaction_is_read_with_its_hash() {
     let Payload::Transaction(text) = Payload::from_json(&payload).unwrap() else { unreachable!() };
     let transfer = Transfer::parse(&text).unwrap();
     assert_eq!(transfer.payer(), Address::Account(account(3)));
-    assert_eq!(transfer.payee(), Address::Account(account(1)));
-    assert_eq!(transfer.asset(), Network::Testnet.usdc().contract);
-    assert_eq!(transfer.amount(), Amount::from_units(100_000).unwrap());
+    assert_eq!(transfer.movement().payee, Address::Account(account(1)));
+    assert_eq!(transfer.movement().asset, Network::Testnet.usdc().contract);
+    assert_eq!(transfer.movement().amount, Amount::from_units(100_000).unwrap());
     assert_eq!((transfer.nonce(), transfer.expiration_ledger()), (42, 12345));
     assert_eq!(transfer.time_bounds().max, 1_893_456_000);
     assert_eq!(transfer.check_signature(Network::Testnet), Ok(()));
