@@ -1,0 +1,30 @@
+// Pays one request with the client of `mppx`, its `stellar` charge method that of ./stellar-charge.mjs, and prints what came
+// back as one JSON line: that of ./pay.mjs with {receipt, credentials} in the place of `paymentResponse`: the decoded
+// Payment-Receipt or null, and how many credentials were signed for it.
+//
+// The environment: CLIENT_SECRET, STELLAR_RPC_TLS_URL, MODE (`pull` or `push`), ACCEPT_PAYMENT (`never`: the header of that
+// name is not sent, as from a web page of another origin). Progress goes to stderr.
+
+import { pay } from "./pay.mjs";
+import { stellarCharge } from "./stellar-charge.mjs";
+
+export async function payWithMppx(mppx, { Mppx }, sdk) {
+  const { CLIENT_SECRET, STELLAR_RPC_TLS_URL, MODE, ACCEPT_PAYMENT } = process.env;
+  const method = stellarCharge(mppx, sdk, {
+    secret: CLIENT_SECRET,
+    rpcUrl: STELLAR_RPC_TLS_URL,
+    mode: MODE ?? "pull",
+    say: (step) => console.error(step),
+  });
+  const client = Mppx.create({
+    methods: [method],
+    polyfill: false,
+    acceptPaymentPolicy: ACCEPT_PAYMENT ?? "always",
+  });
+  let credentials = 0;
+  client.onCredentialCreated(() => (credentials += 1));
+  await pay(client.fetch, (response) => {
+    const receipt = response.headers.get("payment-receipt");
+    return { receipt: receipt === null ? null : mppx.Receipt.deserialize(receipt), credentials };
+  });
+}
