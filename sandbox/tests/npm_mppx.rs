@@ -1,5 +1,5 @@
-//! The `Payment` scheme's reference package, mppx, on both sides of a `stellar` charge on the sandbox: the wallet of these
-//! tests is understood by others than the gateway.
+//! mppx, the reference package of the `Payment` scheme, on both sides of a `stellar` charge on the sandbox: the wallet of
+//! these tests is understood by others than the gateway; and what a gateway relies on in its client.
 
 #![expect(
     clippy::unwrap_used,
@@ -27,6 +27,17 @@ async fn npm_mppx_0_6_pays_its_own_server_in_every_mode() {
 #[tokio::test]
 async fn npm_mppx_0_11_pays_its_own_server_in_every_mode() {
     pays_in_every_mode("mppx-0.11").await;
+}
+
+/// How often it pays by what it is answered, among others: see `tests/interop/shared/mppx-checks.mjs`.
+#[tokio::test]
+async fn npm_mppx_0_6_behaves_as_a_gateway_expects() {
+    behaves("mppx-0.6").await;
+}
+
+#[tokio::test]
+async fn npm_mppx_0_11_behaves_as_a_gateway_expects() {
+    behaves("mppx-0.11").await;
 }
 
 /// The client of `package` pays three times for the weather, and everybody's balance says so.
@@ -60,6 +71,14 @@ async fn pays_in_every_mode(package: &str) {
         let untouched = sandbox.xlm_balance(&accounts.payer.address()) == lumens;
         assert_eq!(untouched, sponsored == "true", "{mode}");
     }
+}
+
+/// Runs the checks of one version; the process fails if one of them does.
+async fn behaves(package: &str) {
+    let network = OverTls::start(Duration::from_secs(1)).await;
+    let checks = json_lines(network.node(package, "check.mjs")).await;
+    assert!(checks.len() >= 20, "{package} ran {} checks", checks.len());
+    assert!(checks.iter().all(|check| check["ok"] == true), "{checks:#?}");
 }
 
 const PRICE: i128 = 10_000;

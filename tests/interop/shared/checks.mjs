@@ -5,6 +5,7 @@
 // FRIENDBOT_URL, FAUCET_URL, STELLAR_SECRET_KEY, STELLAR_RECIPIENT, SPONSOR_SECRET).
 
 import assert from "node:assert/strict";
+import { report } from "./report.mjs";
 
 const POLL = { attempts: 200, sleepStrategy: () => 50 };
 
@@ -338,20 +339,5 @@ export async function run(sdk, lens) {
     },
   };
 
-  const only = process.argv.slice(2);
-  let failures = 0;
-  for (const [check, body] of Object.entries(checks)) {
-    if (only.length > 0 && !only.includes(check)) continue;
-    const started = performance.now();
-    let error;
-    try {
-      await body();
-    } catch (thrown) {
-      failures += 1;
-      error = thrown?.stack ?? JSON.stringify(thrown);
-    }
-    const ms = Math.round(performance.now() - started);
-    console.log(JSON.stringify({ check, ok: error === undefined, ms, ...(error && { error }) }));
-  }
-  process.exitCode = failures === 0 ? 0 : 1;
+  await report(checks);
 }
