@@ -82,7 +82,15 @@ impl Ask {
             .map_err(|_| invalid("invalid_exact_stellar_payload_malformed"))?;
         let transfer = Transfer::parse(&payload.transaction)
             .map_err(|error| NotAsked::Invalid { reason: error.reason(), payer: None })?;
-        Ok(Self { payment: Payment { transfer, expected, max_timeout_seconds, min_remaining: 1 } })
+        Ok(Self {
+            payment: Payment {
+                transfer,
+                expected,
+                max_timeout_seconds,
+                min_remaining: 1,
+                declares_fee: true,
+            },
+        })
     }
 }
 

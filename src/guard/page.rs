@@ -39,8 +39,8 @@ pub(super) fn of(terms: &Terms, bound: &Bound) -> String {
          <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:42rem;margin:4rem auto;padding:0 1rem}}\
          code{{overflow-wrap:anywhere}}</style>\
          <h1>Payment Required</h1><p>{}</p><p><code>{} {}</code> costs</p><ul>{offers}</ul>\
-         <p>This is for programs: one that speaks x402 reads the challenge from the \
-         <code>PAYMENT-REQUIRED</code> header and pays by itself, for example</p>\
+         <p>This is for programs: one that speaks x402 or MPP reads the challenge from the \
+         <code>PAYMENT-REQUIRED</code> or the <code>WWW-Authenticate</code> header and pays by itself, for example</p>\
          <pre><code>tollgate pay URL</code></pre></html>\n",
         escaped(&terms.description),
         bound.method,

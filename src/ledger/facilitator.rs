@@ -99,6 +99,9 @@ pub struct Payment {
     pub max_timeout_seconds: u32,
     /// For how many ledgers the authorization must still live: enough for what comes before it is settled.
     pub min_remaining: u32,
+    /// Whether the fee that the client declares has to cover the transaction, though we pay one of our own reckoning: x402
+    /// asks for that.
+    pub declares_fee: bool,
 }
 
 /// A payment with the x402 messages that it came in, which a remote facilitator wants to see.

@@ -244,7 +244,8 @@ impl Facilitator {
         };
         // The payer's own simulation was some ledgers ago, when fees may have been a little lower.
         let fee = simulated.min_resource_fee;
-        let minimum = fee.saturating_sub(fee.div_ceil(10));
+        let enough = fee.saturating_sub(fee.div_ceil(10));
+        let minimum = if payment.declares_fee { enough } else { 0 };
         transfer
             .check_fee(minimum, self.0.settings.max_fee_stroops)
             .and_then(|()| transfer.movement().check_events(&simulated.events))

@@ -101,6 +101,7 @@ impl X402 {
             expected,
             max_timeout_seconds: requirements.max_timeout_seconds,
             min_remaining: terms.life_needed(bound),
+            declares_fee: true,
         };
         let requirements = requirements.to_json();
         Ok((Presented { payment, payload: payload.json, requirements }, expires))
@@ -324,7 +325,7 @@ impl X402 {
 }
 
 fn scope<'a>(terms: &'a Terms, bound: &'a Bound) -> quote::Scope<'a> {
-    quote::Scope { route: &terms.route, method: bound.method.as_str() }
+    quote::Scope { route: &terms.route, method: bound.method.as_str(), body: bound.body.as_ref() }
 }
 
 /// What must be the same when a payment comes again: route, method and target, and the payment itself, each behind its
@@ -369,6 +370,7 @@ fn remembered(memo: &Value) -> Option<Presented> {
         expected: expected(&read),
         max_timeout_seconds: read.max_timeout_seconds,
         min_remaining: 0,
+        declares_fee: true,
     };
     Some(Presented { payment, payload: Value::Null, requirements })
 }

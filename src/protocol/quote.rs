@@ -35,6 +35,8 @@ pub struct Scope<'a> {
     pub route: &'a str,
     /// The method as it is priced: GET for HEAD.
     pub method: &'a str,
+    /// The SHA-256 of the request's body, where the quote is for that body alone.
+    pub body: Option<&'a [u8; 32]>,
 }
 
 /// Makes the quote for `requirements` (whose own `quote` is not looked at) in `scope`.
@@ -89,10 +91,11 @@ fn mac(
     let amount = requirements.amount.to_string();
     let asset = requirements.asset.to_string();
     let pay_to = requirements.pay_to.to_string();
-    let fields: [&[u8]; 10] = [
+    let fields: [&[u8]; 11] = [
         b"tollgate x402 quote 1",
         scope.route.as_bytes(),
         scope.method.as_bytes(),
+        scope.body.map_or(&[][..], |body| &body[..]),
         requirements.network.name().as_bytes(),
         amount.as_bytes(),
         asset.as_bytes(),
@@ -117,7 +120,7 @@ mod tests {
     use crate::protocol::{money::Amount, stellar::Network};
 
     const KEY: Key = Key::new([7; 32]);
-    const SCOPE: Scope<'_> = Scope { route: "weather", method: "GET" };
+    const SCOPE: Scope<'_> = Scope { route: "weather", method: "GET", body: None };
 
     fn quoted() -> Requirements {
         let mut requirements = Requirements {
@@ -157,7 +160,9 @@ mod tests {
         for (at, change) in changes.into_iter().enumerate() {
             assert_eq!(changed(change), Err(NotOurs), "change {at}");
         }
-        for scope in [Scope { route: "b", ..SCOPE }, Scope { method: "POST", ..SCOPE }] {
+        let bodies = [&[0; 32], &[1; 32]].map(|body| Scope { body: Some(body), ..SCOPE });
+        let others = [Scope { route: "b", ..SCOPE }, Scope { method: "POST", ..SCOPE }];
+        for scope in others.into_iter().chain(bodies) {
             assert_eq!(check(&KEY, scope, &quoted()), Err(NotOurs));
         }
         assert_eq!(check(&Key::new([8; 32]), SCOPE, &quoted()), Err(NotOurs));

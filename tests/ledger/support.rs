@@ -183,6 +183,7 @@ pub(crate) fn payment_with(
             expected,
             max_timeout_seconds: seconds,
             min_remaining: 1,
+            declares_fee: true,
         },
         payload: json!({
             "x402Version": 2,

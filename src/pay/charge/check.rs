@@ -80,6 +80,7 @@ impl Charge {
                 expected,
                 max_timeout_seconds: u32::MAX,
                 min_remaining: 0,
+                declares_fee: false,
             }),
             Presented::Whole(whole) => Form::Relayed(*whole),
         };
@@ -171,6 +172,7 @@ impl Charge {
                     expected: expected.clone(),
                     max_timeout_seconds: u32::try_from(left).unwrap_or(u32::MAX),
                     min_remaining: terms.life_needed(bound),
+                    declares_fee: false,
                 })
             }
             Presented::Unsigned(_) => {

@@ -23,7 +23,13 @@ async fn settled(store: &Store) -> Verified {
         payee: transfer.movement().payee,
         amount: transfer.movement().amount,
     };
-    let payment = Payment { transfer, expected, max_timeout_seconds: 60, min_remaining: 1 };
+    let payment = Payment {
+        transfer,
+        expected,
+        max_timeout_seconds: 60,
+        min_remaining: 1,
+        declares_fee: true,
+    };
     let payment = Presented { payment, payload: Value::Null, requirements: Value::Null };
     let claim = Claim {
         key: ClaimKey([1; 32]),
