@@ -7,6 +7,7 @@
 mod compile;
 mod diagnostic;
 mod env;
+mod env_file;
 mod node;
 mod parse;
 mod read;
@@ -24,6 +25,7 @@ use self::read::Reading;
 pub use self::{
     diagnostic::{Diagnostic, Diagnostics, Position},
     env::Env,
+    env_file::EnvFile,
     settings::{
         ContentHash, Drain, FacilitatorSettings, Listener, Mpp, Payment, Reload, Settings, X402,
     },

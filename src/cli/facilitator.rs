@@ -50,7 +50,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> ExitCode {
-    match arguments.serve(&Env::process()).await {
+    let env = match stellar::env() {
+        Ok(env) => env,
+        Err(error) => return fail(&error),
+    };
+    match arguments.serve(&env).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }

@@ -7,7 +7,7 @@ use http::Uri;
 use zeroize::Zeroizing;
 
 use crate::{
-    config::Env,
+    config::{Diagnostics, Env},
     ledger::{rpc, signer::Seed},
     protocol::stellar::Network,
 };
@@ -42,6 +42,11 @@ impl Stellar {
     }
 }
 
+/// The environment of a command without a configuration: the process's, and `.env` where it was started.
+pub(super) fn env() -> Result<Env, Error> {
+    Env::in_folder(Path::new("")).map_err(Error::EnvFile)
+}
+
 /// The key in `file`, if that is given, else in the variable `name`. `flag` is how a file is given.
 pub(super) fn seed(
     file: Option<&Path>,
@@ -72,6 +77,8 @@ pub(super) fn url(text: &str) -> Result<Uri, &'static str> {
 /// What is missing or cannot be read. Repeats no key and no RPC's URL, in which a key may stand.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
+    #[error(transparent)]
+    EnvFile(Diagnostics),
     #[error("STELLAR_NETWORK is `{name}`: expected `stellar:testnet` or `stellar:pubnet`")]
     Network { name: String },
     #[error("STELLAR_RPC_URL is no URL with `http://` or `https://`")]

@@ -1,20 +1,34 @@
-//! The environment that `{ env: NAME }` reads: the process's own, or a fixed one.
+//! The environment that `{ env: NAME }` reads: the process's own with an `.env` file behind it, or a fixed one.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, path::Path};
+
+use super::{Diagnostics, EnvFile};
 
 /// Where `{ env: NAME }` finds its value.
 pub struct Env(Variables);
 
 enum Variables {
-    Process,
+    /// The process's own; what is not set there may stand in the file.
+    Process(Option<EnvFile>),
     Fixed(BTreeMap<String, String>),
 }
 
 impl Env {
-    /// The environment of this process.
+    /// The environment of this process alone.
     #[must_use]
     pub const fn process() -> Self {
-        Self(Variables::Process)
+        Self(Variables::Process(None))
+    }
+
+    /// The environment of this process, and behind it the file `.env` in `folder`, if there is one.
+    ///
+    /// A variable that is set in the process wins, even an empty one.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn in_folder(folder: &Path) -> Result<Self, Diagnostics> {
+        let file = EnvFile::read(&folder.join(EnvFile::NAME))?;
+        Ok(Self(Variables::Process(file)))
     }
 
     /// An environment of `variables` and nothing else.
@@ -36,10 +50,25 @@ impl Env {
     /// The value of the variable `name`; an empty one is no value, as `NAME=` in an `.env` file means.
     pub(super) fn get(&self, name: &str) -> Result<String, NoValue> {
         let value = match &self.0 {
-            Variables::Process => process_variable(name)?,
+            Variables::Process(file) => match (process_variable(name), file) {
+                (Err(NoValue::Unset), Some(file)) => {
+                    file.get(name).map(str::to_owned).ok_or(NoValue::Unset)?
+                }
+                (value, _) => value?,
+            },
             Variables::Fixed(variables) => variables.get(name).cloned().ok_or(NoValue::Unset)?,
         };
         if value.is_empty() { Err(NoValue::Empty) } else { Ok(value) }
+    }
+
+    /// The `.env` file that the value of `name` comes from, if every user of this machine can read it.
+    pub(super) fn open_file(&self, name: &str) -> Option<&Path> {
+        match &self.0 {
+            Variables::Process(Some(file)) if process_variable(name) == Err(NoValue::Unset) => {
+                file.get(name).and(file.open_to_all())
+            }
+            _ => None,
+        }
     }
 }
 
@@ -55,7 +84,7 @@ fn process_variable(name: &str) -> Result<String, NoValue> {
 impl fmt::Debug for Env {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Variables::Process => f.write_str("Env::process()"),
+            Variables::Process(_) => f.write_str("Env::process()"),
             Variables::Fixed(variables) => f.debug_list().entries(variables.keys()).finish(),
         }
     }

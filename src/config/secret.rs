@@ -54,6 +54,16 @@ impl Spot<'_> {
     }
 
     fn secret_variable(&self, name: &str) -> Option<Secret> {
+        if let Some(file) = self.reading.env.open_file(name) {
+            self.warn(
+                format!(
+                    "every user of this machine can read the secret {} in {}",
+                    quoted(name),
+                    quoted(&file.display().to_string())
+                ),
+                "take the right away: `chmod 600`",
+            );
+        }
         match self.reading.env.get(name) {
             Ok(value) => Some(Secret {
                 text: SecretString::from(value),
@@ -110,7 +120,7 @@ pub(super) struct Secret {
     pub(super) origin: String,
 }
 
-fn is_open_to_all(path: &Path) -> bool {
+pub(super) fn is_open_to_all(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0)
 }
 

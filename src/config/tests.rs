@@ -1,6 +1,7 @@
 //! What a file means, and what an operator reads when it means nothing.
 
 mod address;
+mod env_file;
 mod money;
 mod mpp;
 mod payment;
