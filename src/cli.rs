@@ -2,11 +2,13 @@
 //!
 //! Exit codes: 0 done, 1 failure, 2 usage, 78 bad configuration (`EX_CONFIG`, which service managers know).
 
+mod check;
 mod facilitator;
 mod gateway;
 mod pay;
 #[cfg(feature = "sandbox")]
 mod sandbox;
+mod setup;
 mod stellar;
 
 use std::{error::Error, fmt, io::IsTerminal as _, process::ExitCode};
@@ -38,10 +40,11 @@ enum LogFormat {
 enum Command {
     Run(gateway::Run),
     #[command(visible_alias = "validate")]
-    Check(gateway::Check),
+    Check(check::Arguments),
     Routes(gateway::Routes),
     Pay(pay::Arguments),
     Facilitator(facilitator::Arguments),
+    Setup(setup::Arguments),
 
     #[cfg(feature = "sandbox")]
     Sandbox(sandbox::Arguments),
@@ -61,10 +64,11 @@ pub fn main() -> ExitCode {
     runtime.block_on(async {
         match arguments.command {
             Command::Run(run) => run.run().await,
-            Command::Check(check) => check.run(),
+            Command::Check(arguments) => check::run(arguments).await,
             Command::Routes(routes) => routes.run(),
             Command::Pay(arguments) => pay::run(arguments).await,
             Command::Facilitator(arguments) => facilitator::run(arguments).await,
+            Command::Setup(arguments) => setup::run(arguments).await,
             #[cfg(feature = "sandbox")]
             Command::Sandbox(arguments) => sandbox::run(arguments).await,
             #[cfg(feature = "sandbox")]

@@ -9,6 +9,7 @@ pub mod own;
 pub mod relay;
 pub mod remote;
 
+pub mod classic;
 pub mod rpc;
 pub mod signer;
 

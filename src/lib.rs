@@ -16,7 +16,9 @@
 //! Beside the road stand [`protocol`], the pure rules of money and wire formats; [`telemetry`], time and logs;
 //! [`config`], which turns `gateway.yaml` into the typed settings of each part; [`app`], which wires them and shuts
 //! them down; and [`client`], the other end of the road, an HTTP client that pays. [`facilitate`] serves the gateway's
-//! facilitator to others, `demo` shows all of it at work, and [`cli`] has the commands.
+//! facilitator to others, [`setup`] prepares the first gateway of a newcomer,
+//! [`checkup`] asks the ledger whether a configuration can be paid, `demo` shows all of it at work, and [`cli`]
+//! has the commands.
 #![cfg_attr(
     test,
     expect(
@@ -30,10 +32,12 @@
 pub mod cli;
 
 pub mod app;
+pub mod checkup;
 pub mod config;
 #[cfg(feature = "sandbox")]
 pub mod demo;
 pub mod facilitate;
+pub mod setup;
 
 pub mod server;
 pub mod upstream;

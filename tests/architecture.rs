@@ -24,7 +24,7 @@ const LAYERS: &[&[&str]] = &[
     &["guard"],
     &["server", "upstream", "client"],
     &["config", "facilitate"],
-    &["app"],
+    &["app", "checkup", "setup"],
     &["demo"],
     &["cli"],
 ];

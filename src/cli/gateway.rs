@@ -1,4 +1,4 @@
-//! `tollgate run`, `check` and `routes`: the commands that take a `gateway.yaml`.
+//! `tollgate run` and `routes`, and how a command reads its `gateway.yaml`.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,7 +12,7 @@ use tracing::{error, info};
 use super::{BAD_CONFIGURATION, fail, say, stop_signal};
 use crate::{
     app::Gateway,
-    config::{self, Env, Settings, watch::Watch},
+    config::{self, Diagnostics, Env, Settings, watch::Watch},
     pay::Terms,
     protocol::target::Target,
     route::{Access, Match, Route},
@@ -22,14 +22,6 @@ use crate::{
 /// Runs the gateway in the foreground.
 #[derive(Debug, Args)]
 pub(super) struct Run {
-    /// The configuration.
-    #[arg(short, long, default_value = "gateway.yaml")]
-    config: PathBuf,
-}
-
-/// Checks a configuration, and tells every mistake in it.
-#[derive(Debug, Args)]
-pub(super) struct Check {
     /// The configuration.
     #[arg(short, long, default_value = "gateway.yaml")]
     config: PathBuf,
@@ -83,7 +75,7 @@ impl Run {
 /// A file that is wrong in any way changes nothing: the last good configuration serves on. One that reads as before may
 /// stand for something else now: the secrets that it names are read anew.
 fn reload_from(path: &Path, gateway: &Gateway) {
-    match config::load(path, &Env::process()) {
+    match read(path) {
         Ok(settings) => {
             if let Err(error) = gateway.reload(settings) {
                 error!(%error, "configuration not reloaded");
@@ -91,19 +83,6 @@ fn reload_from(path: &Path, gateway: &Gateway) {
         }
         Err(diagnostics) => {
             error!("configuration not reloaded, the last good one serves on:\n{diagnostics}");
-        }
-    }
-}
-
-impl Check {
-    pub(super) fn run(self) -> ExitCode {
-        match load(&self.config) {
-            Ok(settings) => {
-                let routes = settings.table.routes().len();
-                say(&format_args!("{}: good, {routes} routes", self.config.display()));
-                ExitCode::SUCCESS
-            }
-            Err(code) => code,
         }
     }
 }
@@ -173,9 +152,15 @@ fn price(terms: &Terms) -> String {
     offers.collect::<Vec<_>>().join(", ")
 }
 
+/// Reads a configuration in the environment of the process, behind which the `.env` file beside it stands.
+pub(super) fn read(path: &Path) -> Result<Settings, Diagnostics> {
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    config::load(path, &Env::in_folder(folder)?)
+}
+
 /// Loads a configuration; mistakes and warnings go to stderr.
 fn load(path: &Path) -> Result<Settings, ExitCode> {
-    match config::load(path, &Env::process()) {
+    match read(path) {
         Ok(settings) => {
             for warning in &settings.warnings {
                 eprintln!("warning: {warning}");

@@ -5,6 +5,7 @@
 //! cannot make us pay more than the operator allowed, whatever it declares.
 //! Source: x402 v2, scheme `exact` on Stellar, facilitator.
 
+mod funds;
 mod keeper;
 mod settle;
 

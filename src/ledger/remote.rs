@@ -21,6 +21,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::kinds::{Trouble, Unsupported};
 use self::{breaker::Breaker, kinds::Kinds};
 use super::{
     Http, HttpError,
@@ -76,6 +77,14 @@ impl Facilitator {
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> Self {
+        let facilitator = Self::new(settings, http, rpc, clock);
+        tasks.spawn(kinds::refresh(facilitator.clone(), stop));
+        facilitator
+    }
+
+    /// The client by itself: it can be asked with [`Facilitator::ask`], and takes no payment.
+    #[must_use]
+    pub fn new(settings: Settings, http: Http, rpc: Rpc, clock: Clock) -> Self {
         let authorization = settings.api_key.as_ref().and_then(|key| {
             let mut value =
                 HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).ok()?;
@@ -84,7 +93,7 @@ impl Facilitator {
         });
         let base = settings.url.to_string().trim_end_matches('/').to_owned();
         let kinds = Mutex::new(Kinds::unknown(&base));
-        let facilitator = Self(Arc::new(Inner {
+        Self(Arc::new(Inner {
             settings,
             base,
             authorization,
@@ -94,9 +103,15 @@ impl Facilitator {
             breaker: Breaker::default(),
             kinds,
             ledger: Mutex::new(None),
-        }));
-        tasks.spawn(kinds::refresh(facilitator.clone(), stop));
-        facilitator
+        }))
+    }
+
+    /// Asks what it supports, now.
+    ///
+    /// # Errors
+    /// [`Unsupported`], if payments cannot be taken by it.
+    pub async fn ask(&self) -> Result<Supported, Unsupported> {
+        kinds::ask(self).await
     }
 
     /// Whether payments can be taken now, by the last answer of `/supported`.

@@ -71,6 +71,15 @@ impl Rpc {
         }
     }
 
+    /// The URL of the friendbot, which gives lumens to new accounts of a test network; `None` where there is none.
+    ///
+    /// # Errors
+    /// What kept the server from answering.
+    pub async fn friendbot(&self) -> Result<Option<String>, Error> {
+        let answer: wire::Network = self.call("getNetwork", Value::Null, SMALL).await?;
+        Ok(answer.friendbot_url.filter(|url| !url.is_empty()))
+    }
+
     /// The latest closed ledger.
     ///
     /// Asked by looking up a hash that nothing has: `getLatestLedger` may carry megabytes of that ledger's metadata, and

@@ -94,7 +94,7 @@ impl Lanes {
             .iter()
             .flat_map(|sponsor| {
                 (0..count).map(|index| {
-                    let seed = sponsor.derive(network, "lane", index);
+                    let seed = lane(sponsor, network, index);
                     Arc::new(LaneKeys { sponsor: sponsor.clone(), seed })
                 })
             })
@@ -221,6 +221,11 @@ impl Drop for HeldLane {
             }
         }
     }
+}
+
+/// The key of a lane of `sponsor`.
+pub(super) fn lane(sponsor: &Seed, network: Network, index: u32) -> Seed {
+    sponsor.derive(network, "lane", index)
 }
 
 /// Puts the lanes in an order that another gateway with the same sponsor does not have, so that the two seldom meet.

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Facilitator, LEAST_BID};
+use super::{Facilitator, LEAST_BID, funds::RESERVE_STROOPS};
 use crate::{
     ledger::{
         rpc::{Error, Lookup, Submission},
@@ -216,9 +216,7 @@ impl Keeper {
                 .iter()
                 .find(|entry| entry.account_id == sponsor.to_xdr())
                 .map_or(0, |entry| entry.balance);
-            let lanes = i64::from(inner.settings.lanes);
-            let fees = lanes.saturating_mul(inner.settings.max_fee_stroops.into());
-            let needed = fees.saturating_add(RESERVE_STROOPS);
+            let needed = inner.settings.needed_stroops(0);
             if balance < needed {
                 return Err(Trouble::Told(format!(
                     "the sponsor {sponsor} has {} XLM left: fund it with at least {} more",
@@ -279,7 +277,5 @@ const POLL: Duration = Duration::from_millis(500);
 const STALE_SECONDS: u64 = 60;
 const LOOK_SECONDS: u64 = 30;
 const CREATION_SECONDS: u64 = 60;
-/// The reserve of an account that sponsors nothing, and some room.
-const RESERVE_STROOPS: i64 = 20_000_000;
 /// As many ledger entries as one call may ask for.
 const MOST_LOOKED_UP: usize = 200;

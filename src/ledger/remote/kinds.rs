@@ -1,6 +1,6 @@
 //! What the facilitator supports, asked in the background; the last good answer stays in force.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{fmt, sync::PoisonError, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -11,7 +11,10 @@ use tracing::{info, warn};
 
 use super::Facilitator;
 use crate::{
-    ledger::facilitator::{NotReady, Supported},
+    ledger::{
+        HttpError,
+        facilitator::{NotReady, Supported},
+    },
     protocol::{json, stellar::Network},
 };
 
@@ -55,6 +58,7 @@ pub(super) async fn refresh(facilitator: Facilitator, stop: CancellationToken) {
         };
         let wait = if asked.is_ok() { LONG_PAUSE } else { pause };
         pause = if asked.is_ok() { SHORT_PAUSE } else { pause.saturating_mul(2).min(MIDDLE_PAUSE) };
+        let asked = asked.map_err(|error| error.to_string());
         facilitator.0.kinds.lock().unwrap_or_else(PoisonError::into_inner).learn(asked);
         tokio::select! {
             () = stop.cancelled() => return,
@@ -63,42 +67,104 @@ pub(super) async fn refresh(facilitator: Facilitator, stop: CancellationToken) {
     }
 }
 
-/// Asks once; the error is a sentence for the operator.
-async fn ask(facilitator: &Facilitator) -> Result<Supported, String> {
+/// Asks once.
+pub(super) async fn ask(facilitator: &Facilitator) -> Result<Supported, Unsupported> {
     let inner = &facilitator.0;
-    let base = &inner.base;
-    let see = match &inner.settings.api_key_name {
-        Some(name) => format!("see `payments.x402.facilitator.url` and the key {name}"),
-        None => "see `payments.x402.facilitator.url`; no key is set".to_owned(),
+    let trouble = |trouble| Unsupported {
+        base: inner.base.clone(),
+        key: inner.settings.api_key_name.clone(),
+        trouble,
     };
     if inner.settings.api_key.is_some() && inner.authorization.is_none() {
-        return Err(format!("the key for the facilitator at {base} is no header value: {see}"));
+        return Err(trouble(Trouble::UnusableKey));
     }
     let timeout = inner.settings.timeout;
     let answered = facilitator.send(Method::GET, "supported", Bytes::new(), timeout).await;
-    let (status, body) = answered
-        .map_err(|error| format!("the facilitator at {base} is out of reach ({error}): {see}"))?;
+    let (status, body) = answered.map_err(|error| trouble(Trouble::Silent(error)))?;
     match status {
         StatusCode::OK => {}
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            return Err(format!(
-                "the facilitator at {base} refuses the key (status {status}): {see}"
-            ));
+            return Err(trouble(Trouble::KeyRefused(status)));
         }
-        status => {
-            return Err(format!(
-                "the facilitator at {base} answered /supported with status {status}: {see}"
-            ));
-        }
+        status => return Err(trouble(Trouble::Status(status))),
     }
     let network = inner.settings.network;
-    let answer = json::parse(&body).map_err(|_| {
-        format!("the facilitator at {base} answered /supported with nonsense: {see}")
-    })?;
-    read(&answer, network).map_err(|what| {
-        format!("the facilitator at {base} {what} x402 `exact` on {network}: {see}")
-    })
+    let answer = json::parse(&body).map_err(|_| trouble(Trouble::Nonsense))?;
+    read(&answer, network).map_err(|what| trouble(Trouble::NoKind { what, network }))
 }
+
+/// Why a facilitator cannot be used: a sentence for the operator, with what to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    base: String,
+    key: Option<String>,
+    /// What is wrong.
+    pub trouble: Trouble,
+}
+
+/// What is wrong with a facilitator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The key cannot be sent in a header.
+    UnusableKey,
+    /// It does not answer.
+    Silent(HttpError),
+    /// It does not take the key.
+    KeyRefused(StatusCode),
+    /// It answers something else.
+    Status(StatusCode),
+    /// Its answer cannot be read.
+    Nonsense,
+    /// It does not settle what we need.
+    NoKind {
+        /// `offers no`, or `does not sponsor the fees of`.
+        what: &'static str,
+        /// On which network.
+        network: Network,
+    },
+}
+
+impl Unsupported {
+    /// What is wrong, without what to look at.
+    #[must_use]
+    pub fn what(&self) -> String {
+        let base = &self.base;
+        match &self.trouble {
+            Trouble::UnusableKey => {
+                format!("the key for the facilitator at {base} is no header value")
+            }
+            Trouble::Silent(error) => {
+                format!("the facilitator at {base} is out of reach ({error})")
+            }
+            Trouble::KeyRefused(status) => {
+                format!("the facilitator at {base} refuses the key (status {status})")
+            }
+            Trouble::Status(status) => {
+                format!("the facilitator at {base} answered /supported with status {status}")
+            }
+            Trouble::Nonsense => {
+                format!("the facilitator at {base} answered /supported with nonsense")
+            }
+            Trouble::NoKind { what, network } => {
+                format!("the facilitator at {base} {what} x402 `exact` on {network}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = self.what();
+        match &self.key {
+            Some(name) => {
+                write!(f, "{what}: see `payments.x402.facilitator.url` and the key {name}")
+            }
+            None => write!(f, "{what}: see `payments.x402.facilitator.url`; no key is set"),
+        }
+    }
+}
+
+impl std::error::Error for Unsupported {}
 
 /// Finds our kind, leniently: `signers` and `extensions` may be absent, `extra` may be null.
 fn read(answer: &Value, network: Network) -> Result<Supported, &'static str> {

@@ -71,6 +71,8 @@ pub struct Simulated {
     pub changed: Vec<xdr::LedgerKey>,
     /// The authorizations it needs, when recorded.
     pub authorizations: Vec<xdr::SorobanAuthorizationEntry>,
+    /// What the call would return, where the server tells.
+    pub returned: Option<xdr::ScVal>,
     /// Whether archived entries have to be restored before.
     pub needs_restore: bool,
     /// The ledger it ran against.

@@ -28,8 +28,11 @@ pub(super) struct Refusal {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Network {
     pub(super) passphrase: String,
+    #[serde(default)]
+    pub(super) friendbot_url: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -72,6 +75,9 @@ pub(super) struct Simulation {
 
 #[derive(Deserialize)]
 struct HostResult {
+    /// What the call returns.
+    #[serde(default)]
+    xdr: Option<String>,
     #[serde(default)]
     auth: Option<Vec<String>>,
 }
@@ -99,6 +105,7 @@ impl Simulation {
             .map(|event| event.event)
             .collect();
         let results = self.results.unwrap_or_default();
+        let returned = results.first().and_then(|result| decode(result.xdr.as_deref()?));
         let auth = results.into_iter().flat_map(|result| result.auth.unwrap_or_default());
         let changes = self.state_changes.unwrap_or_default();
         Ok(Verdict::Success(Box::new(Simulated {
@@ -108,6 +115,7 @@ impl Simulation {
             changed: decode_all(changes.into_iter().map(|change| change.key))
                 .ok_or("stateChanges")?,
             authorizations: decode_all(auth).ok_or("auth")?,
+            returned,
             needs_restore: self.restore_preamble.is_some_and(|preamble| !preamble.is_null()),
             ledger,
         })))
