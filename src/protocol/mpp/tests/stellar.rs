@@ -4,7 +4,7 @@ use stellar_xdr::{self as xdr, ReadXdr as _, WriteXdr as _};
 use super::{charge::*, *};
 use crate::protocol::{
     stellar::{AccountId, Address, TxHash},
-    transfer::{self, Transfer},
+    transfer::{self, Movement, Presented, Transfer},
 };
 
 /// The transaction of an `@stellar/mpp` payer, seed 0x03×32, to seed 0x01×32: 100,000 units, nonce 42, until ledger 12345.
@@ -301,11 +301,16 @@ fn operation_of(envelope: xdr::TransactionEnvelope) -> xdr::OperationBody {
 fn the_reference_clients_transaction_is_read_with_its_hash() {
     let payload = json!({ "type": "transaction", "transaction": TRANSACTION });
     let Payload::Transaction(text) = Payload::from_json(&payload).unwrap() else { unreachable!() };
-    let transfer = Transfer::parse(&text).unwrap();
-    assert_eq!(transfer.payer(), Address::Account(account(3)));
-    assert_eq!(transfer.movement().payee, Address::Account(account(1)));
-    assert_eq!(transfer.movement().asset, Network::Testnet.usdc().contract);
-    assert_eq!(transfer.movement().amount, Amount::from_units(100_000).unwrap());
+    let Presented::Unsigned(transfer) = Presented::parse(&text, Network::Testnet).unwrap() else {
+        panic!("its source is the all-zero account")
+    };
+    let movement = Movement {
+        payer: Address::Account(account(3)),
+        payee: Address::Account(account(1)),
+        asset: Network::Testnet.usdc().contract,
+        amount: Amount::from_units(100_000).unwrap(),
+    };
+    assert_eq!(transfer.movement(), &movement);
     assert_eq!((transfer.nonce(), transfer.expiration_ledger()), (42, 12345));
     assert_eq!(transfer.time_bounds().max, 1_893_456_000);
     assert_eq!(transfer.check_signature(Network::Testnet), Ok(()));
