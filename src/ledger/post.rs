@@ -48,11 +48,17 @@ pub(super) async fn send(
     let mut pause = SHORT_PAUSE;
     // Once an answer was lost the network may have it, and only the ledger can tell otherwise.
     let mut doubtful = false;
+    let is_bump = matches!(envelope, xdr::TransactionEnvelope::TxFeeBump(_));
     loop {
         let failure = match rpc.send(envelope).await {
             Ok(Submission::Duplicate) if !doubtful => return Sending::Known,
             Ok(Submission::Pending | Submission::Duplicate) => return Sending::Out,
             Ok(Submission::Refused(_)) if doubtful => return Sending::Out,
+            // Another gateway with the same sponsor was first with this sequence number, and a fee bump could only outbid
+            // it: the next ledger tells who is next.
+            Ok(Submission::Refused(xdr::TransactionResultCode::TxInsufficientFee)) if is_bump => {
+                Failure::unavailable("the network's queue wants a higher fee for our transaction")
+            }
             Ok(Submission::Refused(code)) => return Sending::Refused(code),
             Ok(Submission::TryAgainLater) => {
                 Failure::unavailable("the network's queue takes no transaction now")
