@@ -301,6 +301,11 @@ impl Ledger {
             Gate::Duplicate => Some(Submission::Duplicate { hash: hash.clone() }),
             Gate::Occupied => Some(Submission::TryAgainLater { hash: hash.clone() }),
             Gate::Overtaken => Some(refuse(frame, Refusal::BadSeq)),
+            Gate::Underbid { least } => Some(Submission::Error {
+                hash: hash.clone(),
+                result: Box::new(Refusal::InsufficientFee.into_result(least)),
+                diagnostics: Vec::new(),
+            }),
         };
         if let Some(answer) = closed_gate(gate, &frame) {
             return answer;
@@ -325,7 +330,7 @@ impl Ledger {
             return answer;
         }
         let payer = frame.fee_source();
-        let due = frame.full_fee().saturating_add(state.queue.fees_of(&payer));
+        let due = state.queue.fees_with(&frame);
         if account::load(&head.entries, &payer).is_none_or(|payer| account::available(payer) < due)
         {
             return Submission::Error {

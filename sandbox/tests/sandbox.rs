@@ -28,6 +28,9 @@ mod funding;
 #[path = "sandbox/contract.rs"]
 mod contract;
 
+#[path = "sandbox/unsponsored.rs"]
+mod unsponsored;
+
 #[path = "sandbox/life.rs"]
 mod life;
 

@@ -124,10 +124,15 @@ impl Frame {
         self.inner_fee().saturating_sub(self.resource_fee())
     }
 
+    /// For how many operations it bids: at least one, and one more for a fee bump.
+    pub(super) fn operation_count(&self) -> u32 {
+        let operations = count(self.tx.operations.len()).max(1);
+        operations.saturating_add(u32::from(self.bump.is_some()))
+    }
+
     /// The least inclusion fee: one base fee for each operation, and one more for a fee bump.
     pub(super) fn min_inclusion_fee(&self) -> i64 {
-        let extra = i64::from(self.bump.is_some());
-        self.inner_min_inclusion_fee().saturating_add(extra.saturating_mul(i64::from(BASE_FEE)))
+        i64::from(self.operation_count()).saturating_mul(i64::from(BASE_FEE))
     }
 
     /// The least inclusion fee of the transaction itself.

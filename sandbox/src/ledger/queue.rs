@@ -1,8 +1,8 @@
 //! Transactions that wait for the next ledger, at most one for each source account.
 //!
-//! Source: stellar-core's `TransactionQueue`. Replacing a waiting transaction by a fee bump of ten times its fee is left
-//! out: it answers `TRY_AGAIN_LATER` as any second transaction of an account does.
+//! A fee bump that bids ten times as much takes the place of what waits. Source: stellar-core's `TransactionQueue`.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -49,6 +49,11 @@ pub(super) enum Gate {
     Occupied,
     /// One with a later sequence number waits.
     Overtaken,
+    /// One with the same sequence number waits, and this fee bump does not bid enough to take its place.
+    Underbid {
+        /// The full fee that would do, in stroops.
+        least: i64,
+    },
 }
 
 impl Queue {
@@ -57,27 +62,42 @@ impl Queue {
         let same = other.frame.full_hash() == frame.full_hash()
             || (frame.bump.is_none() && other.frame.hash == frame.hash);
         if same {
-            Gate::Duplicate
-        } else if frame.tx.seq_num.0 < other.frame.tx.seq_num.0 {
-            Gate::Overtaken
-        } else {
-            Gate::Occupied
+            return Gate::Duplicate;
+        }
+        let is_bump = frame.bump.is_some();
+        match frame.tx.seq_num.0.cmp(&other.frame.tx.seq_num.0) {
+            Ordering::Less => Gate::Overtaken,
+            Ordering::Equal if is_bump => match least_to_replace(frame, &other.frame) {
+                least if frame.full_fee() < least => Gate::Underbid { least },
+                _ => Gate::Open,
+            },
+            Ordering::Equal | Ordering::Greater => Gate::Occupied,
         }
     }
 
-    /// What `payer` would pay for all that waits, in stroops.
-    pub(super) fn fees_of(&self, payer: &AccountId) -> i64 {
-        self.fees.get(payer).copied().unwrap_or(0)
+    /// What the fee source of `frame` would pay for all that waits once `frame` does, in stroops.
+    pub(super) fn fees_with(&self, frame: &Frame) -> i64 {
+        let payer = frame.fee_source();
+        let replaced = self.by_source.get(&frame.source()).map(|waiting| &waiting.frame);
+        let freed = replaced.filter(|old| old.fee_source() == payer).map_or(0, Frame::full_fee);
+        self.fees_of(&payer).saturating_sub(freed).saturating_add(frame.full_fee())
     }
 
-    /// Adds a transaction that the gate let in.
+    /// Adds a transaction that the gate let in, in the place of the one that it outbids.
     pub(super) fn add(&mut self, mut waiting: Waiting) {
         waiting.fault = self.next_fault(&waiting.frame.envelope);
         let waiting = Arc::new(waiting);
+        let replaced = self.by_source.insert(waiting.frame.source(), Arc::clone(&waiting));
+        let place = replaced.and_then(|old| {
+            self.release_fees(&old);
+            self.waiting.iter_mut().find(|waiting| Arc::ptr_eq(waiting, &old))
+        });
+        match place {
+            Some(place) => *place = Arc::clone(&waiting),
+            None => self.waiting.push(Arc::clone(&waiting)),
+        }
         let fees = self.fees.entry(waiting.frame.fee_source()).or_default();
         *fees = fees.saturating_add(waiting.frame.full_fee());
-        self.by_source.insert(waiting.frame.source(), Arc::clone(&waiting));
-        self.waiting.push(waiting);
     }
 
     /// All that waits for ledger `sequence`. It keeps waiting until [`Queue::remove`], so that nobody takes its place while
@@ -90,20 +110,16 @@ impl Queue {
         self.waiting.iter().filter(is_due).cloned().collect()
     }
 
-    /// Forgets transactions that were applied or dropped: what [`Queue::due`] gave, in its order.
+    /// Forgets transactions that were applied or dropped, but for those that were replaced meanwhile.
     pub(super) fn remove(&mut self, gone: &[Arc<Waiting>]) {
         for gone in gone {
-            self.by_source.remove(&gone.frame.source());
-            let payer = gone.frame.fee_source();
-            let left = self.fees_of(&payer).saturating_sub(gone.frame.full_fee());
-            if left > 0 {
-                self.fees.insert(payer, left);
-            } else {
-                self.fees.remove(&payer);
+            if self.holds(gone) {
+                self.by_source.remove(&gone.frame.source());
+                self.release_fees(gone);
             }
         }
-        let mut gone = gone.iter().peekable();
-        self.waiting.retain(|waiting| gone.next_if(|gone| Arc::ptr_eq(gone, waiting)).is_none());
+        let waiting = std::mem::take(&mut self.waiting);
+        self.waiting = waiting.into_iter().filter(|waiting| self.holds(waiting)).collect();
     }
 
     /// Whether a transaction with this hash waits; a fee bump has two.
@@ -117,6 +133,25 @@ impl Queue {
         self.faults.push(fault);
     }
 
+    fn holds(&self, waiting: &Arc<Waiting>) -> bool {
+        let kept = self.by_source.get(&waiting.frame.source());
+        kept.is_some_and(|kept| Arc::ptr_eq(kept, waiting))
+    }
+
+    fn fees_of(&self, payer: &AccountId) -> i64 {
+        self.fees.get(payer).copied().unwrap_or(0)
+    }
+
+    fn release_fees(&mut self, gone: &Waiting) {
+        let payer = gone.frame.fee_source();
+        let left = self.fees_of(&payer).saturating_sub(gone.frame.full_fee());
+        if left > 0 {
+            self.fees.insert(payer, left);
+        } else {
+            self.fees.remove(&payer);
+        }
+    }
+
     fn next_fault(&mut self, envelope: &TransactionEnvelope) -> Option<ApplyFault> {
         let armed = self.faults.iter_mut().find(|armed| (armed.matches)(envelope))?;
         let fault = armed.fault;
@@ -125,3 +160,17 @@ impl Queue {
         Some(fault)
     }
 }
+
+/// The full fee with which `frame` takes the place of `old`: ten times its bid for an operation, and the resources.
+fn least_to_replace(frame: &Frame, old: &Frame) -> i64 {
+    let of_old = i128::from(old.operation_count());
+    let bid = i128::from(old.inclusion_fee())
+        .saturating_mul(frame.operation_count().into())
+        .saturating_mul(TIMES_THE_BID);
+    // Rounded up.
+    let bid = bid.saturating_add(of_old).saturating_sub(1).checked_div(of_old);
+    let bid = bid.and_then(|bid| i64::try_from(bid).ok()).unwrap_or(i64::MAX);
+    bid.saturating_add(frame.resource_fee())
+}
+
+const TIMES_THE_BID: i128 = 10;

@@ -53,9 +53,9 @@ pub(super) struct Got {
     oldest_ledger: u32,
     oldest_ledger_close_time: UnixText,
     #[serde(flatten)]
-    applied: Option<Applied>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    created_at: Option<UnixText>,
+    applied: Applied,
+    /// 0 when it was not found.
+    created_at: UnixText,
 }
 
 #[derive(Deserialize)]
@@ -89,13 +89,17 @@ struct ListedTransaction {
     created_at: u64,
 }
 
-#[derive(Serialize)]
+/// What is known of an applied transaction; of one that is not found, nought or left out, as on a real node.
+#[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Applied {
     application_order: u32,
     fee_bump: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
     envelope_xdr: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     result_xdr: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     result_meta_xdr: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     diagnostic_events_xdr: Vec<String>,
@@ -103,10 +107,13 @@ struct Applied {
     ledger: u32,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Events {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     transaction_events_xdr: Vec<String>,
+    /// By operation.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     contract_events_xdr: Vec<Vec<String>>,
 }
 
@@ -156,8 +163,8 @@ pub(super) fn get(view: &View, query: GetQuery) -> Result<Got, Error> {
         latest_ledger_close_time: UnixText(latest.close_time),
         oldest_ledger: oldest.sequence,
         oldest_ledger_close_time: UnixText(oldest.close_time),
-        created_at: record.as_ref().map(|record| UnixText(record.close_time)),
-        applied: record.as_deref().map(applied).transpose()?,
+        created_at: UnixText(record.as_ref().map_or(0, |record| record.close_time)),
+        applied: record.as_deref().map(applied).transpose()?.unwrap_or_default(),
     })
 }
 

@@ -26,7 +26,9 @@ async fn a_payment_waits_for_a_ledger_and_is_found_in_it() {
     let waiting = transaction(&sandbox, &sent).await;
     assert_eq!(waiting["status"], "NOT_FOUND");
     assert_eq!((&waiting["latestLedger"], &waiting["oldestLedger"]), (&json!(3), &json!(1)));
-    assert!(waiting.get("envelopeXdr").is_none() && waiting.get("createdAt").is_none());
+    assert!(waiting.get("envelopeXdr").is_none() && waiting.get("resultXdr").is_none());
+    assert_eq!((&waiting["ledger"], &waiting["createdAt"]), (&json!(0), &json!("0")));
+    assert_eq!((&waiting["feeBump"], &waiting["events"]), (&json!(false), &json!({})));
 
     let closed = sandbox.close_ledger().await;
     let found = transaction(&sandbox, &sent).await;

@@ -10,9 +10,10 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use stellar_strkey::{Contract, ed25519::PublicKey};
 use stellar_xdr::{
-    AccountEntry, AccountId, Asset, ContractId, DecoratedSignature, Hash, HostFunction,
-    Int128Parts, InvokeContractArgs, InvokeHostFunctionOp, LedgerEntryData, LedgerKey,
-    LedgerKeyAccount, Limits, Memo, MuxedAccount, Operation, OperationBody, PaymentOp,
+    AccountEntry, AccountId, Asset, ContractId, DecoratedSignature, FeeBumpTransaction,
+    FeeBumpTransactionEnvelope, FeeBumpTransactionExt, FeeBumpTransactionInnerTx, Hash,
+    HostFunction, Int128Parts, InvokeContractArgs, InvokeHostFunctionOp, LedgerEntryData,
+    LedgerKey, LedgerKeyAccount, Limits, Memo, MuxedAccount, Operation, OperationBody, PaymentOp,
     Preconditions, PublicKey as XdrPublicKey, ReadXdr, ScAddress, ScSymbol, ScVal, SequenceNumber,
     Signature, SignatureHint, SorobanAuthorizationEntry, SorobanTransactionData, Transaction,
     TransactionEnvelope, TransactionExt, TransactionV1Envelope, Uint256, VecM, WriteXdr,
@@ -106,6 +107,33 @@ pub(crate) fn sign(
     let hash = transaction.hash(sandbox.ledger().network_id().0).unwrap();
     let signatures = vec![decorated(signer.key(), &hash)].try_into().unwrap();
     TransactionEnvelope::Tx(TransactionV1Envelope { tx: transaction, signatures })
+}
+
+/// `inner`, whose fee `payer` pays with up to `stroops`.
+pub(crate) fn bump(
+    sandbox: &Sandbox,
+    inner: &TransactionEnvelope,
+    payer: &DevAccount,
+    stroops: i64,
+) -> TransactionEnvelope {
+    let TransactionEnvelope::Tx(inner) = inner else { panic!("expected a plain transaction") };
+    let mut envelope = FeeBumpTransactionEnvelope {
+        tx: FeeBumpTransaction {
+            fee_source: muxed(payer),
+            fee: stroops,
+            inner_tx: FeeBumpTransactionInnerTx::Tx(inner.clone()),
+            ext: FeeBumpTransactionExt::V0,
+        },
+        signatures: VecM::default(),
+    };
+    let hash = envelope.tx.hash(sandbox.ledger().network_id().0).unwrap();
+    envelope.signatures = vec![decorated(payer.key(), &hash)].try_into().unwrap();
+    TransactionEnvelope::TxFeeBump(envelope)
+}
+
+/// The hash of a transaction as hexadecimal digits.
+pub(crate) fn hash_of(sandbox: &Sandbox, envelope: &TransactionEnvelope) -> String {
+    hex::encode(envelope.hash(sandbox.ledger().network_id().0).unwrap())
 }
 
 /// Sends a transaction; answers the result of `sendTransaction`.

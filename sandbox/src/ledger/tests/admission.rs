@@ -313,6 +313,34 @@ fn an_account_has_one_transaction_waiting() {
 }
 
 #[test]
+fn a_fee_bump_takes_the_place_of_what_it_outbids_tenfold() {
+    let (ann, bob, payer) = (key(1), key(2), key(3));
+    let world = World::with(&[&ann, &bob, &payer]);
+    let inner = world.tx(&ann, vec![pay(&id(&bob), stellar_xdr::Asset::Native, XLM)]);
+    let inner = world.sign(inner, &[&ann]);
+    let pending = |envelope: &_| Submission::Pending { hash: world.hash(envelope) };
+    assert_eq!(world.ledger.submit(inner.clone()), pending(&inner));
+    // A bid of 100 for one operation: ten times as much for two.
+    let refused = world.refused(world.bump(inner.clone(), &payer, 1_999));
+    assert_eq!((words(&refused).as_str(), refused.fee_charged), ("TxInsufficientFee", 2_000));
+    let bump = world.bump(inner.clone(), &payer, 2_000);
+    assert_eq!(world.ledger.submit(bump.clone()), pending(&bump));
+    let refused = world.refused(world.bump(inner.clone(), &bob, 19_999));
+    assert_eq!((words(&refused).as_str(), refused.fee_charged), ("TxInsufficientFee", 20_000));
+    let again = Submission::Duplicate { hash: world.hash(&inner) };
+    assert_eq!(world.ledger.submit(inner.clone()), again);
+
+    let other = world.tx(&bob, vec![pay(&id(&ann), stellar_xdr::Asset::Native, 1)]);
+    world.apply(world.sign(other, &[&bob]));
+    let record = world.ledger.transaction(&world.hash(&inner)).unwrap();
+    assert_eq!(record.hash, world.hash(&bump));
+    assert_eq!(world.balance(&ann), 999 * XLM + 1, "another paid the fee");
+    assert_eq!(world.balance(&payer), 1000 * XLM - 200);
+    assert!(!world.ledger.is_pending(&world.hash(&bump)));
+    assert_eq!(words(&world.refused(inner)), "TxBadSeq");
+}
+
+#[test]
 fn a_transaction_that_was_applied_cannot_come_again() {
     let (ann, bob) = (key(1), key(2));
     let world = World::with(&[&ann, &bob]);
