@@ -1,55 +1,49 @@
 //! The reference clients pay through a gateway that settles by itself, to upstreams in other languages.
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::process::Stdio;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::StatusCode;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
-use tokio::process::Command;
 use tollgate_sandbox::{DevAccount, UNITS};
 
 use crate::{
-    npm::OverTls,
-    server::Server,
-    world::{PRICE, Plan, World, assert_on_the_ledger, get},
+    shop::{Language, Shop, assert_same_bytes},
+    world::{PRICE, Plan, assert_on_the_ledger, get},
 };
-
-const TICK: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn npm_fetch_2_9_pays_for_the_bytes_of_a_python_upstream() {
-    Shop::open(Language::Python).await.sells_the_weather("x402-2.9").await;
+    Shop::open(Language::Python, Plan::own).await.sells_the_weather("x402-2.9").await;
 }
 
 #[tokio::test]
 async fn npm_fetch_2_9_pays_for_the_bytes_of_a_node_upstream() {
-    Shop::open(Language::Node).await.sells_the_weather("x402-2.9").await;
+    Shop::open(Language::Node, Plan::own).await.sells_the_weather("x402-2.9").await;
 }
 
 #[tokio::test]
 async fn npm_fetch_2_27_pays_for_the_bytes_of_a_python_upstream() {
-    Shop::open(Language::Python).await.sells_the_weather("x402-2.27").await;
+    Shop::open(Language::Python, Plan::own).await.sells_the_weather("x402-2.27").await;
 }
 
 #[tokio::test]
 async fn npm_fetch_2_27_pays_for_the_bytes_of_a_node_upstream() {
-    Shop::open(Language::Node).await.sells_the_weather("x402-2.27").await;
+    Shop::open(Language::Node, Plan::own).await.sells_the_weather("x402-2.27").await;
 }
 
 #[tokio::test]
 async fn npm_fetch_2_9_pays_to_have_a_python_upstream_echo_a_body() {
-    Shop::open(Language::Python).await.echoes("x402-2.9").await;
+    Shop::open(Language::Python, Plan::own).await.echoes("x402-2.9").await;
 }
 
 #[tokio::test]
 async fn npm_fetch_2_9_pays_to_have_a_node_upstream_echo_a_body() {
-    Shop::open(Language::Node).await.echoes("x402-2.9").await;
+    Shop::open(Language::Node, Plan::own).await.echoes("x402-2.9").await;
 }
 
 #[tokio::test]
 async fn npm_fetch_2_9_pays_without_any_lumens() {
-    let shop = Shop::open(Language::Node).await;
+    let shop = Shop::open(Language::Node, Plan::own).await;
     let sandbox = &shop.world.network.sandbox;
     let payer = sandbox.accounts().zero_xlm_payer.clone();
     let reserve = sandbox.xlm_balance(&payer.address());
@@ -67,7 +61,7 @@ async fn npm_fetch_2_9_pays_without_any_lumens() {
 /// Without a payment nothing is forwarded, and with one that the ledger does not back neither.
 #[tokio::test]
 async fn npm_fetch_2_9_without_usdc_gets_nothing() {
-    let shop = Shop::open(Language::Node).await;
+    let shop = Shop::open(Language::Node, Plan::own).await;
     assert_eq!(get(&shop.world.url("/weather")).await.0, StatusCode::PAYMENT_REQUIRED);
     // The sponsor holds lumens, and no USDC: the client's own simulation fails.
     let poor = shop.world.network.sandbox.accounts().sponsor.secret();
@@ -79,46 +73,13 @@ async fn npm_fetch_2_9_without_usdc_gets_nothing() {
     shop.world.end().await;
 }
 
-/// A gateway that settles by itself before an upstream in another language.
-struct Shop {
-    world: World,
-    upstream: String,
-    _server: Server,
-}
-
-enum Language {
-    Python,
-    Node,
-}
-
 impl Shop {
-    async fn open(language: Language) -> Self {
-        let network = OverTls::start(TICK).await;
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/upstreams");
-        let mut command = match language {
-            Language::Python => Command::new("python3"),
-            Language::Node => Command::new("node"),
-        };
-        command.arg(folder.join(match language {
-            Language::Python => "upstream.py",
-            Language::Node => "upstream.mjs",
-        }));
-        command.stdin(Stdio::null()).kill_on_drop(true);
-        let server = Server::start(command).await;
-        let port = server.url.strip_prefix("PORT ").unwrap();
-        let upstream = format!("127.0.0.1:{port}");
-        let world = World::ready(network, &Plan::own(&upstream)).await;
-        Self { world, upstream, _server: server }
-    }
-
     /// A client of `package` pays for what a stranger gets from the upstream itself.
     async fn sells_the_weather(self, package: &str) {
         let payer = self.world.network.sandbox.accounts().payer.clone();
         let paid = self.world.npm_pays(package, &payer, &[&self.world.url("/weather")]).await;
         self.assert_bought(&paid, &payer, "/weather").await;
-        let (_, weather) = get(&format!("http://{}/weather", self.upstream)).await;
-        assert!(!weather.is_empty());
-        assert_same_bytes(&paid, &weather);
+        assert_same_bytes(&paid, &self.weather().await);
         assert_eq!(paid["contentType"], "application/json");
         self.world.end().await;
     }
@@ -146,17 +107,4 @@ impl Shop {
         assert_eq!(self.world.payee_usdc(), PRICE);
         assert_eq!(self.hits(path).await, "1");
     }
-
-    /// How often the upstream was asked for `path`, by its own count.
-    async fn hits(&self, path: &str) -> String {
-        let (_, hits) = get(&format!("http://{}/hits?path={path}", self.upstream)).await;
-        String::from_utf8(hits.to_vec()).unwrap()
-    }
-}
-
-/// Asserts that the npm client got these bytes, by its own account and by its digest.
-#[track_caller]
-fn assert_same_bytes(paid: &Value, bytes: &[u8]) {
-    assert_eq!(STANDARD.decode(paid["body"].as_str().unwrap()).unwrap(), bytes);
-    assert_eq!(paid["sha256"], hex::encode(Sha256::digest(bytes)));
 }

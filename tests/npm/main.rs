@@ -1,5 +1,5 @@
-//! The x402 reference packages, unmodified, against the gateway: they pay it, it settles through them, and they settle
-//! through `tollgate facilitator`.
+//! The reference packages of x402 and of the `Payment` scheme, unmodified, against the gateway: they pay it, it settles
+//! through x402's, and they settle through `tollgate facilitator`.
 //!
 //! Needs node and what `tests/interop/install` installs.
 
@@ -12,6 +12,7 @@
 )]
 
 mod clients;
+mod mpp;
 mod outage;
 mod settling;
 mod slow;
@@ -23,6 +24,7 @@ mod service;
 mod asked;
 mod binary;
 mod middleman;
+mod shop;
 mod world;
 
 #[path = "../support/agent.rs"]

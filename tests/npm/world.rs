@@ -32,8 +32,10 @@ pub(crate) const KEY: &str = "a key of the tests";
 /// What a gateway is configured with.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// `payments.x402.facilitator`, as YAML.
+    /// `payments.x402.facilitator`, as YAML; empty where x402 is not taken.
     pub(crate) facilitator: String,
+    /// Whether `payments.mpp.charge` is sponsored; `None` where it is not taken.
+    pub(crate) charge: Option<bool>,
     /// What `OZ_API_KEY` is.
     pub(crate) key: String,
     /// `host:port` of the upstream.
@@ -53,6 +55,7 @@ impl Plan {
     pub(crate) fn remote(url: &str, upstream: impl ToString) -> Self {
         Self {
             facilitator: format!("{{ url: {url}, api_key: {{ env: OZ_API_KEY }}, timeout: 1s }}"),
+            charge: None,
             key: KEY.to_owned(),
             upstream: upstream.to_string(),
             max_timeout_seconds: 60,
@@ -60,10 +63,38 @@ impl Plan {
         }
     }
 
+    /// The gateway takes charges, and nothing else.
+    pub(crate) fn charge(sponsored: bool, upstream: impl ToString) -> Self {
+        let facilitator = String::new();
+        Self { facilitator, charge: Some(sponsored), ..Self::remote("", upstream) }
+    }
+
+    /// The gateway takes charges and x402.
+    pub(crate) fn both(sponsored: bool, upstream: impl ToString) -> Self {
+        Self { charge: Some(sponsored), ..Self::own(upstream) }
+    }
+
     /// Writes the `gateway.yaml`; answers where.
     pub(crate) fn write(&self, folder: &TempDir) -> PathBuf {
-        let Self { facilitator, upstream, max_timeout_seconds, timeout_seconds, .. } = self;
-        let sponsors = if facilitator == "self" { SPONSORS } else { "" };
+        let Self { facilitator, charge, upstream, max_timeout_seconds, timeout_seconds, .. } = self;
+        let sponsors = if facilitator == "self" || *charge == Some(true) { SPONSORS } else { "" };
+        let mut accept = Vec::new();
+        let mut payments = Vec::new();
+        if !facilitator.is_empty() {
+            accept.push("x402");
+            payments.push(format!(
+                "x402: {{ facilitator: {facilitator}, max_timeout_seconds: {max_timeout_seconds} }}"
+            ));
+        }
+        if let Some(sponsored) = charge {
+            accept.push("mpp.charge");
+            payments.push(format!(
+                "mpp: {{ realm: api.example.com, secret_key: {{ env: MPP_SECRET_KEY }}, \
+                 charge: {{ sponsored: {sponsored} }} }}"
+            ));
+        }
+        let accept = accept.join(", ");
+        let payments = payments.join("\n  ");
         let yaml = format!(
             r#"version: 1
 listen: 127.0.0.1:0
@@ -74,12 +105,13 @@ stellar:
   pay_to: {{ env: STELLAR_RECIPIENT }}
 {sponsors}
 payments:
-  x402: {{ facilitator: {facilitator}, max_timeout_seconds: {max_timeout_seconds} }}
+  {payments}
 store: {{ embedded: {{ path: ./state.redb }} }}
 drain: {{ delay: 0s, timeout: 10s }}
 routes:
-  - {{ match: GET /weather, price: "$0.001", accept: [x402], timeout: {timeout_seconds}s }}
-  - {{ match: POST /echo, price: "$0.001", accept: [x402], timeout: {timeout_seconds}s }}
+  - {{ match: GET /weather, price: "$0.001", accept: [{accept}], timeout: {timeout_seconds}s }}
+  - {{ match: POST /echo, price: "$0.001", accept: [{accept}], timeout: {timeout_seconds}s }}
+  - {{ match: GET /headers, price: "$0.001", accept: [{accept}], describe: {{ summary: 'Payment for "API" — ☀' }} }}
   - {{ match: GET /health, free: true }}
 "#
         );
@@ -92,6 +124,7 @@ routes:
     pub(crate) fn env(&self, sandbox: &Sandbox) -> Vec<(&'static str, String)> {
         let mut env = sandbox.env_lines();
         env.push(("OZ_API_KEY", self.key.clone()));
+        env.push(("MPP_SECRET_KEY", "a secret of the tests, of at least 32 bytes".to_owned()));
         env
     }
 }
