@@ -316,8 +316,12 @@ export async function run(sdk, lens) {
         for (const tx of [one, one, two]) answers.push(await server.sendTransaction(tx));
         const done = await server.pollTransaction(answers[0].hash, POLL);
         assert.equal(done.status, "SUCCESS");
-        // A ledger that closed in between has let the first one out: the answers then say nothing.
-        if (answers.some((answer) => answer.latestLedger !== before)) continue;
+        // A ledger that closed in between has let the first one out: the answers then say nothing, and the second one may
+        // still wait, with the very bytes that the next try would send.
+        if (answers.some((answer) => answer.latestLedger !== before)) {
+          await waitUntilPast(await latest());
+          continue;
+        }
         assert.deepEqual(
           answers.map((answer) => answer.status),
           ["PENDING", "DUPLICATE", "TRY_AGAIN_LATER"],
