@@ -1,6 +1,7 @@
 //! What a file means, and what an operator reads when it means nothing.
 
 mod address;
+mod charge;
 mod env_file;
 mod money;
 mod mpp;
@@ -14,7 +15,7 @@ use std::path::Path;
 
 use super::{Env, Settings, parse};
 
-/// The short form, as the README shows it.
+/// The short form, with x402 alone.
 const SHORT: &str = r#"version: 1
 listen: 127.0.0.1:8402
 upstream: http://127.0.0.1:3000

@@ -76,16 +76,20 @@ pub(super) fn read_sponsored(spot: &Spot<'_>, has_sponsors: bool) -> Option<bool
 
 fn read_realm(spot: &Spot<'_>) -> Option<Arc<str>> {
     let text = spot.text()?;
-    // What clients see, and what ids are made of, is the text as it stands.
-    let is_plain = !text.text.contains(['"', '\\']) && harmless(&text.text) == text.text;
-    if !is_name(&text.text) || !is_plain {
+    if !is_name(&text.text) || text.text.contains(['"', '\\']) {
         return text.fault(
             "is no realm",
-            "write the host that clients know, such as `api.example.com`: 1 to 200 printable \
-             ASCII characters without `\"`, `\\` and `|`",
+            "write the host that clients know, such as `api.example.com`: up to 200 printable ASCII \
+             characters, no quotes and no backslash",
         );
     }
-    Some(Arc::from(text.text.as_ref()))
+    // What ids are made of, and what clients show, is the text as it stands.
+    let harmless = harmless(&text.text);
+    if harmless != text.text {
+        let hint = format!("write `{harmless}`");
+        return text.fault("is a realm that some clients would misread", hint);
+    }
+    Some(harmless.into())
 }
 
 /// The keys of challenges: the one that issues, and those that it took the place of.
@@ -149,7 +153,8 @@ const MPP: Keys = Keys {
 };
 const CHARGE: Keys = Keys { known: &["sponsored", "unsigned_push"], later: &[] };
 
-const CHALLENGE_TTLS: RangeInclusive<Duration> =
+/// What `challenge_ttl` may be.
+pub(super) const CHALLENGE_TTLS: RangeInclusive<Duration> =
     Duration::from_secs(30)..=Duration::from_secs(1_800);
 const CHALLENGE_TTL_HINT: &str = "write a duration from `30s` to `30m`";
 const CHALLENGE_TTL: Duration = Duration::from_secs(300);

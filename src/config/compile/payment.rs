@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    ops::RangeInclusive,
     path::PathBuf,
     time::Duration,
 };
@@ -232,7 +233,7 @@ impl<'a> Money<'a> {
 
     fn read_x402(&self, spot: &Spot<'a>) -> Option<X402> {
         let x402 = spot.fields(&X402_KEYS)?;
-        let seconds = x402.get("max_timeout_seconds").and_then(|spot| spot.number(5..=3_600));
+        let seconds = x402.get("max_timeout_seconds").and_then(|spot| spot.number(LIVES));
         let facilitator = x402
             .need("facilitator", "say who settles: `facilitator: self`, or `{ url: … }`")
             .and_then(|spot| self.read_facilitator(&spot));
@@ -442,4 +443,6 @@ const EMBEDDED: Keys = Keys { known: &["path"], later: &[] };
 /// All the lumens there are.
 const MAX_STROOPS: u64 = 1_054_439_020_873_472_865;
 const FACILITATOR_TIMEOUT: Duration = Duration::from_secs(10);
+/// What `max_timeout_seconds` may be.
+pub(super) const LIVES: RangeInclusive<u32> = 5..=3_600;
 const MAX_TIMEOUT_SECONDS: u32 = 60;

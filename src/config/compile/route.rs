@@ -5,7 +5,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use http::{Method, StatusCode};
 
 use super::{
-    payment::{Money, Payee},
+    mpp,
+    payment::{LIVES, Money, Payee},
     price,
     rule::{self, Defaults},
     upstream::Upstream,
@@ -250,19 +251,20 @@ impl<'a> RouteReader<'_, 'a> {
     /// A payment that settles after the upstream's answer has to outlive the upstream's time.
     fn check_life(&self, fields: &Fields<'a>, method: MethodName, timeout: Duration) -> Option<()> {
         let timeout = timeout.as_secs();
-        let enough = timeout.saturating_add(LIFE_MARGIN_SECONDS);
-        let (life, subject, key, longer) = match method {
+        let (life, longest, subject, key, unit) = match method {
             MethodName::X402 => (
                 u64::from(self.money.x402.as_ref()?.max_timeout_seconds),
+                u64::from(*LIVES.end()),
                 "a payment",
                 "payments.x402.max_timeout_seconds",
-                enough.to_string(),
+                "",
             ),
             MethodName::Charge { .. } => (
                 self.money.mpp.as_ref()?.challenge_ttl.as_secs(),
-                "an MPP challenge",
+                mpp::CHALLENGE_TTLS.end().as_secs(),
+                "a charge",
                 "payments.mpp.challenge_ttl",
-                format!("{enough}s"),
+                "s",
             ),
         };
         let spare = life.checked_sub(timeout);
@@ -273,7 +275,12 @@ impl<'a> RouteReader<'_, 'a> {
         let what = format!(
             "the upstream may take {timeout} s, and {subject} lives {life} s until it has to be settled"
         );
-        let hint = format!("raise `{key}` to {longer}, lower `timeout`, or say `settle: before`");
+        let enough = timeout.saturating_add(LIFE_MARGIN_SECONDS);
+        let hint = if enough <= longest {
+            format!("raise `{key}` to {enough}{unit}, lower `timeout`, or say `settle: before`")
+        } else {
+            "lower `timeout`, or say `settle: before`".to_owned()
+        };
         if spare.is_none_or(|spare| spare == 0) {
             return spot.fault(what, hint);
         }
