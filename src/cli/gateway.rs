@@ -141,7 +141,7 @@ fn line(route: &Route, settings: &Settings) -> String {
         Access::Priced(terms) => price(terms),
     };
     let upstream = settings.upstreams.get(route.upstream).map_or("-", |upstream| &upstream.name);
-    format!("{:<40} {:<24} {}", route.pattern.to_string(), asks, upstream)
+    format!("{:<40} {:<44} {}", route.pattern.to_string(), asks, upstream)
 }
 
 fn price(terms: &Terms) -> String {
