@@ -165,14 +165,11 @@ async fn examine_facilitator(
     facilitator: &remote::Facilitator,
     report: &mut Report,
 ) {
-    let error = match facilitator.ask().await {
-        Ok(_) => {
-            let base = settings.url.to_string();
-            let base = base.trim_end_matches('/');
-            report.fine("facilitator", format!("{base} settles on {}", settings.network));
-            return;
-        }
-        Err(error) => error,
+    let Err(error) = facilitator.ask().await else {
+        let base = settings.url.to_string();
+        let base = base.trim_end_matches('/');
+        report.fine("facilitator", format!("{base} settles on {}", settings.network));
+        return;
     };
     let key = settings.api_key_name.as_deref();
     let (name, hint) = match error.trouble {

@@ -65,7 +65,7 @@ impl Env {
     pub(super) fn open_file(&self, name: &str) -> Option<&Path> {
         match &self.0 {
             Variables::Process(Some(file)) if process_variable(name) == Err(NoValue::Unset) => {
-                file.get(name).and(file.open_to_all())
+                file.get(name).and_then(|_| file.open_to_all())
             }
             _ => None,
         }

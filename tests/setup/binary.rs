@@ -43,7 +43,7 @@ pub(crate) async fn with_env(folder: &Path, arguments: &[&str], env: &[(&str, &s
 
 /// A `tollgate` that serves until it is dropped.
 pub(crate) struct Server {
-    _child: Child,
+    child: Child,
     said: Vec<String>,
     stdout: Lines<BufReader<Box<dyn AsyncRead + Unpin + Send>>>,
 }
@@ -61,7 +61,7 @@ impl Server {
             Some(stdout) => Box::new(stdout),
             None => Box::new(child.stderr.take().unwrap()),
         };
-        Self { _child: child, said: Vec::new(), stdout: BufReader::new(read).lines() }
+        Self { child, said: Vec::new(), stdout: BufReader::new(read).lines() }
     }
 
     /// The first line that has `part`.
@@ -79,6 +79,11 @@ impl Server {
             panic!("it ended without {part}: {:?}", self.said);
         };
         tokio::time::timeout(PATIENCE, find).await.expect("it says so in time")
+    }
+
+    /// Ends it without a warning: `kill -9`.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.unwrap();
     }
 }
 

@@ -9,6 +9,9 @@
 
 mod binary;
 mod newcomer;
+mod online;
+mod prepare;
+mod site;
 #[path = "../ledger/stub.rs"]
 #[expect(dead_code, reason = "the tests of the ledger need more of its answers")]
 mod stub;

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
+use http::Request;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tollgate::{
@@ -90,6 +92,13 @@ async fn an_empty_folder_becomes_a_gateway_that_is_paid() {
     gateway.line("payments can be settled").await;
 
     let price = format!("http://{address}/weather");
+    let asked = Request::get(&price).body(Bytes::new()).unwrap();
+    let unpaid = Http::new().exchange(asked).await.unwrap();
+    assert_eq!(unpaid.status(), 402);
+    let challenge = unpaid.headers()["www-authenticate"].to_str().unwrap();
+    assert!(challenge.starts_with("Payment "), "{challenge}");
+    assert!(unpaid.headers().contains_key("payment-required"), "{unpaid:?}");
+
     let paid = tollgate(folder.path(), &["pay", "-i", &price, "--max", "0.001"]).await;
     assert!(paid.stderr.contains("tollgate: paid, transaction "), "{paid:?}");
     let answer = paid.ok();
