@@ -31,7 +31,7 @@ pub(super) struct Rules {
     pub(super) redelivery: Redelivery,
 }
 
-/// A method that a route accepts, and the price that it has of its own.
+/// A method that a route accepts, and the price that it has of its own, if it has one.
 pub(super) type Accepted<'a> = (MethodName, Option<Spot<'a>>);
 
 impl Defaults {
@@ -69,30 +69,21 @@ pub(super) fn read_accept<'a>(spot: &Spot<'a>, money: &Money<'_>) -> Option<Vec<
             Ok(MethodName::Charge { .. }) | Err(()) => &CHARGE,
         };
         let fields = value.fields(keys);
-        let price = fields
-            .as_ref()
-            .and_then(|fields| fields.need("price", "say what it costs: `{ price: \"$0.02\" }`"));
-        let method = method.ok().map(|method| read_sponsored(method, fields.as_ref(), money));
-        accepted.push(method.zip(price).map(|(method, price)| (method, Some(price))));
+        accepted.push(
+            method.ok().zip(fields).map(|(method, fields)| {
+                (read_sponsored(method, &fields, money), fields.get("price"))
+            }),
+        );
     }
     all_or_nothing(spot, accepted)
 }
 
 /// The method with what its section of a route says of its fee.
-fn read_sponsored(
-    method: MethodName,
-    fields: Option<&Fields<'_>>,
-    money: &Money<'_>,
-) -> MethodName {
-    match (method, fields) {
-        (MethodName::Charge { sponsored: usual }, Some(fields)) => {
-            let sponsored = fields
-                .get("sponsored")
-                .and_then(|spot| mpp::read_sponsored(&spot, money.has_sponsors()));
-            MethodName::Charge { sponsored: sponsored.unwrap_or(usual) }
-        }
-        (method, _) => method,
-    }
+fn read_sponsored(method: MethodName, fields: &Fields<'_>, money: &Money<'_>) -> MethodName {
+    let MethodName::Charge { sponsored: usual } = method else { return method };
+    let sponsored = fields.get("sponsored");
+    let sponsored = sponsored.and_then(|spot| mpp::read_sponsored(&spot, money.has_sponsors()));
+    MethodName::Charge { sponsored: sponsored.unwrap_or(usual) }
 }
 
 /// The keys `settle`, `charge_when` and `redelivery`.

@@ -101,11 +101,8 @@ fn each_method_may_have_a_price_of_its_own_and_a_charge_its_payer_of_fees() {
         terms(&settings).offers.iter().map(|offer| (offer.method, offer.amount.units())).collect();
     let charge = MethodName::Charge { sponsored: false };
     assert_eq!(offers, [(MethodName::X402, 200_000), (charge, 150_000)]);
-    assert_snapshot!(bad(&accept("{ mpp.charge: { sponsored: false } }")), @r#"
-    gateway.yaml:12:67: routes[0].accept.mpp.charge: `price` is missing
-
-    hint: say what it costs: `{ price: "$0.02" }`
-    "#);
+    let settings = good(&accept("{ mpp.charge: { sponsored: false } }"));
+    assert_eq!(terms(&settings).offers[0].amount.units(), 10_000, "the route's price");
     assert_snapshot!(bad(&accept("{ x402: { price: \"$1\", sponsored: true } }")), @r"
     gateway.yaml:12:76: routes[0].accept.x402: unknown key `sponsored`
 

@@ -278,11 +278,11 @@ fn a_route_accepts_methods_that_are_configured() {
 
     hint: accept `x402` or `mpp.charge`
     ");
-    assert_snapshot!(accept("{ x402: {} }"), @r#"
-    gateway.yaml:12:61: routes[0].accept.x402: `price` is missing
+    assert_snapshot!(broken("price: \"$0.001\", accept: [x402]", "accept: { x402: {} }"), @r"
+    gateway.yaml:12:5: routes[0]: `x402` has no price
 
-    hint: say what it costs: `{ price: "$0.02" }`
-    "#);
+    hint: give the method a price, or the route one for all its methods
+    ");
     assert_snapshot!(broken("{ x402: { facilitator: self } }", "{}"), @r"
     gateway.yaml:9:11: payments: no payment method is configured
 
@@ -308,6 +308,9 @@ fn a_method_may_have_a_price_of_its_own() {
         read(&text.replace("price: \"$0.001\", ", "")).is_ok(),
         "the methods' prices are enough"
     );
+    let settings = read(&changed("[x402]", "{ x402: {} }")).unwrap();
+    let Access::Priced(terms) = &settings.table.routes()[0].access else { panic!() };
+    assert_eq!(terms.offers[0].amount.units(), 10_000, "the route's price is for all its methods");
 }
 
 #[test]
