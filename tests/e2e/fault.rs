@@ -9,13 +9,11 @@ use std::{
 };
 
 use http::{Method, StatusCode};
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use tollgate::client::Credential;
 use tollgate_sandbox::{Fault, Method as Rpc, Times};
 
 use crate::{
     forge::Spent,
-    upstream::Script,
     world::{Agent, Answer, PRICE, Plan, World, still, until},
 };
 
@@ -42,42 +40,6 @@ async fn sent(
 async fn until_followed(world: &World) {
     let calls = world.sandbox.calls(Rpc::GetTransaction);
     until("it is looked for", || world.sandbox.calls(Rpc::GetTransaction) > calls).await;
-}
-
-#[tokio::test]
-async fn d03_a_settlement_that_cannot_be_followed_is_pending_and_found_later() {
-    for (method, path) in [(Method::GET, "/weather"), (Method::POST, "/order")] {
-        let world = slow_world().await;
-        let (agent, before) = (world.agent(), world.payee_usdc());
-        let credential = agent.sign_for(method.clone(), path).await;
-        world.upstream.play(Script { headers: vec![("x-secret", "1")], ..Script::default() });
-        world.sandbox.faults().arm(Rpc::GetTransaction, Times::Always, Fault::Drop);
-        let presented = sent(&world, &agent, method.clone(), path, &credential).await;
-        until_followed(&world).await;
-        world.clock.advance(Duration::from_secs(21));
-        let pending = presented.await.unwrap();
-        let hash = pending.assert_pending();
-        assert!(!pending.headers.contains_key("x-secret"), "nothing of the answer leaves");
-        let forwarded = world.upstream.hits().len();
-        assert_eq!(forwarded, if method == Method::GET { 1 } else { 0 }, "{method}");
-
-        // As long as nothing is known, the answer stays the same, and nothing more is sent.
-        let spent = Spent::of(&world);
-        let again = agent.present_with(method.clone(), path, &credential).await;
-        assert_eq!(again.assert_pending(), hash);
-        assert_eq!(Spent::of(&world).sent(), spent.sent());
-
-        world.sandbox.faults().clear();
-        until("the payment is on the ledger", || world.payee_usdc() > before).await;
-        let found = agent.present_with(method.clone(), path, &credential).await;
-        found.assert_paid();
-        assert_eq!(found.settlement().unwrap().transaction, hash);
-        assert_eq!(world.upstream.hits().len(), forwarded + 1);
-        let copy = agent.present_with(method, path, &credential).await;
-        copy.assert_refused("duplicate_settlement");
-        assert_eq!(world.payee_usdc() - before, PRICE, "charged once");
-        world.end().await;
-    }
 }
 
 #[tokio::test]
@@ -229,38 +191,4 @@ async fn d10_an_rpc_of_another_network_takes_no_payments() {
     assert_eq!(agent.ask(Method::GET, "/health").await.status, StatusCode::OK);
     assert_eq!(world.sandbox.calls(Rpc::SendTransaction), 0);
     world.end().await;
-}
-
-#[tokio::test]
-async fn d16_a_client_that_goes_away_has_paid_once_and_the_outcome_is_kept() {
-    for (method, path) in [(Method::GET, "/weather"), (Method::POST, "/order")] {
-        let world = World::start().await;
-        let (agent, before) = (world.agent(), world.payee_usdc());
-        let credential = agent.sign_for(method.clone(), path).await;
-        let mut client = TcpStream::connect(world.gateway.addresses()[0]).await.unwrap();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\nPAYMENT-SIGNATURE: {}\r\n\r\n",
-            world.gateway.addresses()[0],
-            credential.header().to_str().unwrap(),
-        );
-        let sent = world.sandbox.calls(Rpc::SendTransaction);
-        client.write_all(head.as_bytes()).await.unwrap();
-        until("it is settling", || world.sandbox.calls(Rpc::SendTransaction) > sent).await;
-        drop(client);
-
-        until("the payment is on the ledger", || world.payee_usdc() > before).await;
-        until("the request is forwarded", || world.upstream.hits().len() == 1).await;
-        // Until the outcome is recorded, the payment is in use.
-        let retried = loop {
-            let answer = agent.present_with(method.clone(), path, &credential).await;
-            if answer.status != StatusCode::CONFLICT {
-                break answer;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        };
-        retried.assert_refused("duplicate_settlement");
-        assert_eq!(world.upstream.hits().len(), 1, "delivered once");
-        assert_eq!(world.payee_usdc() - before, PRICE, "charged once");
-        world.end().await;
-    }
 }

@@ -154,11 +154,6 @@ impl Spent {
             payee: world.payee_usdc(),
         }
     }
-
-    /// How many transactions were sent to the network.
-    pub const fn sent(&self) -> u64 {
-        self.sent
-    }
 }
 
 /// The call of a contract in an envelope.

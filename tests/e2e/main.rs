@@ -23,6 +23,7 @@ mod order;
 mod reload;
 mod replay;
 mod signature;
+mod table;
 mod thrift;
 mod transfer;
 mod valve;

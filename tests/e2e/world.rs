@@ -1,6 +1,6 @@
 //! One world for a test: a ledger, an upstream, a gateway between them, and agents that pay.
 
-use std::{path::PathBuf, pin::pin, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, pin::pin, time::Duration};
 
 use bytes::Bytes;
 use http::Method;
@@ -41,6 +41,10 @@ pub struct Plan<'a> {
     pub stellar: &'a str,
     /// More members of `payments.x402`, each with a comma before it.
     pub x402: &'a str,
+    /// More members of `payments`, each with a comma before it.
+    pub payments: &'a str,
+    /// Where the upstream is, if it is not the world's own.
+    pub upstream: Option<SocketAddr>,
     pub clock: Clock,
     /// The network that the gateway is told of.
     pub network: &'a str,
@@ -54,6 +58,8 @@ impl Default for Plan<'_> {
             routes: ROUTES,
             stellar: "",
             x402: "",
+            payments: "",
+            upstream: None,
             clock: Clock::system(),
             network: "stellar:testnet",
             ledgers: Ledgers::default(),
@@ -99,7 +105,12 @@ impl World {
 
     /// Writes a new `routes:` list and swaps it in.
     pub fn reload_routes(&self, routes: &str) {
-        let text = yaml(&self.upstream, &Plan { routes, ..Plan::default() });
+        self.reload(&Plan { routes, ..Plan::default() });
+    }
+
+    /// Writes the `gateway.yaml` of `plan` and swaps it in.
+    pub fn reload(&self, plan: &Plan<'_>) {
+        let text = yaml(&self.upstream, plan);
         std::fs::write(self.config_path(), text).unwrap();
         self.gateway.reload(load(&self.folder, &self.sandbox)).unwrap();
     }
@@ -261,24 +272,24 @@ pub async fn until(what: &str, is_so: impl Fn() -> bool) {
 
 /// The `gateway.yaml` of `plan`.
 pub fn yaml(upstream: &Upstream, plan: &Plan<'_>) -> String {
-    let Plan { routes, stellar, x402, network, .. } = plan;
+    let Plan { routes, stellar, x402, payments, network, .. } = plan;
+    let server = plan.upstream.unwrap_or(upstream.address);
     format!(
         r#"version: 1
 listen: 127.0.0.1:0
-upstream: http://{}
+upstream: http://{server}
 network: {network}
 stellar:
   rpc_url: {{ env: STELLAR_RPC_URL }}
   pay_to: {{ env: STELLAR_RECIPIENT }}
   sponsors: [{{ env: SPONSOR_SECRET }}]
 {stellar}
-payments: {{ x402: {{ facilitator: self{x402} }} }}
+payments: {{ x402: {{ facilitator: self{x402} }}{payments} }}
 store: {{ embedded: {{ path: ./state.redb }} }}
 drain: {{ delay: 0s, timeout: 10s }}
 routes:
 {routes}
-"#,
-        upstream.address
+"#
     )
 }
 
