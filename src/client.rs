@@ -3,29 +3,44 @@
 //! It sends a request; where the answer is a 402 it signs a transfer for what is asked, once, and sends the same request
 //! with it. It never signs a second payment for one request: what is pending is presented again as it is. It follows no
 //! redirect, since a credential must not travel to where it was not asked for.
-//! Source: x402 v2, HTTP transport (client side) and scheme `exact` on Stellar.
+//! Source: x402 v2, HTTP transport (client side) and scheme `exact` on Stellar; draft-httpauth-payment-00 and
+//! draft-stellar-charge-00.
+
+mod offer;
+
+pub mod charge;
+mod x402;
 
 mod credential;
-mod offer;
+mod settlement;
+mod transaction;
+
+mod error;
+mod push;
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use tokio::sync::OnceCell;
 
 pub use self::{
-    credential::{Credential, Overrides},
-    offer::{Challenge, Money, Offer},
+    charge::ChargeOffer,
+    credential::Credential,
+    error::Error,
+    offer::{Challenge, Method, Mode, Money, Offer, Wanted},
+    settlement::Settlement,
+    transaction::{Overrides, Until},
+    x402::X402Offer,
 };
 use crate::{
-    ledger::{Http, rpc, rpc::Rpc, signer::Seed},
+    ledger::{Http, rpc::Rpc, signer::Seed},
     protocol::{
         money::Amount,
-        stellar::{AccountId, Asset, Network},
-        transfer,
-        x402::{Malformed, PAYMENT_RESPONSE, PAYMENT_SIGNATURE, Settlement},
+        mpp::{self, ACCEPT_PAYMENT},
+        stellar::{AccountId, Asset, Network, TxHash},
+        x402::PAYMENT_SIGNATURE,
     },
     telemetry::Clock,
 };
@@ -41,6 +56,10 @@ pub struct Settings {
     pub rpc_url: Uri,
     /// What one request may cost at most; without a limit, whatever is asked is paid.
     pub limit: Option<Limit>,
+    /// The rail to pay by.
+    pub method: Method,
+    /// Who puts the payment on the ledger.
+    pub mode: Mode,
     /// How long a payment whose outcome is pending is presented again, in all.
     pub patience: Duration,
 }
@@ -90,8 +109,10 @@ pub struct Payment {
 pub enum Event<'a> {
     /// The server asks for money.
     Asked(&'a Offer),
-    /// A payment was signed, and is about to be presented.
-    Signed(&'a Credential),
+    /// A transfer was signed, and is about to be presented or pushed.
+    Signed(Until),
+    /// The transaction is about to be put on the ledger (push); from here on money may move.
+    Submitted(TxHash),
     /// The outcome is pending; the same payment is presented again after `wait`.
     Pending {
         /// How long the server wants it to take.
@@ -111,45 +132,66 @@ impl Client {
         Self { http, settings, rpc, checked, clock: Clock::system() }
     }
 
+    /// The same client, by another clock.
+    #[must_use]
+    pub fn by_clock(self, clock: &Clock) -> Self {
+        Self { clock: clock.clone(), ..self }
+    }
+
+    /// The same client, paying by another rail.
+    #[must_use]
+    pub fn paying_by(self, method: Method, mode: Mode) -> Self {
+        Self { settings: Settings { method, mode, ..self.settings }, ..self }
+    }
+
     /// The account that pays.
     #[must_use]
     pub fn account(&self) -> AccountId {
         self.settings.seed.account()
     }
 
+    /// The Stellar RPC that it asks.
+    #[must_use]
+    pub const fn rpc(&self) -> &Rpc {
+        &self.rpc
+    }
+
     /// Sends `request`, which has an absolute URI, and pays if that is asked; tells `observe` what happens.
     ///
-    /// A 402 that says nothing about x402 is an answer like any other.
+    /// A 402 that says nothing about x402 or `Payment` is an answer like any other.
     ///
     /// # Errors
-    /// [`Error`]; [`Error::Unanswered`] alone comes after money may have moved.
+    /// [`Error`]; see [`Error::may_have_paid`].
     pub async fn send(
         &self,
-        request: Request<Bytes>,
+        mut request: Request<Bytes>,
         mut observe: impl FnMut(Event<'_>),
     ) -> Result<Paid, Error> {
-        if request.headers().contains_key(PAYMENT_SIGNATURE) {
+        let headers = request.headers_mut();
+        if headers.contains_key(PAYMENT_SIGNATURE) || !matches!(mpp::find(headers), Ok(None)) {
             return Err(Error::AlreadyPaid);
+        }
+        // A server that is told of it keeps its other offers back, so it is told only who wants nothing else.
+        if self.settings.method == Method::Charge && !headers.contains_key(ACCEPT_PAYMENT) {
+            headers.insert(ACCEPT_PAYMENT, HeaderValue::from_static("stellar/charge"));
         }
         let response = self.exchange(request.clone()).await?;
         let Some(challenge) = Challenge::of(&response)? else {
             return Ok(Paid { response, payment: None });
         };
-        let limit = self.settings.limit.as_ref();
-        let offer = challenge.choose(self.settings.network, limit.map(|limit| &limit.asset))?;
+        let offer = self.choose(&challenge)?;
         observe(Event::Asked(&offer));
-        if let Some(limit) = limit
-            && offer.requirements.amount > limit.amount
+        if let Some(limit) = &self.settings.limit
+            && offer.amount() > limit.amount
         {
             return Err(Error::OverLimit {
                 asked: offer.money(),
                 limit: Money::of(limit.amount, &limit.asset),
             });
         }
-        let credential = self.sign(&challenge, &offer, &Overrides::default()).await?;
-        observe(Event::Signed(&credential));
+        let credential = self.pay(&offer, &mut observe).await?;
         let response = self.present_until_known(&request, &credential, &mut observe).await?;
-        let settlement = settlement(response.headers());
+        let settlement = Settlement::of(response.headers(), &credential);
         if let Some(settlement) = &settlement {
             observe(Event::Settled(settlement));
         }
@@ -164,24 +206,65 @@ impl Client {
         Challenge::of(&self.exchange(request).await?)
     }
 
-    /// Signs a payment of `offer`, changed as `overrides` say. Sends nothing but questions to the RPC.
+    /// The offer that this client pays; see [`Challenge::choose`].
+    ///
+    /// # Errors
+    /// [`Error::NoOffer`].
+    pub fn choose(&self, challenge: &Challenge) -> Result<Offer, Error> {
+        let Settings { network, limit, method, mode, .. } = &self.settings;
+        let asset = limit.as_ref().map(|limit| &limit.asset);
+        challenge.choose(&Wanted { network: *network, asset, method: *method, mode: *mode })
+    }
+
+    /// Signs a payment of an x402 offer, changed as `overrides` say. Sends nothing but questions to the RPC.
     ///
     /// # Errors
     /// [`Error::Rpc`], [`Error::Refused`], [`Error::Archived`].
-    pub async fn sign(
+    pub async fn sign_x402(
         &self,
-        challenge: &Challenge,
-        offer: &Offer,
+        offer: &X402Offer,
         overrides: &Overrides,
     ) -> Result<Credential, Error> {
-        self.checked.get_or_try_init(|| self.rpc.check_network()).await.map_err(Error::Rpc)?;
-        let signer = credential::Signer {
-            seed: &self.settings.seed,
-            network: self.settings.network,
-            rpc: &self.rpc,
-            now: self.clock.now(),
-        };
-        signer.sign(challenge, offer, overrides).await
+        self.signer().await?.sign_x402(offer, overrides, self.clock.now()).await
+    }
+
+    /// Makes the transaction that pays a charge, changed as `overrides` say. Sends nothing but questions to the RPC.
+    ///
+    /// An unsponsored one takes the next sequence number of its source, so of two that are made at a time one lands.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`], [`Error::Refused`], [`Error::Archived`], [`Error::NoAccount`], [`Error::Ended`].
+    pub async fn transaction(
+        &self,
+        offer: &ChargeOffer,
+        overrides: &Overrides,
+    ) -> Result<charge::Transaction, Error> {
+        self.signer().await?.transaction(offer, overrides, self.clock.now()).await
+    }
+
+    /// Makes and signs a payment of a charge for the server to send (pull).
+    ///
+    /// # Errors
+    /// As [`Client::transaction`].
+    pub async fn sign_charge(
+        &self,
+        offer: &ChargeOffer,
+        overrides: &Overrides,
+    ) -> Result<Credential, Error> {
+        let made = self.transaction(offer, overrides).await?;
+        Ok(offer.pull(&made.envelope, made.payer)?.until(made.until))
+    }
+
+    /// Makes a payment of a charge, puts it on the ledger, and signs that it is for this challenge (push).
+    ///
+    /// # Errors
+    /// As [`Client::transaction`] and [`Client::land`]. Unless the fate of the transaction is known, no other may be made.
+    pub async fn push_charge(
+        &self,
+        offer: &ChargeOffer,
+        overrides: &Overrides,
+    ) -> Result<Credential, Error> {
+        self.push(offer, overrides, &mut |_| {}).await
     }
 
     /// Sends `request` with `credential`, once, whatever the answer.
@@ -193,7 +276,7 @@ impl Client {
         mut request: Request<Bytes>,
         credential: &Credential,
     ) -> Result<Response<Incoming>, Error> {
-        request.headers_mut().insert(PAYMENT_SIGNATURE, credential.header().clone());
+        credential.insert_into(request.headers_mut());
         self.exchange(request).await.map_err(|error| match error {
             Error::Send { uri, source } => Error::Unanswered { uri, source },
             other => other,
@@ -210,6 +293,43 @@ impl Client {
         sent.map_err(|source| Error::Send { uri, source: Arc::new(source) })
     }
 
+    async fn signer(&self) -> Result<transaction::Signer<'_>, Error> {
+        self.checked.get_or_try_init(|| self.rpc.check_network()).await.map_err(Error::Rpc)?;
+        let Settings { seed, network, .. } = &self.settings;
+        Ok(transaction::Signer { seed, network: *network, rpc: &self.rpc })
+    }
+
+    async fn pay(
+        &self,
+        offer: &Offer,
+        observe: &mut impl FnMut(Event<'_>),
+    ) -> Result<Credential, Error> {
+        let honest = Overrides::default();
+        let credential = match (offer, self.settings.mode) {
+            (Offer::Charge(offer), Mode::Push) => return self.push(offer, &honest, observe).await,
+            (Offer::Charge(offer), Mode::Pull) => self.sign_charge(offer, &honest).await?,
+            (Offer::X402(offer), _) => self.sign_x402(offer, &honest).await?,
+        };
+        if let Some(until) = credential.holds_until() {
+            observe(Event::Signed(until));
+        }
+        Ok(credential)
+    }
+
+    async fn push(
+        &self,
+        offer: &ChargeOffer,
+        overrides: &Overrides,
+        observe: &mut impl FnMut(Event<'_>),
+    ) -> Result<Credential, Error> {
+        let made = self.transaction(offer, overrides).await?;
+        observe(Event::Signed(made.until));
+        observe(Event::Submitted(self.hash(&made.envelope)?));
+        let hash = self.land(&made.envelope).await?;
+        let seed = overrides.seed.as_ref().unwrap_or(&self.settings.seed);
+        Ok(offer.push(hash, seed))
+    }
+
     /// Presents the same payment again as long as the server says that its outcome is not known.
     async fn present_until_known(
         &self,
@@ -219,9 +339,22 @@ impl Client {
     ) -> Result<Response<Incoming>, Error> {
         let mut left = self.settings.patience;
         loop {
-            let response = self.present(request.clone(), credential).await?;
-            let Some(wait) = pending(&response) else { return Ok(response) };
-            let Some(rest) = left.checked_sub(wait) else { return Ok(response) };
+            let presented = self.present(request.clone(), credential).await;
+            let wait = match (&presented, credential.pushed()) {
+                (Ok(response), pushed) => pending(response, pushed.is_some()),
+                // The money is the server's already.
+                (Err(_), Some(_)) => Some(SHORT),
+                (Err(_), None) => None,
+            };
+            let rest = wait.and_then(|wait| Some((wait, left.checked_sub(wait)?)));
+            let Some((wait, rest)) = rest else {
+                return presented.map_err(|error| match credential.pushed() {
+                    Some(transaction) => {
+                        Error::Undelivered { transaction, source: Box::new(error) }
+                    }
+                    None => error,
+                });
+            };
             left = rest;
             observe(Event::Pending { wait });
             tokio::time::sleep(wait).await;
@@ -230,74 +363,19 @@ impl Client {
 }
 
 /// When a payment that was presented is to be presented again: never signed anew, since the first may have moved money.
-fn pending(response: &Response<Incoming>) -> Option<Duration> {
+fn pending(response: &Response<Incoming>, pushed: bool) -> Option<Duration> {
     if response.status() != StatusCode::SERVICE_UNAVAILABLE {
         return None;
     }
-    let seconds = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    // A wait of nothing would be a busy loop.
-    Some(Duration::from_secs(seconds).max(Duration::from_secs(1)))
+    let told = response.headers().get(header::RETRY_AFTER);
+    let seconds = told.and_then(|value| value.to_str().ok()?.parse().ok());
+    match seconds {
+        // A wait of nothing would be a busy loop.
+        Some(seconds) => Some(Duration::from_secs(seconds).max(SHORT)),
+        // What is paid for is worth another try.
+        None => pushed.then_some(SHORT),
+    }
 }
 
-fn settlement(headers: &HeaderMap) -> Option<Settlement> {
-    headers
-        .get(PAYMENT_RESPONSE)
-        .map(HeaderValue::as_bytes)
-        .and_then(|header| Settlement::decode(header).ok())
-}
-
-/// Why a request has no paid answer.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The unpaid request got no answer.
-    #[error("no answer from `{uri}`")]
-    Send {
-        /// Where it went.
-        uri: Uri,
-        /// Why.
-        source: Arc<hyper_util::client::legacy::Error>,
-    },
-    /// The paid request got no answer: the payment may have been taken. Present the same one again.
-    #[error("no answer from `{uri}` to the paid request; the payment may have been taken")]
-    Unanswered {
-        /// Where it went.
-        uri: Uri,
-        /// Why.
-        source: Arc<hyper_util::client::legacy::Error>,
-    },
-    /// The request carries a payment already.
-    #[error("the request carries a payment already")]
-    AlreadyPaid,
-    /// The 402 cannot be read.
-    #[error("the server asks for a payment in a way that cannot be read")]
-    Challenge(#[source] Malformed),
-    /// No way to pay is one that this client has.
-    #[error("none of the ways to pay can be used: {}", reasons.join("; "))]
-    NoOffer {
-        /// For each way, why not.
-        reasons: Vec<String>,
-    },
-    /// More is asked than may be paid; nothing was signed.
-    #[error("{asked} is asked, and at most {limit} may be paid")]
-    OverLimit {
-        /// What is asked.
-        asked: Money,
-        /// What may be paid.
-        limit: Money,
-    },
-    /// The Stellar RPC did not help.
-    #[error(transparent)]
-    Rpc(rpc::Error),
-    /// The transfer would fail on the ledger, such as for want of money; nothing was presented.
-    #[error("the transfer would fail: {reason}")]
-    Refused {
-        /// The ledger's words.
-        reason: String,
-    },
-    /// Something that the transfer needs is archived and must be restored first.
-    #[error("the transfer needs archived ledger entries, which must be restored first")]
-    Archived,
-    /// The payment cannot be signed or encoded.
-    #[error("the payment cannot be made")]
-    Sign(#[source] transfer::Error),
-}
+/// Between two tries, where the server does not say.
+const SHORT: Duration = Duration::from_secs(1);

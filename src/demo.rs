@@ -105,6 +105,8 @@ async fn pay_once(sandbox: &Sandbox, url: &str) -> Result<(), Box<dyn Error>> {
         network: Network::Testnet,
         rpc_url: sandbox.rpc_url().parse()?,
         limit: None,
+        method: client::Method::Any,
+        mode: client::Mode::Pull,
         patience: Duration::from_secs(60),
     });
     step(4, "An agent asks for GET /weather, and is refused");

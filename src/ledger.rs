@@ -15,7 +15,7 @@ pub mod signer;
 
 mod budget;
 mod http;
-mod post;
+pub(crate) mod post;
 mod search;
 mod sponsor;
 

@@ -16,11 +16,11 @@ use hyper::body::Incoming;
 
 use super::stellar::{self, Stellar, seed, url};
 use crate::{
-    client::{Client, Event, Limit, Paid, Settings},
+    client::{self, Client, Event, Limit, Mode, Offer, Paid, Settings, Settlement, Until},
     config::Env,
     protocol::{
         money::{Amount, Price},
-        x402::Settlement,
+        mpp::timestamp,
     },
 };
 
@@ -51,6 +51,12 @@ pub(super) struct Arguments {
     /// The most to pay: `0.01` is in USDC, `2 XLM` in lumens.
     #[arg(long, value_name = "PRICE", default_value = "1")]
     max: String,
+    /// How to pay: `x402`, `charge`, or whichever is cheapest.
+    #[arg(long = "method", value_name = "METHOD", default_value = "any")]
+    rail: Rail,
+    /// Who puts a charge on the ledger: the server (`pull`), or this command before it asks again (`push`).
+    #[arg(long, value_name = "MODE", default_value = "pull")]
+    mode: Way,
     /// A file with the secret key (`S…`) that pays, instead of `STELLAR_SECRET_KEY`.
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
@@ -80,7 +86,12 @@ impl Arguments {
             && payment.settlement.is_none()
         {
             let money = payment.offer.money();
-            note(&format_args!("the server does not say whether it took the {money}"));
+            match payment.credential.pushed() {
+                Some(hash) => note(&format_args!(
+                    "the server does not say whether it took the {money} of transaction {hash}"
+                )),
+                None => note(&format_args!("the server does not say whether it took the {money}")),
+            }
         }
         let status = response.status();
         self.write(response).await?;
@@ -109,6 +120,8 @@ impl Arguments {
             network,
             rpc_url: self.stellar.rpc_url(network, env)?,
             limit: Some(Limit { amount, asset }),
+            method: self.rail.0,
+            mode: self.mode.0,
             patience: Duration::from_secs(self.patience),
         })
     }
@@ -193,18 +206,30 @@ fn write_head(out: &mut impl Write, response: &Response<Incoming>) -> io::Result
 fn tell(event: Event<'_>) {
     match event {
         Event::Asked(offer) => {
-            let asked = &offer.requirements;
-            let what = match offer.description.as_str() {
+            let what = match offer.description() {
                 "" => String::new(),
                 // The server's words: nothing in them may move the cursor of a terminal.
                 words => format!(" for {:?}", words.chars().take(100).collect::<String>()),
             };
-            let money = offer.money();
-            note(&format_args!("asked {money}{what}, to {} on {}", asked.pay_to, asked.network));
+            let (money, to, network) = (offer.money(), offer.payee(), offer.network());
+            let rail = match offer {
+                Offer::X402(_) => "x402",
+                Offer::Charge(_) if offer.is_sponsored() => "charge, with its fee paid",
+                Offer::Charge(_) => "charge",
+            };
+            note(&format_args!("asked {money}{what}, to {to} on {network}, by {rail}"));
         }
-        Event::Signed(credential) => {
-            let ledger = credential.expiration_ledger();
+        Event::Signed(Until::Ledger(ledger)) => {
             note(&format_args!("signed a transfer that holds until ledger {ledger}"));
+        }
+        Event::Signed(Until::Time(seconds)) => {
+            let time = timestamp::write(seconds.saturating_mul(1_000));
+            note(&format_args!("signed a transaction that holds until {time}"));
+        }
+        Event::Submitted(transaction) => {
+            note(&format_args!(
+                "submitted transaction {transaction}, and wait until it has landed"
+            ));
         }
         Event::Pending { wait } => {
             note(&format_args!(
@@ -249,6 +274,39 @@ impl FromStr for Header {
             name: name.trim().parse().map_err(|_| "not a header name")?,
             value: value.trim().parse().map_err(|_| "not a header value")?,
         })
+    }
+}
+
+/// A rail as `--method` takes it.
+#[derive(Clone, Copy, Debug)]
+struct Rail(client::Method);
+
+impl FromStr for Rail {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "any" => Ok(Self(client::Method::Any)),
+            "x402" => Ok(Self(client::Method::X402)),
+            "charge" => Ok(Self(client::Method::Charge)),
+            _ => Err("expected `x402`, `charge` or `any`"),
+        }
+    }
+}
+
+/// A mode as `--mode` takes it.
+#[derive(Clone, Copy, Debug)]
+struct Way(Mode);
+
+impl FromStr for Way {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "pull" => Ok(Self(Mode::Pull)),
+            "push" => Ok(Self(Mode::Push)),
+            _ => Err("expected `pull` or `push`"),
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
 use crate::{protocol::stellar::TxHash, telemetry::Clock};
 
 /// How sending went.
-pub(super) enum Sending {
+pub(crate) enum Sending {
     /// The network has it, or may have it.
     Out,
     /// The network had it before it was sent from here.
@@ -28,7 +28,7 @@ pub(super) enum Sending {
 }
 
 /// What became of a transaction that was sent.
-pub(super) enum Fate {
+pub(crate) enum Fate {
     /// It was applied, and succeeded or failed.
     Applied(Box<Transaction>),
     /// It has not landed and never will.
@@ -38,7 +38,7 @@ pub(super) enum Fate {
 }
 
 /// Sends until the network has the transaction, or refuses it, or the time for trying is over.
-pub(super) async fn send(
+pub(crate) async fn send(
     rpc: &Rpc,
     clock: &Clock,
     envelope: &xdr::TransactionEnvelope,
@@ -81,7 +81,7 @@ pub(super) async fn send(
 ///
 /// A payer waits as long as there is hope: until the transaction cannot land any more, or the RPC says nothing at all, but
 /// for `patience` seconds at most.
-pub(super) async fn follow(
+pub(crate) async fn follow(
     rpc: &Rpc,
     clock: &Clock,
     envelope: &xdr::TransactionEnvelope,

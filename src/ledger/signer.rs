@@ -43,6 +43,12 @@ impl Seed {
         }
     }
 
+    /// Signs a message that is neither a transaction nor an authorization, such as a charge's claim to a hash.
+    #[must_use]
+    pub fn sign_message(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
+    }
+
     /// Signs an authorization entry as the account's own key.
     ///
     /// # Errors

@@ -37,7 +37,7 @@ async fn the_command_pays_and_says_what_it_paid() {
         lines(&output),
         [
             format!(
-                "tollgate: asked 0.001 USDC for \"A thing\", to {recipient} on stellar:testnet"
+                "tollgate: asked 0.001 USDC for \"A thing\", to {recipient} on stellar:testnet, by x402"
             ),
             format!("tollgate: signed a transfer that holds until ledger {ledger}"),
             format!("tollgate: paid, transaction {}", "ab".repeat(32)),

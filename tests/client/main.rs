@@ -15,11 +15,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 use stellar_xdr as xdr;
 use tollgate::{
-    client::{Challenge, Client, Error, Event, Limit, Overrides, Settings},
+    client::{
+        Challenge, Client, Error, Event, Limit, Method, Mode, Offer, Overrides, Settings, Until,
+        X402Offer,
+    },
     ledger::{
         Http,
         rpc::{AuthMode, Rpc, Simulation, Submission},
@@ -46,6 +49,8 @@ fn settings(sandbox: &Sandbox, payer: &DevAccount) -> Settings {
         network: Network::Testnet,
         rpc_url: sandbox.rpc_url().parse().unwrap(),
         limit: None,
+        method: Method::Any,
+        mode: Mode::Pull,
         patience: Duration::from_secs(10),
     }
 }
@@ -139,6 +144,13 @@ async fn settle(sandbox: &Sandbox, transfer: &Transfer) -> bool {
     true
 }
 
+/// The offer of a challenge that has this one way to pay.
+fn offer(client: &Client, accepted: Value) -> X402Offer {
+    let challenge = Challenge::of(&challenge(&[accepted])).unwrap().unwrap();
+    let Offer::X402(offer) = client.choose(&challenge).unwrap() else { panic!("x402") };
+    offer
+}
+
 fn transfer_of(asked: &Asked) -> Transfer {
     let payload = Payload::decode(&asked.payment().unwrap()).unwrap();
     Transfer::parse(&payload.transaction).unwrap()
@@ -223,14 +235,14 @@ async fn a_paid_request_is_the_unpaid_one_and_a_redirect_is_not_followed() {
     })
     .await;
     let mut request = shop.get();
-    *request.method_mut() = Method::POST;
+    *request.method_mut() = http::Method::POST;
     *request.body_mut() = Bytes::from_static(b"\x00\xffbody");
     request.headers_mut().insert("x-mine", "1".parse().unwrap());
     let paid = client(&sandbox).send(request, |_| {}).await.unwrap();
     assert_eq!(paid.response.status(), StatusCode::SEE_OTHER);
     assert_eq!(elsewhere.asked().len(), 0, "a payment does not travel");
     for asked in shop.asked() {
-        assert_eq!(asked.method, Method::POST);
+        assert_eq!(asked.method, http::Method::POST);
         assert_eq!(asked.body, &b"\x00\xffbody"[..]);
         assert_eq!(asked.headers["x-mine"], "1");
     }
@@ -409,10 +421,9 @@ async fn an_authorization_lives_as_long_as_any_facilitator_allows_and_no_shorter
     for (seconds, ledgers) in [(1, 3), (18, 3), (19, 4), (60, 10), (300, 50)] {
         let mut accepted = accepted(&sandbox);
         accepted["maxTimeoutSeconds"] = json!(seconds);
-        let challenge = Challenge::of(&challenge(&[accepted])).unwrap().unwrap();
-        let offer = challenge.choose(Network::Testnet, None).unwrap();
-        let signed = client.sign(&challenge, &offer, &Overrides::default()).await.unwrap();
-        assert_eq!(signed.expiration_ledger(), latest + ledgers, "{seconds} s");
+        let offer = offer(&client, accepted);
+        let signed = client.sign_x402(&offer, &Overrides::default()).await.unwrap();
+        assert_eq!(signed.holds_until(), Some(Until::Ledger(latest + ledgers)), "{seconds} s");
     }
 }
 
@@ -420,8 +431,7 @@ async fn an_authorization_lives_as_long_as_any_facilitator_allows_and_no_shorter
 async fn a_test_can_change_each_part_of_a_payment() {
     let sandbox = sandbox().await;
     let client = client(&sandbox);
-    let challenge = Challenge::of(&challenge(&[accepted(&sandbox)])).unwrap().unwrap();
-    let offer = challenge.choose(Network::Testnet, None).unwrap();
+    let offer = offer(&client, accepted(&sandbox));
     let payee: Address = sandbox.accounts().payer.address().parse().unwrap();
     let overrides = Overrides {
         amount: Some(amount(7)),
@@ -434,7 +444,7 @@ async fn a_test_can_change_each_part_of_a_payment() {
         accepted: Some(json!({ "changed": true })),
         ..Overrides::default()
     };
-    let signed = client.sign(&challenge, &offer, &overrides).await.unwrap();
+    let signed = client.sign_x402(&offer, &overrides).await.unwrap();
     let payload = Payload::decode(signed.header().as_bytes()).unwrap();
     assert_eq!(payload.accepted, json!({ "changed": true }));
     let transfer = Transfer::parse(&payload.transaction).unwrap();
@@ -463,7 +473,7 @@ async fn a_test_can_change_each_part_of_a_payment() {
         }),
         ..Overrides::default()
     };
-    let signed = client.sign(&challenge, &offer, &forged).await.unwrap();
+    let signed = client.sign_x402(&offer, &forged).await.unwrap();
     let payload = Payload::decode(signed.header().as_bytes()).unwrap();
     let transfer = Transfer::parse(&payload.transaction).unwrap();
     assert_eq!(transfer.payer(), payee);

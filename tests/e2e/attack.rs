@@ -29,7 +29,7 @@ async fn stolen(world: &World, method: Method, path: &str, credential: &Credenti
     let own = thief.sign_for(method, path).await;
     let mut payload = own.payload().clone();
     payload["payload"] = credential.payload()["payload"].clone();
-    Credential::forge(payload)
+    Credential::x402(payload)
 }
 
 #[tokio::test]
@@ -181,8 +181,8 @@ async fn a_payment_that_cannot_land_in_time_is_refused_before_it_costs_anything(
         ),
     ] {
         for (method, path) in [(Method::GET, "/weather"), (Method::POST, "/order")] {
-            let (challenge, offer) = agent.offer_of(method.clone(), path).await;
-            let credential = agent.client.sign(&challenge, &offer, &overrides).await.unwrap();
+            let offer = agent.offer_of(method.clone(), path).await;
+            let credential = agent.client.sign_x402(&offer, &overrides).await.unwrap();
             agent.present_with(method, path, &credential).await.assert_refused(reason);
             assert_eq!(Spent::of(&world), before);
         }

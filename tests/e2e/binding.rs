@@ -38,11 +38,11 @@ async fn a07_a_payment_does_not_buy_a_sibling_at_the_same_price() {
 async fn a16_a_payment_of_another_network_is_refused() {
     let world = World::start().await;
     let (agent, spent) = (world.agent(), Spent::of(&world));
-    let (challenge, offer) = agent.offer("/weather").await;
+    let offer = agent.offer("/weather").await;
     let mut accepted = offer.requirements.to_json();
     accepted["network"] = json!("stellar:pubnet");
     let overrides = Overrides { accepted: Some(accepted), ..Overrides::default() };
-    let credential = agent.client.sign(&challenge, &offer, &overrides).await.unwrap();
+    let credential = agent.client.sign_x402(&offer, &overrides).await.unwrap();
     agent.present("/weather", &credential).await.assert_refused("No matching payment requirements");
     assert_eq!(Spent::of(&world), spent);
     agent.pay("/weather").await.assert_paid();
@@ -64,21 +64,21 @@ async fn a17_an_echo_that_changes_the_offer_is_refused() {
         ("extra", json!({"areFeesSponsored": true})),
     ];
     for (member, value) in changes {
-        let (challenge, offer) = agent.offer("/weather").await;
+        let offer = agent.offer("/weather").await;
         let mut accepted = offer.requirements.to_json();
         accepted[member] = value;
         let overrides = Overrides { accepted: Some(accepted), ..Overrides::default() };
-        let credential = agent.client.sign(&challenge, &offer, &overrides).await.unwrap();
+        let credential = agent.client.sign_x402(&offer, &overrides).await.unwrap();
         let answer = agent.present("/weather", &credential).await;
         answer.assert_refused("No matching payment requirements");
     }
     assert_eq!(Spent::of(&world), spent);
     // Its twin: an echo that only adds to `extra` is the offer.
-    let (challenge, offer) = agent.offer("/weather").await;
+    let offer = agent.offer("/weather").await;
     let mut accepted = offer.requirements.to_json();
     accepted["extra"]["added"] = json!(1);
     let overrides = Overrides { accepted: Some(accepted), ..Overrides::default() };
-    let credential = agent.client.sign(&challenge, &offer, &overrides).await.unwrap();
+    let credential = agent.client.sign_x402(&offer, &overrides).await.unwrap();
     agent.present("/weather", &credential).await.assert_paid();
     world.end().await;
 }
@@ -106,7 +106,7 @@ async fn a25_version_1_is_refused() {
     let credential = agent.sign("/weather", &Overrides::default()).await;
     let mut old = credential.payload().clone();
     old["x402Version"] = json!(1);
-    let answer = agent.present("/weather", &Credential::forge(old)).await;
+    let answer = agent.present("/weather", &Credential::x402(old)).await;
     answer.assert_refused("invalid_payload");
     let mut request = agent.request(Method::GET, "/weather");
     request.headers_mut().insert("x-payment", credential.header().clone());

@@ -37,9 +37,8 @@ async fn a_contract_pays_once_before_and_after_the_answer() {
     let payee = world.payee_usdc();
     let mut paid = 0;
     for (method, path) in [(Method::GET, "/weather"), (Method::POST, "/order")] {
-        let (challenge, offer) = agent.offer_of(method.clone(), path).await;
-        let credential =
-            agent.client.sign(&challenge, &offer, &for_contract(&payer)).await.unwrap();
+        let offer = agent.offer_of(method.clone(), path).await;
+        let credential = agent.client.sign_x402(&offer, &for_contract(&payer)).await.unwrap();
         let answer = agent.present_with(method.clone(), path, &credential).await;
         answer.assert_paid();
         let settlement = answer.settlement().unwrap();

@@ -8,7 +8,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use http::{Method, StatusCode};
 use rand_core::RngCore as _;
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
-use tollgate::client::{Credential, Overrides};
+use tollgate::client::{Credential, Offer, Overrides};
 use tollgate_sandbox::{Clock as Ledgers, Funds, UNITS};
 
 use crate::{
@@ -173,10 +173,8 @@ impl Client {
         let path = format!("{path}?client={}&purchase={count}", self.number);
         let request = agent.request(method.clone(), &path);
         let challenge = agent.client.challenge(request).await.ok().flatten()?;
-        let network = tollgate::protocol::stellar::Network::Testnet;
-        let offer = challenge.choose(network, None).unwrap();
-        let credential =
-            agent.client.sign(&challenge, &offer, &Overrides::default()).await.unwrap();
+        let Offer::X402(offer) = agent.client.choose(&challenge).unwrap() else { return None };
+        let credential = agent.client.sign_x402(&offer, &Overrides::default()).await.unwrap();
         Some(Purchase { method, path, credential, presented: 0, end: None })
     }
 }

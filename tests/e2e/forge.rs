@@ -43,7 +43,7 @@ impl Forge {
         let mut payload = self.honest.payload().clone();
         payload["payload"]["transaction"] =
             envelope.to_xdr_base64(xdr::Limits::none()).unwrap().into();
-        Credential::forge(payload)
+        Credential::x402(payload)
     }
 
     /// After `change` of what the payer did not sign.

@@ -13,6 +13,7 @@
 mod attack;
 mod binding;
 mod budget;
+mod charge;
 mod contract;
 mod crash;
 mod fault;
@@ -30,6 +31,8 @@ mod valve;
 
 #[path = "../support/agent.rs"]
 mod agent;
+#[path = "../support/charge.rs"]
+mod charging;
 mod forge;
 mod process;
 mod upstream;

@@ -16,7 +16,7 @@ fn priced(price: &str) -> String {
 }
 
 async fn asked(agent: &Agent) -> i128 {
-    agent.offer("/weather").await.1.requirements.amount.units()
+    agent.offer("/weather").await.requirements.amount.units()
 }
 
 async fn until_asked(agent: &Agent, amount: i128) {

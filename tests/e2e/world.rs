@@ -11,7 +11,7 @@ use tokio::{
 };
 use tollgate::{
     app::Gateway,
-    client::{Challenge, Credential, Offer, Overrides},
+    client::{Credential, Overrides, X402Offer},
     config::{self, Env},
     telemetry::Clock,
 };
@@ -201,19 +201,19 @@ impl Agent {
 
     /// Asks for GET `path`, and signs a payment for what is asked, changed as `overrides` say.
     pub async fn sign(&self, path: &str, overrides: &Overrides) -> Credential {
-        let (challenge, offer) = self.offer(path).await;
-        self.client.sign(&challenge, &offer, overrides).await.unwrap()
+        let offer = self.offer(path).await;
+        self.client.sign_x402(&offer, overrides).await.unwrap()
     }
 
     /// As [`Agent::sign`] for another method; the transaction's own time bounds leave all to the authorization.
     pub async fn sign_for(&self, method: Method, path: &str) -> Credential {
-        let (challenge, offer) = self.offer_of(method, path).await;
+        let offer = self.offer_of(method, path).await;
         let overrides = Overrides { max_time: Some(0), ..Overrides::default() };
-        self.client.sign(&challenge, &offer, &overrides).await.unwrap()
+        self.client.sign_x402(&offer, &overrides).await.unwrap()
     }
 
     /// The offer of GET `path`.
-    pub async fn offer(&self, path: &str) -> (Challenge, Offer) {
+    pub async fn offer(&self, path: &str) -> X402Offer {
         self.offer_of(Method::GET, path).await
     }
 

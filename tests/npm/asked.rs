@@ -12,8 +12,8 @@ pub(crate) type Asked = (Method, &'static str);
 impl Agent {
     /// Asks, and signs a payment for what is asked, changed as `overrides` say.
     pub(crate) async fn sign(&self, (method, path): Asked, overrides: &Overrides) -> Credential {
-        let (challenge, offer) = self.offer_of(method, path).await;
-        self.client.sign(&challenge, &offer, overrides).await.unwrap()
+        let offer = self.offer_of(method, path).await;
+        self.client.sign_x402(&offer, overrides).await.unwrap()
     }
 
     /// Sends a request with a payment, once.

@@ -10,8 +10,12 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::Value;
 use tollgate::{
-    client::{Challenge, Client, Credential, Offer, Settings},
-    protocol::{stellar::Network, x402::Settlement},
+    client::{self, Challenge, Client, Credential, Mode, Offer, Settings, Wanted, X402Offer},
+    protocol::{
+        mpp::{self, PAYMENT_RECEIPT, Receipt},
+        stellar::Network,
+        x402::Settlement,
+    },
 };
 use tollgate_sandbox::{DevAccount, Sandbox};
 
@@ -31,6 +35,8 @@ impl Agent {
             network: Network::Testnet,
             rpc_url: sandbox.rpc_url().parse().unwrap(),
             limit: None,
+            method: client::Method::Any,
+            mode: Mode::Pull,
             patience: Duration::ZERO,
         };
         Self { client: Client::new(settings), base }
@@ -42,12 +48,19 @@ impl Agent {
         Request::builder().method(method).uri(uri).body(Bytes::new()).unwrap()
     }
 
-    /// Asks without payment, and reads what it costs.
-    pub(crate) async fn offer_of(&self, method: Method, path: &str) -> (Challenge, Offer) {
+    /// Asks without payment, and reads what it costs by x402.
+    pub(crate) async fn offer_of(&self, method: Method, path: &str) -> X402Offer {
+        let challenge = self.challenge_of(method, path).await;
+        match challenge.choose(&Wanted::by(client::Method::X402, Network::Testnet)).unwrap() {
+            Offer::X402(offer) => offer,
+            Offer::Charge(offer) => panic!("{offer:?}"),
+        }
+    }
+
+    /// Asks without payment, and reads all that it may be paid by.
+    pub(crate) async fn challenge_of(&self, method: Method, path: &str) -> Challenge {
         let request = self.request(method, path);
-        let challenge = self.client.challenge(request).await.unwrap().expect("a 402");
-        let offer = challenge.choose(Network::Testnet, None).unwrap();
-        (challenge, offer)
+        self.client.challenge(request).await.unwrap().expect("a 402")
     }
 
     /// Sends a request without payment.
@@ -104,12 +117,29 @@ impl Answer {
         settlement.transaction
     }
 
-    /// Asserts that it is a 402 with `reason`, a fresh challenge, and nothing for caches.
+    /// The `Payment-Receipt`, if there is one.
+    pub(crate) fn receipt(&self) -> Option<Receipt> {
+        let header = self.headers.get(PAYMENT_RECEIPT)?;
+        Some(Receipt::decode(header.as_bytes()).unwrap())
+    }
+
+    /// The `Payment` challenges, in their order.
+    pub(crate) fn charges(&self) -> Vec<mpp::Challenge> {
+        let values = self.headers.get_all("www-authenticate");
+        mpp::parse_challenges(values).into_iter().map(Result::unwrap).collect()
+    }
+
+    /// Asserts that it is a 402 with `reason`, fresh challenges of the rails that the route has, and nothing for caches.
     #[track_caller]
     pub(crate) fn assert_refused(&self, reason: &str) {
         assert_eq!(self.status, StatusCode::PAYMENT_REQUIRED, "{self:?}");
         assert_eq!(self.json()["reason"], reason, "{self:?}");
-        assert!(self.headers.contains_key("payment-required"), "{self:?}");
+        let charges = self.charges();
+        assert!(self.headers.contains_key("payment-required") || !charges.is_empty(), "{self:?}");
+        if let Some(charge) = charges.first() {
+            assert_eq!(self.json()["challengeId"], charge.id.as_str(), "{self:?}");
+        }
+        assert!(self.receipt().is_none(), "{self:?}");
         assert_eq!(self.headers["cache-control"], "no-store", "{self:?}");
         assert!(self.json().get("x402Version").is_none(), "{self:?}");
     }
@@ -123,7 +153,13 @@ impl Answer {
         assert_eq!(self.json()["type"], name, "{self:?}");
         let wait: u64 = self.headers["retry-after"].to_str().unwrap().parse().unwrap();
         assert!(wait >= 1, "{self:?}");
-        for header in ["payment-required", "www-authenticate", "payment-response", "set-cookie"] {
+        for header in [
+            "payment-required",
+            "www-authenticate",
+            "payment-response",
+            "payment-receipt",
+            "set-cookie",
+        ] {
             assert!(!self.headers.contains_key(header), "{header}: {self:?}");
         }
         assert_eq!(self.headers["cache-control"], "no-store", "{self:?}");

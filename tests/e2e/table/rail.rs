@@ -1,6 +1,7 @@
 //! The rails: how a payment is made by each, how it is presented, and what its receipt looks like.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+pub(super) use tollgate::client::Until;
 use tollgate::protocol::x402::Settlement;
 
 use super::cell::Cell;
@@ -23,16 +24,8 @@ pub(super) enum Settle {
 pub(super) struct Proof {
     /// As it is presented.
     pub(super) header: (HeaderName, HeaderValue),
+    /// The last moment at which it can be settled.
     pub(super) until: Until,
-}
-
-/// The last moment at which a payment can be settled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Until {
-    Ledger(u32),
-    /// In Unix seconds.
-    #[expect(dead_code, reason = "for the rails whose payer sends its own transaction")]
-    Time(u64),
 }
 
 impl Rail {
@@ -65,7 +58,7 @@ impl Rail {
                 let credential = cell.agent.sign_for(Method::GET, super::cell::PATH).await;
                 Proof {
                     header: ("payment-signature".parse().unwrap(), credential.header().clone()),
-                    until: Until::Ledger(credential.expiration_ledger()),
+                    until: credential.holds_until().unwrap(),
                 }
             }
         }
