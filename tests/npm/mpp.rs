@@ -3,14 +3,16 @@
 use std::{collections::BTreeMap, process::Stdio};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::Value;
+use tokio::process::Command;
 use tollgate_sandbox::{DevAccount, UNITS};
 
 use crate::{
-    npm::json_lines,
-    shop::{Language, Shop, assert_same_bytes},
-    world::{PRICE, Plan, assert_on_the_ledger, get},
+    npm::{OverTls, json_lines},
+    shop::{Language, Shop, TICK, assert_same_bytes},
+    upstream::{BODY, Script, Upstream},
+    world::{PRICE, Plan, World, assert_on_the_ledger, get},
 };
 
 #[tokio::test]
@@ -73,18 +75,23 @@ async fn npm_x402_2_27_pays_where_charge_is_taken_too() {
     pays_by_x402("x402-2.27").await;
 }
 
-/// It is offered both rails, and chooses the one that it knows.
+/// Its page may see no offer of x402 there, at which it would break off.
 #[tokio::test]
-async fn npm_mppx_0_11_pays_without_saying_what_it_accepts() {
-    let shop = Shop::open(Language::Python, |upstream| Plan::both(true, upstream)).await;
-    let payer = shop.payer();
-    let before = shop.books(&payer, "/weather").await;
-    let mut client = shop.world.network.node("mppx-0.11", "client.mjs");
-    client.arg(shop.world.url("/weather")).env("CLIENT_SECRET", payer.secret());
-    client.env("ACCEPT_PAYMENT", "never");
-    let paid = json_lines(client).await.pop().unwrap();
-    shop.assert_charged(&paid, &payer, "/weather", &before).await;
-    shop.world.end().await;
+async fn npm_mppx_0_6_in_a_page_of_another_origin_pays_where_charge_stands_first() {
+    let page = Page::open(true).await;
+    page.pays_by("mppx-0.6").await;
+    page.world.end().await;
+}
+
+/// And elsewhere it breaks off before it pays, which is why the order is the operator's.
+#[tokio::test]
+async fn npm_mppx_0_11_in_a_page_of_another_origin_pays_where_x402_stands_first() {
+    let page = Page::open(false).await;
+    let old = page.client("mppx-0.6").stderr(Stdio::null()).status().await.unwrap();
+    assert!(!old.success());
+    assert_eq!((page.upstream.hits().len(), page.world.payee_usdc()), (0, 0));
+    page.pays_by("mppx-0.11").await;
+    page.world.end().await;
 }
 
 #[tokio::test]
@@ -110,6 +117,40 @@ async fn npm_mppx_without_usdc_gets_nothing() {
     let paid = shop.world.npm_pays("mppx-0.11", &payer, &[&url]).await;
     shop.assert_charged(&paid, &payer, "/weather", &before).await;
     shop.world.end().await;
+}
+
+/// A gateway whose upstream lets pages of other origins read what it answers.
+struct Page {
+    world: World,
+    upstream: Upstream,
+}
+
+impl Page {
+    async fn open(charge_first: bool) -> Self {
+        let upstream = Upstream::start().await;
+        let headers = vec![("access-control-allow-origin", "*")];
+        upstream.play(Script { headers, ..Script::default() });
+        let plan = Plan { charge_first, ..Plan::both(true, upstream.address) };
+        let world = World::ready(OverTls::start(TICK).await, &plan).await;
+        Self { world, upstream }
+    }
+
+    fn client(&self, package: &str) -> Command {
+        let payer = &self.world.network.sandbox.accounts().zero_xlm_payer;
+        let mut client = self.world.network.node(package, "client.mjs");
+        client.arg(self.world.url("/weather")).env("CLIENT_SECRET", payer.secret());
+        client.env("PAGE", "https://agents.example");
+        client
+    }
+
+    async fn pays_by(&self, package: &str) {
+        let paid = json_lines(self.client(package)).await.pop().unwrap();
+        assert_eq!((&paid["status"], &paid["credentials"]), (&200.into(), &1.into()), "{paid}");
+        let receipt = &paid["receipt"]["reference"];
+        assert_on_the_ledger(&self.world.network.sandbox, receipt.as_str().unwrap());
+        assert_same_bytes(&paid, BODY);
+        assert_eq!((self.upstream.hits().len(), self.world.payee_usdc()), (1, PRICE));
+    }
 }
 
 /// How a client pays a charge.
@@ -215,9 +256,15 @@ async fn echoes(package: &str) {
     shop.world.end().await;
 }
 
-/// The description says `Payment for "API" — ☀`, and the upstream sees nothing of the payment.
+/// The operator's description says `Payment for "API" — ☀`, and the upstream sees nothing of the payment.
 async fn pays_where_described(package: &str) {
     let shop = Shop::open(Language::Python, |upstream| Plan::charge(true, upstream)).await;
+    let asked = shop.world.agent().ask(Method::GET, "/headers").await;
+    let challenge = asked.headers["www-authenticate"].to_str().unwrap();
+    let (_, described) = challenge.split_once(" description=\"").unwrap();
+    assert!(described.contains("API"), "{challenge}");
+    let schemes = challenge.to_ascii_lowercase().matches("payment ").count();
+    assert_eq!(schemes, 1, "{challenge}");
     let payer = shop.payer();
     let before = shop.books(&payer, "/headers").await;
     let paid = shop.world.npm_pays(package, &payer, &[&shop.world.url("/headers")]).await;

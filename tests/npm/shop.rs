@@ -78,4 +78,5 @@ pub(crate) fn assert_same_bytes(paid: &Value, bytes: &[u8]) {
     assert_eq!(paid["sha256"], hex::encode(Sha256::digest(bytes)));
 }
 
-const TICK: Duration = Duration::from_secs(1);
+/// How often a ledger closes.
+pub(crate) const TICK: Duration = Duration::from_secs(1);

@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) facilitator: String,
     /// Whether `payments.mpp.charge` is sponsored; `None` where it is not taken.
     pub(crate) charge: Option<bool>,
+    /// Whether routes name charge before x402.
+    pub(crate) charge_first: bool,
     /// What `OZ_API_KEY` is.
     pub(crate) key: String,
     /// `host:port` of the upstream.
@@ -56,6 +58,7 @@ impl Plan {
         Self {
             facilitator: format!("{{ url: {url}, api_key: {{ env: OZ_API_KEY }}, timeout: 1s }}"),
             charge: None,
+            charge_first: false,
             key: KEY.to_owned(),
             upstream: upstream.to_string(),
             max_timeout_seconds: 60,
@@ -92,6 +95,9 @@ impl Plan {
                 "mpp: {{ realm: api.example.com, secret_key: {{ env: MPP_SECRET_KEY }}, \
                  charge: {{ sponsored: {sponsored} }} }}"
             ));
+        }
+        if self.charge_first {
+            accept.reverse();
         }
         let accept = accept.join(", ");
         let payments = payments.join("\n  ");

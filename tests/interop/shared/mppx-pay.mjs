@@ -2,14 +2,15 @@
 // back as one JSON line: that of ./pay.mjs with {receipt, credentials} in the place of `paymentResponse`: the decoded
 // Payment-Receipt or null, and how many credentials were signed for it.
 //
-// The environment: CLIENT_SECRET, STELLAR_RPC_TLS_URL, MODE (`pull` or `push`), ACCEPT_PAYMENT (`never`: the header of that
-// name is not sent, as from a web page of another origin). Progress goes to stderr.
+// The environment: CLIENT_SECRET, STELLAR_RPC_TLS_URL, MODE (`pull` or `push`), PAGE (the origin of the web page that pays;
+// there mppx sends other origins no Accept-Payment). Progress goes to stderr.
 
+import { fromPageOf } from "./other-origin.mjs";
 import { pay } from "./pay.mjs";
 import { stellarCharge } from "./stellar-charge.mjs";
 
 export async function payWithMppx(mppx, { Mppx }, sdk) {
-  const { CLIENT_SECRET, STELLAR_RPC_TLS_URL, MODE, ACCEPT_PAYMENT } = process.env;
+  const { CLIENT_SECRET, STELLAR_RPC_TLS_URL, MODE, PAGE } = process.env;
   const method = stellarCharge(mppx, sdk, {
     secret: CLIENT_SECRET,
     rpcUrl: STELLAR_RPC_TLS_URL,
@@ -19,7 +20,7 @@ export async function payWithMppx(mppx, { Mppx }, sdk) {
   const client = Mppx.create({
     methods: [method],
     polyfill: false,
-    acceptPaymentPolicy: ACCEPT_PAYMENT ?? "always",
+    ...(PAGE && { fetch: fromPageOf(PAGE), acceptPaymentPolicy: "never" }),
   });
   let credentials = 0;
   client.onCredentialCreated(() => (credentials += 1));
