@@ -59,10 +59,8 @@ async fn pays_in_every_mode(package: &str) {
         client.arg(&shop.url).env("CLIENT_SECRET", accounts.payer.secret()).env("MODE", mode);
         let told = json_lines(client).await.pop().unwrap();
         assert_eq!(told["status"], 200, "{mode}: {told}");
-        assert_eq!(
-            (&told["credentials"], &told["receipt"]["method"]),
-            (&1.into(), &"stellar".into())
-        );
+        assert_eq!(told["credentials"].as_array().unwrap().len(), 1, "{mode}: {told}");
+        assert_eq!(told["receipt"]["method"], "stellar", "{mode}: {told}");
         let hash = hex::decode(told["receipt"]["reference"].as_str().unwrap()).unwrap();
         let hash = stellar_xdr::Hash(hash.try_into().unwrap());
         assert!(sandbox.ledger().transaction(&hash).is_some(), "the receipt names it: {told}");

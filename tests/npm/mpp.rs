@@ -1,18 +1,20 @@
 //! mppx, the reference client of the `Payment` scheme, pays through a gateway to a Python upstream by `stellar` charge.
 
-use std::{collections::BTreeMap, process::Stdio};
+use std::{collections::BTreeMap, net::SocketAddr, process::Stdio};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::{Method, StatusCode};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
 use serde_json::Value;
 use tokio::process::Command;
+use tollgate::ledger::Http;
 use tollgate_sandbox::{DevAccount, UNITS};
 
 use crate::{
     npm::{OverTls, json_lines},
     shop::{Language, Shop, TICK, assert_same_bytes},
     upstream::{BODY, Script, Upstream},
-    world::{PRICE, Plan, World, assert_on_the_ledger, get},
+    world::{PATIENCE, PRICE, Plan, World, assert_on_the_ledger, get},
 };
 
 #[tokio::test]
@@ -78,7 +80,8 @@ async fn npm_x402_2_27_pays_where_charge_is_taken_too() {
 /// Its page may see no offer of x402 there, at which it would break off.
 #[tokio::test]
 async fn npm_mppx_0_6_in_a_page_of_another_origin_pays_where_charge_stands_first() {
-    let page = Page::open(true).await;
+    let page =
+        Page::open(|upstream| Plan { charge_first: true, ..Plan::both(true, upstream) }).await;
     page.pays_by("mppx-0.6").await;
     page.world.end().await;
 }
@@ -86,11 +89,34 @@ async fn npm_mppx_0_6_in_a_page_of_another_origin_pays_where_charge_stands_first
 /// And elsewhere it breaks off before it pays, which is why the order is the operator's.
 #[tokio::test]
 async fn npm_mppx_0_11_in_a_page_of_another_origin_pays_where_x402_stands_first() {
-    let page = Page::open(false).await;
+    let page = Page::open(|upstream| Plan::both(true, upstream)).await;
     let old = page.client("mppx-0.6").stderr(Stdio::null()).status().await.unwrap();
     assert!(!old.success());
     assert_eq!((page.upstream.hits().len(), page.world.payee_usdc()), (0, 0));
     page.pays_by("mppx-0.11").await;
+    page.world.end().await;
+}
+
+/// 0.11 pays up to three times while it is answered 402. What it pushed is the payee's before the upstream is asked:
+/// there is no 402 for it, and what failed is had for the same credential.
+#[tokio::test]
+async fn npm_mppx_0_11_that_pushed_pays_once_though_the_upstream_fails() {
+    let page = Page::open(|upstream| Plan::both(false, upstream)).await;
+    let failing = Script { status: StatusCode::INTERNAL_SERVER_ERROR, ..Script::default() };
+    page.upstream.play(failing);
+    let payer = &page.world.network.sandbox.accounts().payer;
+    let url = page.world.url("/weather");
+    let mut client = page.world.network.node("mppx-0.11", "client.mjs");
+    client.arg(&url).env("CLIENT_SECRET", payer.secret()).env("MODE", "push");
+    let failed = json_lines(client).await.pop().unwrap();
+    assert_eq!((&failed["status"], &failed["receipt"]), (&500.into(), &Value::Null), "{failed}");
+    let credential = only_credential(&failed);
+    assert_eq!((page.upstream.hits().len(), page.world.payee_usdc()), (1, PRICE));
+
+    page.upstream.play(Script::default());
+    assert_eq!(present(&url, credential).await, (StatusCode::OK, BODY.into()));
+    assert_eq!(present(&url, credential).await.0, StatusCode::PAYMENT_REQUIRED);
+    assert_eq!((page.upstream.hits().len(), page.world.payee_usdc()), (2, PRICE));
     page.world.end().await;
 }
 
@@ -126,11 +152,12 @@ struct Page {
 }
 
 impl Page {
-    async fn open(charge_first: bool) -> Self {
+    /// The gateway is as `plan` says of the upstream.
+    async fn open(plan: impl FnOnce(SocketAddr) -> Plan) -> Self {
         let upstream = Upstream::start().await;
         let headers = vec![("access-control-allow-origin", "*")];
         upstream.play(Script { headers, ..Script::default() });
-        let plan = Plan { charge_first, ..Plan::both(true, upstream.address) };
+        let plan = plan(upstream.address);
         let world = World::ready(OverTls::start(TICK).await, &plan).await;
         Self { world, upstream }
     }
@@ -145,7 +172,8 @@ impl Page {
 
     async fn pays_by(&self, package: &str) {
         let paid = json_lines(self.client(package)).await.pop().unwrap();
-        assert_eq!((&paid["status"], &paid["credentials"]), (&200.into(), &1.into()), "{paid}");
+        assert_eq!(paid["status"], 200, "{paid}");
+        only_credential(&paid);
         let receipt = &paid["receipt"]["reference"];
         assert_on_the_ledger(&self.world.network.sandbox, receipt.as_str().unwrap());
         assert_same_bytes(&paid, BODY);
@@ -228,7 +256,7 @@ impl Shop {
         before: &Books,
     ) -> Books {
         assert_eq!(paid["status"], 200, "{paid}");
-        assert_eq!(paid["credentials"], 1, "{paid}");
+        only_credential(paid);
         let receipt = &paid["receipt"];
         assert_eq!(
             (&receipt["method"], &receipt["status"]),
@@ -241,6 +269,19 @@ impl Shop {
         assert_eq!(after.hits, before.hits + 1);
         after
     }
+}
+
+/// The credential of a client that signed no other.
+#[track_caller]
+fn only_credential(told: &Value) -> &str {
+    let credentials = told["credentials"].as_array().unwrap();
+    assert_eq!(credentials.len(), 1, "{told}");
+    credentials[0].as_str().unwrap()
+}
+
+async fn present(url: &str, credential: &str) -> (StatusCode, Bytes) {
+    let request = Request::get(url).header("authorization", credential).body(Bytes::new()).unwrap();
+    Http::new().send(request, PATIENCE, 1 << 20).await.unwrap()
 }
 
 async fn echoes(package: &str) {
