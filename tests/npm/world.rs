@@ -117,7 +117,11 @@ drain: {{ delay: 0s, timeout: 10s }}
 routes:
   - {{ match: GET /weather, price: "$0.001", accept: [{accept}], timeout: {timeout_seconds}s }}
   - {{ match: POST /echo, price: "$0.001", accept: [{accept}], timeout: {timeout_seconds}s }}
-  - {{ match: GET /headers, price: "$0.001", accept: [{accept}], describe: {{ summary: 'Payment for "API" — ☀' }} }}
+  - match: GET /headers
+    price: "$0.001"
+    accept: [{accept}]
+    describe: {{ summary: 'Payment for "API" — ☀' }}
+    timeout: {timeout_seconds}s
   - {{ match: GET /health, free: true }}
 "#
         );
