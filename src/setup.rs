@@ -211,8 +211,7 @@ fn write_config(settings: &Settings) -> Result<Event, Error> {
     let text = include_str!("../gateway.yaml")
         .replace("127.0.0.1:8402", &settings.listen.to_string())
         .replace("http://127.0.0.1:3000", upstream.trim_end_matches('/'))
-        .replace("payments: { x402: { facilitator: self } }", PAYMENTS)
-        .replace("accept: [x402]", "accept: [x402, mpp.charge]");
+        .replace("mpp: { charge:", "mpp: { secret_key: { env: MPP_SECRET_KEY }, charge:");
     match write_new(&path, &text) {
         Ok(true) => Ok(Event::Wrote { path, names: Vec::new() }),
         Ok(false) => Ok(Event::Kept(path)),
@@ -343,11 +342,6 @@ pub enum Error {
         source: classic::Error,
     },
 }
-
-/// Every way to pay.
-const PAYMENTS: &str = "payments:
-  x402: { facilitator: self }
-  mpp: { secret_key: { env: MPP_SECRET_KEY }, charge: { sponsored: true } }";
 
 /// What the configuration of a remote facilitator calls its key.
 const FACILITATOR_KEY: &str = "OZ_API_KEY";

@@ -50,11 +50,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> ExitCode {
-    let env = match stellar::env() {
-        Ok(env) => env,
-        Err(error) => return fail(&error),
-    };
-    match arguments.serve(&env).await {
+    match arguments.serve(&stellar::env()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }

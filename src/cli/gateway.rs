@@ -155,7 +155,7 @@ fn price(terms: &Terms) -> String {
 /// Reads a configuration in the environment of the process, behind which the `.env` file beside it stands.
 pub(super) fn read(path: &Path) -> Result<Settings, Diagnostics> {
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
-    config::load(path, &Env::in_folder(folder)?)
+    config::load(path, &Env::in_folder(folder))
 }
 
 /// Loads a configuration; mistakes and warnings go to stderr.

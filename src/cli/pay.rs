@@ -77,7 +77,7 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
 
 impl Arguments {
     async fn run(self) -> Result<ExitCode, Error> {
-        let settings = self.settings(&stellar::env()?)?;
+        let settings = self.settings(&stellar::env())?;
         let request = self.request()?;
         let client = Client::new(settings);
         let paid = client.send(request, tell).await.map_err(Error::Client)?;

@@ -7,7 +7,7 @@ use http::Uri;
 use zeroize::Zeroizing;
 
 use crate::{
-    config::{Diagnostics, Env},
+    config::Env,
     ledger::{rpc, signer::Seed},
     protocol::stellar::Network,
 };
@@ -43,8 +43,8 @@ impl Stellar {
 }
 
 /// The environment of a command without a configuration: the process's, and `.env` where it was started.
-pub(super) fn env() -> Result<Env, Error> {
-    Env::in_folder(Path::new("")).map_err(Error::EnvFile)
+pub(super) fn env() -> Env {
+    Env::in_folder(Path::new(""))
 }
 
 /// The key in `file`, if that is given, else in the variable `name`. `flag` is how a file is given.
@@ -77,8 +77,6 @@ pub(super) fn url(text: &str) -> Result<Uri, &'static str> {
 /// What is missing or cannot be read. Repeats no key and no RPC's URL, in which a key may stand.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    #[error(transparent)]
-    EnvFile(Diagnostics),
     #[error("STELLAR_NETWORK is `{name}`: expected `stellar:testnet` or `stellar:pubnet`")]
     Network { name: String },
     #[error("STELLAR_RPC_URL is no URL with `http://` or `https://`")]

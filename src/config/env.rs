@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, fmt, path::Path};
 
-use super::{Diagnostics, EnvFile};
+use tracing::warn;
+
+use super::{Diagnostic, EnvFile};
 
 /// Where `{ env: NAME }` finds its value.
 pub struct Env(Variables);
@@ -22,13 +24,15 @@ impl Env {
 
     /// The environment of this process, and behind it the file `.env` in `folder`, if there is one.
     ///
-    /// A variable that is set in the process wins, even an empty one.
-    ///
-    /// # Errors
-    /// What is wrong with the file.
-    pub fn in_folder(folder: &Path) -> Result<Self, Diagnostics> {
-        let file = EnvFile::read(&folder.join(EnvFile::NAME))?;
-        Ok(Self(Variables::Process(file)))
+    /// A variable that is set in the process wins, even an empty one. What cannot be read in the file is logged, and
+    /// stops only who needs it: a variable that is not there is not set.
+    #[must_use]
+    pub fn in_folder(folder: &Path) -> Self {
+        let (file, faults) = EnvFile::read_some(&folder.join(EnvFile::NAME));
+        for Diagnostic { file, at, what, .. } in &faults {
+            warn!(file = %file, line = at.map(|at| at.line), "{what}");
+        }
+        Self(Variables::Process(file))
     }
 
     /// An environment of `variables` and nothing else.

@@ -29,17 +29,24 @@ impl EnvFile {
     /// # Errors
     /// Every line that cannot be read, or why the file cannot.
     pub fn read(path: &Path) -> Result<Option<Self>, Diagnostics> {
+        let (file, faults) = Self::read_some(path);
+        if faults.is_empty() { Ok(file) } else { Err(faults) }
+    }
+
+    /// As [`EnvFile::read`], with the lines that can be read beside what is wrong with the others: the file may be
+    /// somebody else's, and what it says to others is no reason to stop.
+    pub(super) fn read_some(path: &Path) -> (Option<Self>, Diagnostics) {
         match fs::read_to_string(path) {
-            Ok(text) => Ok(Some(Self {
-                values: parse(&text, path)?,
-                open_to_all: is_open_to_all(path),
-                path: path.to_owned(),
-            })),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Ok(text) => {
+                let (values, faults) = parse(&text, path);
+                let open_to_all = is_open_to_all(path);
+                (Some(Self { path: path.to_owned(), values, open_to_all }), faults)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (None, Diagnostics::default()),
             Err(error) => {
                 let what = format!("cannot read the file: {error}");
                 let fault = fault(path, None, &what, "make it a readable text file, or remove it");
-                Err(Diagnostics::new(vec![fault]))
+                (None, Diagnostics::new(vec![fault]))
             }
         }
     }
@@ -66,7 +73,7 @@ impl fmt::Debug for EnvFile {
     }
 }
 
-fn parse(text: &str, path: &Path) -> Result<BTreeMap<String, String>, Diagnostics> {
+fn parse(text: &str, path: &Path) -> (BTreeMap<String, String>, Diagnostics) {
     let text = text.trim_start_matches('\u{feff}');
     let mut values = BTreeMap::new();
     let mut faults = Vec::new();
@@ -85,7 +92,7 @@ fn parse(text: &str, path: &Path) -> Result<BTreeMap<String, String>, Diagnostic
             }
         }
     }
-    if faults.is_empty() { Ok(values) } else { Err(Diagnostics::new(faults)) }
+    (values, Diagnostics::new(faults))
 }
 
 /// Where `line` is in `text`: what the parser tells is a whole line or its value, over several lines where a quote is open.

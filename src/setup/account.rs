@@ -39,7 +39,12 @@ impl Accounts<'_> {
                 continue;
             }
             let friendbot = self.friendbot(account).await?;
-            self.ask(&friendbot, "", role, account).await?;
+            if let Err(error) = self.ask(&friendbot, "", role, account).await {
+                // It may have been carried out all the same, or by another run.
+                if !self.exists(account).await? {
+                    return Err(error);
+                }
+            }
             self.until_seen(role, account).await?;
             tell(Event::Funded(role, account));
         }
@@ -116,7 +121,7 @@ impl Accounts<'_> {
         named.ok_or_else(|| Error::NoFriendbot { place: self.rpc.place(), account })
     }
 
-    /// Asks `giver` to give to `account`; one that has it already is as good.
+    /// Asks `giver` to give to `account`.
     async fn ask(
         &self,
         giver: &str,
@@ -131,7 +136,7 @@ impl Accounts<'_> {
             .map_err(|_| silent(HttpError::Connect))?;
         let (status, body) = self.http.send(request, GIVER_TIMEOUT, CAP).await.map_err(silent)?;
         let said = String::from_utf8_lossy(&body);
-        if status.is_success() || said.contains("createAccountAlreadyExist") {
+        if status.is_success() {
             return Ok(());
         }
         let said = said.chars().filter(|letter| !letter.is_control()).take(300).collect();

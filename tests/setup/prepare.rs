@@ -124,7 +124,7 @@ async fn the_configuration_offers_every_way_to_pay_at_these_addresses() {
         ..place.settings()
     };
     place.setup_with(&settings, &Env::process()).await.unwrap();
-    let env = Env::in_folder(place.folder.path()).unwrap();
+    let env = Env::in_folder(place.folder.path());
     let settings = config::load(&place.path("gateway.yaml"), &env).unwrap();
     assert_eq!(settings.listeners[0].address.to_string(), "127.0.0.2:9000");
     assert_eq!(settings.upstreams[0].servers[0].to_string(), "api.example:80");
