@@ -3,7 +3,7 @@
 use http::{Method, StatusCode};
 use tollgate::client::Overrides;
 
-use crate::world::{PRICE, World};
+use crate::world::{PRICE, Plan, World};
 
 #[tokio::test]
 async fn j03_a_price_rise_honours_the_price_that_was_quoted() {
@@ -31,5 +31,32 @@ async fn a_route_that_becomes_free_or_goes_away_does_so_at_once() {
     assert_eq!(agent.ask(Method::GET, "/weather").await.status, StatusCode::OK);
     assert_eq!(agent.ask(Method::GET, "/health").await.status, StatusCode::FORBIDDEN);
     assert_eq!(agent.ask(Method::GET, "/dear").await.status, StatusCode::NOT_FOUND);
+    world.end().await;
+}
+
+/// J05: a challenge pays while its key counts, under whatever key new ones are made.
+#[tokio::test]
+async fn j05_a_rotated_secret_leaves_open_challenges_good_until_it_is_taken_out() {
+    // Texts of the test's environment that are long enough for keys.
+    const OLD: &str = "secret_key: { env: STELLAR_RECIPIENT }";
+    const BOTH: &str = "secret_key: { env: SPONSOR_SECRET }, \
+        previous_secret_keys: [{ env: STELLAR_RECIPIENT }]";
+    const NEW: &str = "secret_key: { env: SPONSOR_SECRET }";
+    let routes = r#"  - { name: weather, match: GET /weather, price: "$0.001", accept: [mpp.charge], timeout: 5s }"#;
+    let payments = [OLD, BOTH, NEW].map(|keys| format!(", mpp: {{ {keys}, charge: {{}} }}"));
+    let plans = payments.each_ref().map(|payments| Plan { routes, payments, ..Plan::default() });
+    let [old, both, new] = &plans;
+    let world = World::build(Plan { routes, payments: old.payments, ..Plan::default() }).await;
+    let (agent, before) = (world.agent(), world.payee_usdc());
+
+    let open = agent.sign_charge("/weather", &Overrides::default()).await;
+    let late = agent.sign_charge("/weather", &Overrides::default()).await;
+    world.reload(both);
+    agent.present("/weather", &open).await.assert_charge_paid();
+    let fresh = agent.sign_charge("/weather", &Overrides::default()).await;
+    world.reload(new);
+    agent.present("/weather", &late).await.assert_refused("invalid_challenge");
+    agent.present("/weather", &fresh).await.assert_charge_paid();
+    assert_eq!(world.payee_usdc() - before, 2 * PRICE);
     world.end().await;
 }
