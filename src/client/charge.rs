@@ -10,6 +10,7 @@ use stellar_xdr as xdr;
 
 use super::{
     Credential, Error, Mode, Overrides, Until,
+    offer::shown,
     transaction::{Made, Order, Sender, Signer, encode, life, unsigned},
 };
 use crate::{
@@ -48,6 +49,7 @@ impl ChargeOffer {
     ) -> Result<Self, String> {
         let mpp::Challenge { method, intent, .. } = challenge;
         if method != METHOD || intent != INTENT {
+            let (method, intent) = (shown(method), shown(intent));
             return Err(format!("it is `{method}/{intent}`, not `{METHOD}/{INTENT}`"));
         }
         let request = Request::decode(&challenge.request)

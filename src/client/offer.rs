@@ -32,7 +32,7 @@ pub enum Offer {
     /// x402 `exact`.
     X402(X402Offer),
     /// MPP `charge`.
-    Charge(ChargeOffer),
+    Charge(Box<ChargeOffer>),
 }
 
 /// The rail to pay by.
@@ -153,7 +153,7 @@ impl Challenge {
             Ok(_) if wanted.method == Method::X402 => Err("it is by charge, not by x402".into()),
             Ok(challenge) => {
                 ChargeOffer::read(challenge, wanted.network, wanted.asset, wanted.mode)
-                    .map(Offer::Charge)
+                    .map(|offer| Offer::Charge(Box::new(offer)))
                     .map_err(Cow::Owned)
             }
         };
@@ -243,6 +243,11 @@ impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// A server's words within a reason, which may be shown on a terminal.
+pub(super) fn shown(text: &str) -> String {
+    text.chars().take(60).flat_map(char::escape_debug).collect()
 }
 
 /// The order of the two headers, as far as it can be known: their order among the names.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Credential, Error, Overrides,
+    offer::shown,
     transaction::{Order, Sender, Signer, encode, life, unsigned},
 };
 use crate::protocol::{
@@ -61,10 +62,10 @@ impl Challenge {
     ) -> Result<X402Offer, String> {
         let text = |name| accepted.get(name).and_then(Value::as_str).unwrap_or("nothing");
         if text("scheme") != "exact" {
-            return Err(format!("its scheme is `{}`, not `exact`", text("scheme")));
+            return Err(format!("its scheme is `{}`, not `exact`", shown(text("scheme"))));
         }
         if text("network") != network.name() {
-            return Err(format!("it is on `{}`, not `{network}`", text("network")));
+            return Err(format!("it is on `{}`, not `{network}`", shown(text("network"))));
         }
         let requirements =
             Requirements::from_json(&known(accepted)).map_err(|error| match error.0 {

@@ -6,7 +6,13 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use tollgate_sandbox::Sandbox;
 
-use super::{accepted, challenge, sandbox, settled, shop, stub::Stub};
+use super::{
+    accepted, challenge,
+    charge::{self, request, sponsored},
+    push::while_ledgers_close,
+    sandbox, settled, shop,
+    stub::Stub,
+};
 
 async fn pay(sandbox: &Sandbox, line: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
@@ -82,6 +88,74 @@ async fn the_command_takes_its_key_from_a_file_and_writes_the_body_to_one() {
     let head = b"HTTP/1.1 200 OK\r\n";
     assert_eq!(&output.stdout[..head.len()], head);
     assert!(output.stdout.ends_with(b"\r\n\r\n\x00\xff\r\n\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_pays_a_charge_in_each_mode_and_shows_no_credential() {
+    let sandbox = sandbox().await;
+    let recipient = sandbox.accounts().recipient.address();
+    let asked = |how: &str| {
+        format!(
+            "tollgate: asked 0.001 USDC for \"A thing\", to {recipient} on stellar:testnet, by {how}"
+        )
+    };
+    for (request, line, how) in [
+        (sponsored(&sandbox), vec![], "charge, with its fee paid"),
+        (request(&sandbox), vec!["--method", "charge"], "charge"),
+        (request(&sandbox), vec!["--method", "charge", "--mode", "push"], "charge"),
+    ] {
+        let shop = charge::shop(&charge::challenge(&request)).await;
+        let url = shop.get().uri().to_string();
+        let line = [&[&*url][..], &line].concat();
+        let output = while_ledgers_close(&sandbox, pay(&sandbox, &line)).await;
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(output.stdout, b"the thing");
+        let said = lines(&output);
+        assert_eq!(said[0], asked(how));
+        assert_eq!(
+            *said.last().unwrap(),
+            format!("tollgate: paid, transaction {}", "cd".repeat(32))
+        );
+        let credential = shop.asked()[1].headers["authorization"].to_str().unwrap().to_owned();
+        let token = credential.strip_prefix("Payment ").unwrap();
+        assert!(!said.join("").contains(token));
+        match (request.fee_payer, line.len()) {
+            (true, _) => {
+                assert!(said[1].starts_with("tollgate: signed a transfer that holds until ledger "))
+            }
+            (false, 3) => {
+                assert!(said[1].starts_with("tollgate: signed a transaction that holds until 2"))
+            }
+            _ => {
+                let payload = shop.asked()[1].charge().unwrap().payload.unwrap();
+                let hash = payload["hash"].as_str().unwrap();
+                assert!(said[1].starts_with("tollgate: signed a transaction that holds until 2"));
+                let submitted =
+                    format!("tollgate: submitted transaction {hash}, and wait until it has landed");
+                assert_eq!(said[2], submitted);
+                assert!(!said.join("").contains(payload["sourceSignature"].as_str().unwrap()));
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_says_why_it_does_not_pay_the_way_it_was_told() {
+    let sandbox = sandbox().await;
+    let shop = charge::shop(&charge::challenge(&sponsored(&sandbox))).await;
+    let url = shop.get().uri().to_string();
+    let output = pay(&sandbox, &[&url, "--method", "charge", "--mode", "push"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let said = "tollgate: none of the ways to pay can be used: the server pays its fee and sends the transaction itself, so it cannot be pushed";
+    assert_eq!(lines(&output), [said]);
+    let output = pay(&sandbox, &[&url, "--method", "x402"]).await;
+    let said = "tollgate: none of the ways to pay can be used: it is by charge, not by x402";
+    assert_eq!(lines(&output), [said]);
+    assert_eq!(shop.asked().len(), 2);
+    for line in [["--method", "cash"], ["--mode", "shove"]] {
+        let output = pay(&sandbox, &[&[&*url][..], &line].concat()).await;
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,10 @@
     reason = "a test ends where it finds something else"
 )]
 
+mod charge;
+mod choice;
 mod command;
+mod push;
 mod stub;
 
 use std::{

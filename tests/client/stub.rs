@@ -8,7 +8,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, task::JoinSet};
-use tollgate::protocol::x402::PAYMENT_SIGNATURE;
+use tollgate::protocol::{mpp, x402::PAYMENT_SIGNATURE};
 
 /// What the server was asked.
 #[derive(Clone, Debug)]
@@ -22,6 +22,11 @@ impl Asked {
     /// The payment that came with it.
     pub(crate) fn payment(&self) -> Option<Bytes> {
         self.headers.get(PAYMENT_SIGNATURE).map(|value| Bytes::copy_from_slice(value.as_bytes()))
+    }
+
+    /// The charge's payment that came with it.
+    pub(crate) fn charge(&self) -> Option<mpp::Credential> {
+        mpp::find(&self.headers).unwrap()
     }
 }
 

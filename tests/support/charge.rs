@@ -21,7 +21,7 @@ impl Agent {
     pub(crate) async fn charge_offer_of(&self, method: Method, path: &str) -> ChargeOffer {
         let challenge = self.challenge_of(method, path).await;
         match challenge.choose(&Wanted::by(client::Method::Charge, Network::Testnet)).unwrap() {
-            Offer::Charge(offer) => offer,
+            Offer::Charge(offer) => *offer,
             Offer::X402(offer) => panic!("{offer:?}"),
         }
     }
