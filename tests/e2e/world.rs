@@ -174,8 +174,10 @@ impl World {
         self.agent_of(&self.sandbox.accounts().payer)
     }
 
+    /// The agent with this key, by the clock of the gateway.
     pub fn agent_of(&self, account: &DevAccount) -> Agent {
-        Agent::new(&self.sandbox, account, self.url(""))
+        let Agent { client, base } = Agent::new(&self.sandbox, account, self.url(""));
+        Agent { client: client.by_clock(&self.clock), base }
     }
 
     pub fn payee_usdc(&self) -> i128 {
