@@ -182,6 +182,11 @@ impl Ledger {
         self.state().queue.contains(hash)
     }
 
+    /// How many transactions wait for a ledger.
+    pub fn waiting(&self) -> usize {
+        self.state().queue.len()
+    }
+
     /// The applied transaction with this hash. A fee bump is found by its own hash and by its inner one.
     pub fn transaction(&self, hash: &Hash) -> Option<Arc<TransactionRecord>> {
         self.state().history.transaction(hash)

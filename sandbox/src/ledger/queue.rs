@@ -129,6 +129,10 @@ impl Queue {
             .any(|waiting| waiting.frame.full_hash() == hash || waiting.frame.hash == *hash)
     }
 
+    pub(super) const fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     pub(super) fn arm(&mut self, fault: ArmedFault) {
         self.faults.push(fault);
     }
