@@ -15,7 +15,6 @@ mod binding;
 mod budget;
 mod charge;
 mod contract;
-mod crash;
 mod fault;
 mod fee;
 mod load;

@@ -114,7 +114,7 @@ async fn i12_a_disk_that_fails_costs_nobody_money_and_free_routes_do_not_notice(
 async fn i12_a_settlement_that_cannot_be_recorded_is_pending_and_delivered_by_the_next_process() {
     for (method, path) in [(Method::GET, "/weather"), (Method::POST, "/order")] {
         let site = Site::new(&Plan::default()).await;
-        let process = site.run().await;
+        let mut process = site.run().await;
         let (agent, before) = (site.agent(&process), site.payee_usdc());
         let credential = agent.sign_for(method.clone(), path).await;
         let sent = site.sandbox.calls(Rpc::SendTransaction);

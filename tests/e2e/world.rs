@@ -17,7 +17,7 @@ use tollgate::{
 };
 use tollgate_sandbox::{Clock as Ledgers, DevAccount, Funds, Options, Sandbox};
 
-pub(crate) use crate::agent::{Agent, Answer, read, try_read};
+pub(crate) use crate::agent::{Agent, Answer, read};
 use crate::upstream::Upstream;
 
 /// The price of the default routes in base units: `$0.001`.
@@ -196,11 +196,6 @@ impl World {
 }
 
 impl Agent {
-    /// The same agent at another gateway.
-    pub fn at(&self, base: String) -> Self {
-        Self { client: self.client.clone(), base }
-    }
-
     /// Asks for GET `path`, and signs a payment for what is asked, changed as `overrides` say.
     pub async fn sign(&self, path: &str, overrides: &Overrides) -> Credential {
         let offer = self.offer(path).await;

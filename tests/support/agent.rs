@@ -169,14 +169,9 @@ impl Answer {
 
 /// Reads an answer whole.
 pub(crate) async fn read(response: Response<Incoming>) -> Answer {
-    try_read(response).await.unwrap()
-}
-
-/// Reads an answer whole, from a gateway that may end before it has ended.
-pub(crate) async fn try_read(response: Response<Incoming>) -> Result<Answer, hyper::Error> {
     let (head, body) = response.into_parts();
-    let body = body.collect().await?.to_bytes();
-    Ok(Answer { status: head.status, headers: head.headers, body })
+    let body = body.collect().await.unwrap().to_bytes();
+    Answer { status: head.status, headers: head.headers, body }
 }
 
 /// A word that faulty dependencies say, and that no client may read.

@@ -1,0 +1,322 @@
+//! What outlives every gateway: the ledger, the upstream, the folder with the store, and the payers.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use http::Request;
+use tempfile::TempDir;
+use tokio::{
+    sync::{Mutex, watch},
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+use tollgate::{
+    client::{Client, Method, Mode, Offer, Overrides, Settings, Wanted},
+    ledger::signer::Seed,
+    protocol::stellar::Network,
+    store::{ClaimKey, Store},
+};
+use tollgate_sandbox::{Clock, DevAccount, Funds, Options, Sandbox, ledger::Submission};
+
+use crate::{
+    process::Process,
+    purchase::{Order, Purchase, Rail, Seen},
+    upstream::Upstream,
+};
+
+pub(crate) struct Site {
+    pub(crate) sandbox: Arc<Sandbox>,
+    pub(crate) upstream: Upstream,
+    /// Of no payer in particular: keys are told when it signs.
+    client: Client,
+    /// How many heads of paid answers clients have seen.
+    heads: watch::Sender<usize>,
+    payers: Mutex<Vec<DevAccount>>,
+    folder: TempDir,
+    pump: Pump,
+}
+
+/// Closes a ledger whenever a transaction waits for one, while it is on.
+///
+/// Never otherwise: an authorization lives for ten ledgers, however fast they come.
+struct Pump {
+    is_on: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Site {
+    /// A site whose ledgers wait so long for more transactions once they have one.
+    pub(crate) async fn start(batch: Duration) -> Self {
+        let options = Options { clock: Clock::Manual, ..Options::default() };
+        let sandbox = Arc::new(Sandbox::start(options).await.unwrap());
+        let ledger = sandbox.clone();
+        let upstream = Upstream::start(Box::new(move |payer| charged(&ledger, payer) > 0)).await;
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("gateway.yaml"), yaml(&upstream)).unwrap();
+        let client = Client::new(Settings {
+            seed: sandbox.accounts().payer.secret().parse().unwrap(),
+            network: Network::Testnet,
+            rpc_url: sandbox.rpc_url().parse().unwrap(),
+            limit: None,
+            method: Method::Any,
+            mode: Mode::Pull,
+            patience: Duration::ZERO,
+        });
+        let pump = Pump::start(sandbox.clone(), batch);
+        let heads = watch::Sender::new(0);
+        Self { sandbox, upstream, client, heads, payers: Mutex::default(), folder, pump }
+    }
+
+    /// Starts a gateway, which is ready when this returns.
+    pub(crate) async fn run(&self) -> Process {
+        let process = self.run_unready().await;
+        process.logged("payments can be settled").await;
+        process
+    }
+
+    pub(crate) async fn run_unready(&self) -> Process {
+        Process::start(&self.folder.path().join("gateway.yaml"), &self.sandbox).await
+    }
+
+    /// Payers that have not paid anything yet.
+    pub(crate) async fn payers(&self, count: usize) -> Vec<DevAccount> {
+        let mut payers = self.payers.lock().await;
+        while payers.len() < count {
+            let funds = Funds { usdc_units: FUNDS, spare_stroops: 10_000_000 };
+            payers.extend(self.sandbox.new_payers(PAYERS_AT_ONCE, funds).await.unwrap());
+        }
+        let rest = payers.len() - count;
+        payers.split_off(rest)
+    }
+
+    /// Asks and signs; `None` if the gateway went away meanwhile, or takes no payments.
+    ///
+    /// What is pushed waits for a ledger then.
+    pub(crate) async fn sign(
+        &self,
+        base: &str,
+        (rail, order): (Rail, Order),
+        payer: DevAccount,
+    ) -> Option<Purchase> {
+        let path = Purchase::path(rail, order, &payer);
+        let request = Request::get(format!("{base}{path}")).body(bytes::Bytes::new()).unwrap();
+        let challenge = self.client.challenge(request).await.ok().flatten()?;
+        let seed: Seed = payer.secret().parse().unwrap();
+        let overrides = Overrides { seed: Some(seed.clone()), ..Overrides::default() };
+        let method = if rail == Rail::X402 { Method::X402 } else { Method::Charge };
+        let credential = match challenge.choose(&Wanted::by(method, Network::Testnet)).unwrap() {
+            Offer::X402(offer) => self.client.sign_x402(&offer, &overrides).await.unwrap(),
+            Offer::Charge(offer) if rail == Rail::Pushed => {
+                let made = self.client.transaction(&offer, &overrides).await.unwrap();
+                let hash = self.client.hash(&made.envelope).unwrap();
+                let submitted = self.sandbox.ledger().submit(made.envelope);
+                assert!(matches!(submitted, Submission::Pending { .. }), "{submitted:?}");
+                offer.push(hash, &seed)
+            }
+            Offer::Charge(offer) => self.client.sign_charge(&offer, &overrides).await.unwrap(),
+        };
+        Some(Purchase { rail, order, payer, credential, journal: Vec::new() })
+    }
+
+    /// How often `payer` was charged.
+    pub(crate) fn charged(&self, payer: &DevAccount) -> i128 {
+        charged(&self.sandbox, &payer.address())
+    }
+
+    /// Whether ledgers close when a transaction waits.
+    pub(crate) fn pump(&self, is_on: bool) {
+        self.pump.is_on.send_replace(is_on);
+    }
+
+    /// Closes so many ledgers.
+    pub(crate) async fn close_ledgers(&self, ledgers: u32) {
+        for _ in 0..ledgers {
+            self.sandbox.close_ledger().await;
+        }
+    }
+
+    /// Closes enough ledgers for every authorization that was signed so far to end.
+    pub(crate) async fn outlive_authorizations(&self) {
+        self.close_ledgers(LIFE).await;
+    }
+
+    /// Closes a ledger an hour from now, for which everything that was signed comes too late.
+    pub(crate) async fn pass_an_hour(&self) {
+        let now = self.sandbox.ledger().latest().close_time;
+        self.sandbox.close_ledger_at(now + 3_600).await;
+        self.outlive_authorizations().await;
+    }
+
+    /// Waits until so many heads of paid answers have come to those who present.
+    pub(crate) async fn heads(&self, answers: usize) {
+        self.heads.subscribe().wait_for(|heads| *heads >= answers).await.unwrap();
+    }
+
+    pub(crate) fn payee_usdc(&self) -> i128 {
+        self.sandbox.usdc_balance(&self.sandbox.accounts().recipient.address()).unwrap()
+    }
+
+    /// Waits until so many transactions wait for a ledger.
+    pub(crate) async fn until_waiting(&self, transactions: usize) {
+        self.until_queue(|waiting| waiting >= transactions).await;
+    }
+
+    /// Waits until no transaction waits for a ledger.
+    pub(crate) async fn until_none_waits(&self) {
+        self.until_queue(|waiting| waiting == 0).await;
+    }
+
+    async fn until_queue(&self, is_so: impl Fn(usize) -> bool) {
+        let looking = async {
+            while !is_so(self.sandbox.ledger().waiting()) {
+                sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(PATIENCE, looking).await.expect("the transactions come and go");
+    }
+
+    /// The pending claims in the store that a killed gateway has left.
+    ///
+    /// Of a copy, so that the next gateway finds what the last one left and nothing else.
+    pub(crate) async fn pending(&self) -> HashSet<ClaimKey> {
+        let copy = self.folder.path().join("copy.redb");
+        std::fs::copy(self.folder.path().join("state.redb"), &copy).unwrap();
+        let store = Store::open(&copy).await.unwrap();
+        let (mut pending, mut after) = (HashSet::new(), None);
+        loop {
+            let page = store.pending(after).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(last.key);
+            pending.extend(page.iter().map(|pending| pending.key));
+        }
+        store.close().await.unwrap();
+        pending
+    }
+
+    /// Presents all of `purchases` at once, in tasks of their own.
+    pub(crate) fn present(
+        &self,
+        base: &str,
+        purchases: Vec<Purchase>,
+    ) -> Vec<JoinHandle<Purchase>> {
+        self.heads.send_replace(0);
+        let present = |mut purchase: Purchase| {
+            let (client, base, heads) = (self.client.clone(), base.to_owned(), self.heads.clone());
+            tokio::spawn(async move {
+                purchase.present(&client, &base, &heads).await;
+                purchase
+            })
+        };
+        purchases.into_iter().map(present).collect()
+    }
+
+    /// As [`Site::present`], until each has its end, or nothing that waits could give it one.
+    ///
+    /// Returns those with an end, and those without.
+    pub(crate) async fn present_until_known(
+        &self,
+        base: &str,
+        mut open: Vec<Purchase>,
+    ) -> (Vec<Purchase>, Vec<Purchase>) {
+        let mut ended = Vec::new();
+        for _ in 0..ROUNDS {
+            // Looked at first: what lands between this and the answer is found by the next look.
+            let waiting = self.sandbox.ledger().waiting();
+            let done = joined(self.present(base, open)).await;
+            (open, ended) = {
+                let (known, open): (Vec<_>, Vec<_>) =
+                    done.into_iter().partition(|purchase| purchase.end().is_some());
+                ended.extend(known);
+                (open, ended)
+            };
+            let is_stuck = |purchase: &Purchase| *purchase.last() == Seen::Pending;
+            if waiting == 0 && open.iter().all(is_stuck) {
+                return (ended, open);
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        panic!("no end in sight: {open:?}");
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Pump {
+    fn start(sandbox: Arc<Sandbox>, batch: Duration) -> Self {
+        let is_on = watch::Sender::new(true);
+        let mut switch = is_on.subscribe();
+        let task = tokio::spawn(async move {
+            loop {
+                switch.wait_for(|is_on| *is_on).await.unwrap();
+                if sandbox.ledger().waiting() > 0 {
+                    sleep(batch).await;
+                    sandbox.close_ledger().await;
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+        });
+        Self { is_on, task }
+    }
+}
+
+/// The results of all of `tasks`.
+pub(crate) async fn joined<T>(tasks: Vec<JoinHandle<T>>) -> Vec<T> {
+    let mut done = Vec::new();
+    for task in tasks {
+        done.push(timeout(PATIENCE, task).await.expect("it ends in time").unwrap());
+    }
+    done
+}
+
+fn charged(sandbox: &Sandbox, payer: &str) -> i128 {
+    let spent = i128::from(FUNDS) - sandbox.usdc_balance(payer).unwrap();
+    assert_eq!(spent % PRICE, 0, "{payer} spent {spent}");
+    spent / PRICE
+}
+
+fn yaml(upstream: &Upstream) -> String {
+    let route = |path: &str, order: &str, accept: &str| {
+        format!(
+            r#"  - {{ match: GET /{path}{order}, price: "$0.001", settle: {order}, timeout: 5s, accept: {accept} }}"#
+        )
+    };
+    let unsponsored = "{ mpp.charge: { price: \"$0.001\", sponsored: false } }";
+    let routes = [
+        route("", "after", "[x402, mpp.charge]"),
+        route("", "before", "[x402, mpp.charge]"),
+        route("unsponsored/", "after", unsponsored),
+        route("unsponsored/", "before", unsponsored),
+    ];
+    let routes = routes.join("\n");
+    format!(
+        r#"version: 1
+listen: 127.0.0.1:0
+upstream: http://{}
+network: stellar:testnet
+stellar:
+  rpc_url: {{ env: STELLAR_RPC_URL }}
+  pay_to: {{ env: STELLAR_RECIPIENT }}
+  sponsors: [{{ env: SPONSOR_SECRET }}]
+payments: {{ x402: {{ facilitator: self }}, mpp: {{ charge: {{ sponsored: true }} }} }}
+store: {{ embedded: {{ path: ./state.redb }} }}
+drain: {{ delay: 0s, timeout: 10s }}
+routes:
+{routes}
+"#,
+        upstream.address
+    )
+}
+
+/// The price of every route, in base units.
+pub(crate) const PRICE: i128 = 10_000;
+/// What a payer has: enough to be charged three times.
+const FUNDS: i64 = 30_000;
+/// Longer than any authorization lives, in ledgers: a challenge ends after five minutes.
+const LIFE: u32 = 64;
+const PAYERS_AT_ONCE: usize = 19;
+/// How often a payment is presented before its client gives up.
+const ROUNDS: usize = 200;
+const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,0 +1,85 @@
+//! The gateway as a process of its own: `tollgate run`, as an operator starts, signals and kills it.
+//!
+//! Shared by the tests that need one; each of them adds what it wants in an `impl` of its own.
+
+use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+    sync::watch,
+    time::timeout,
+};
+use tollgate_sandbox::Sandbox;
+
+/// A running `tollgate run`; killed when dropped.
+pub(crate) struct Process {
+    pub(crate) child: Child,
+    pub(crate) address: SocketAddr,
+    log: watch::Sender<Vec<Value>>,
+}
+
+impl Process {
+    /// Starts one with the configuration in the file `config`; it listens when this returns.
+    pub(crate) async fn start(config: &Path, sandbox: &Sandbox) -> Self {
+        // A write beyond a limit on file sizes is an error to be told of, not a deadly signal.
+        let mut child = Command::new("sh")
+            .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_tollgate")])
+            .args(["--log-format", "json", "run", "--config"])
+            .arg(config)
+            .env_clear()
+            .envs(sandbox.env_lines())
+            .env("PATH", "/usr/bin:/bin")
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (log, _) = watch::channel(Vec::new());
+        let kept = log.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                kept.send_modify(|log| log.push(line));
+            }
+        });
+        let mut process = Self { child, address: ([127, 0, 0, 1], 0).into(), log };
+        let listening = process.logged("listening").await;
+        process.address = listening["fields"]["address"].as_str().unwrap().parse().unwrap();
+        process
+    }
+
+    /// The URL of the gateway without a path.
+    pub(crate) fn base(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Waits for the first line that says `text`.
+    pub(crate) async fn logged(&self, text: &str) -> Value {
+        self.logged_times(text, 1).await
+    }
+
+    /// Waits for so many lines that say `text`, and returns the last of them.
+    pub(crate) async fn logged_times(&self, text: &str, times: usize) -> Value {
+        let last = |log: &[Value]| {
+            let mut found = log.iter().filter(|line| line.to_string().contains(text));
+            found.nth(times.saturating_sub(1)).cloned()
+        };
+        let mut log = self.log.subscribe();
+        let said = timeout(PATIENCE, log.wait_for(|log| last(log).is_some())).await;
+        let Ok(Ok(said)) = said else { panic!("not in time: the log says {text}\n{}", self.log()) };
+        last(&said).unwrap()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.log.borrow().iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    /// Ends it without a warning: `kill -9`.
+    pub(crate) async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
