@@ -29,8 +29,8 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, warn};
 
-use self::problem::Problem;
 pub use self::{permit::Admitted, whole::Onward};
+use self::{problem::Problem, whole::Whole};
 use crate::{
     pay::{
         Bound, Denied, Draw, Fault, FaultKind, Method, Refusal, RefusalKind, SettleOrder, Terms,
@@ -113,12 +113,15 @@ pub struct Guard<F> {
     tasks: TaskTracker,
     /// Places for requests with a payment: what they hold, and what they ask of the ledger, has an end.
     paying: Arc<Semaphore>,
+    /// Room for bodies that are read whole.
+    whole: Whole,
 }
 
 impl<F> Guard<F> {
     /// A guard before `inner` with the methods that are configured. Paid requests run on `tasks` and outlive their client.
     pub fn new(inner: F, methods: Methods, clock: Clock, tasks: TaskTracker) -> Self {
-        Self { inner, methods, clock, tasks, paying: Arc::new(Semaphore::new(MOST_PAYING)) }
+        let paying = Arc::new(Semaphore::new(MOST_PAYING));
+        Self { inner, methods, clock, tasks, paying, whole: Whole::default() }
     }
 
     /// The methods that it takes payments by.
@@ -150,7 +153,8 @@ impl<F> Guard<F> {
                 let readable = request.headers().contains_key(header::ORIGIN);
                 let mut response = self.charge(request, route, terms.clone(), target).await;
                 if readable {
-                    cors::expose_to_scripts(&mut response, &terms);
+                    let is_ours = matches!(response.body(), Either::Left(_));
+                    cors::expose_to_scripts(&mut response, &terms, is_ours);
                 }
                 response
             }
@@ -201,7 +205,7 @@ impl<F> Guard<F> {
         let wanted = Wanted::of(request.headers());
         let (request, body) = match terms.bind_body {
             false => (request.map(Either::Left), None),
-            true => match whole::read(request, route.body_limit, route.timeout).await {
+            true => match self.whole.read(request, route.body_limit, route.timeout).await {
                 Ok((request, body)) => (request, Some(body)),
                 Err(obstacle) => return own(obstacle_problem(&obstacle, &route)),
             },
@@ -267,12 +271,14 @@ impl<F> Guard<F> {
             (verified, receipt) = (settled, Some(proof));
         }
         // Who has paid waits for room; who has not loses nothing by being sent away.
-        let patience = if receipt.is_some() { route.timeout } else { Duration::ZERO };
+        let has_paid = method.is_settled(&verified);
+        let patience = if has_paid { route.timeout } else { Duration::ZERO };
         let forwarded = self.forward_within(patience, route, request).await;
         let response = match forwarded.and_then(not_asked_for_more) {
             Ok(response) => response,
             Err(obstacle) => {
-                method.release(verified).await;
+                let tried = !matches!(obstacle, Obstacle::Busy | Obstacle::Unreachable(_));
+                method.release(verified, tried).await;
                 let mut problem = obstacle_problem(&obstacle, route);
                 if let Some(receipt) = receipt.filter(|receipt| receipt.with_failures) {
                     problem = problem.with_header(receipt.header.0, receipt.header.1);
@@ -281,7 +287,7 @@ impl<F> Guard<F> {
             }
         };
         if !terms.charge_when.charges(response.status()) {
-            method.release(verified).await;
+            method.release(verified, true).await;
             let receipt = receipt.filter(|receipt| receipt.with_failures);
             return Ok(paid::with_receipt(response, receipt).map(Either::Right));
         }

@@ -14,6 +14,7 @@ pub mod rpc;
 pub mod signer;
 
 mod budget;
+mod health;
 mod http;
 pub(crate) mod post;
 mod search;

@@ -387,8 +387,12 @@ pub trait Method: Send + Sync + 'static {
         status: StatusCode,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
 
-    /// Gives the payment back undelivered: unsettled it is free again, settled it may be presented again.
-    fn release(&self, verified: Self::Verified) -> impl Future<Output = ()> + Send;
+    /// Gives the payment back undelivered: unsettled it is free again, settled it may be presented again. If nothing was
+    /// asked to deliver, which `tried` says, that counts as no attempt.
+    fn release(&self, verified: Self::Verified, tried: bool) -> impl Future<Output = ()> + Send;
+
+    /// Whether the money has moved.
+    fn is_settled(&self, verified: &Self::Verified) -> bool;
 
     /// Finds out what became of a payment of this method that was submitted by a request that is gone, and records it;
     /// `memo` is what was remembered of it.

@@ -116,8 +116,8 @@ pub enum TakenState {
     Delivered,
 }
 
-/// A transaction that may be on its way to the ledger.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A transaction that may be on its way to the ledger. Its `Debug` shows no memo, which may hold a payment.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Submitting {
     /// Its hash; unknown while a remote facilitator has it.
     pub transaction: Option<TxHash>,
@@ -127,6 +127,16 @@ pub struct Submitting {
     pub since_ledger: u32,
     /// What the payment method needs to resolve it after a restart, at most 16 KiB; the store does not read it.
     pub memo: Bytes,
+}
+
+impl fmt::Debug for Submitting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Submitting")
+            .field("transaction", &self.transaction)
+            .field("valid_until", &self.valid_until)
+            .field("since_ledger", &self.since_ledger)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A payment that moved the money.
@@ -284,6 +294,14 @@ impl Store {
     /// As [`Store::claim`].
     pub async fn release(&self, ticket: Ticket) -> Result<(), Error> {
         self.0.end(ticket.0, claim::Step::Release).await
+    }
+
+    /// As [`Store::release`], where nothing was asked to deliver: a settled payment has its attempt back.
+    ///
+    /// # Errors
+    /// As [`Store::claim`].
+    pub async fn release_untried(&self, ticket: Ticket) -> Result<(), Error> {
+        self.0.end(ticket.0, claim::Step::Untried).await
     }
 
     /// Refuses a payment for good, for `reason` (cut at 1 KiB): it did not move money, and is not tried again.

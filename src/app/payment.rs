@@ -36,10 +36,11 @@ pub(super) struct Payment {
     facilitator: Option<Arc<Facilitator>>,
     /// Pays fees here: for x402 payments that are settled here, and for sponsored charges.
     own: Option<own::Facilitator>,
-    relay: Relay,
+    /// For charges, if any are taken.
+    relay: Option<Relay>,
     pub(super) store: Store,
     quotes: quote::Key,
-    /// What challenges are made under where the configuration names no secret.
+    /// What challenges are made under where the configuration names no secret; such a challenge counts ever after.
     secrets: Secrets,
     clock: Clock,
 }
@@ -73,11 +74,15 @@ impl Payment {
                 Some(Facilitator::Remote(started))
             }
         });
+        let relay = settings
+            .mpp
+            .as_ref()
+            .map(|_| Relay::start(rpc, clock.clone(), tasks, stop.child_token()));
         Ok(Self {
             fixed: settings.clone(),
             facilitator: facilitator.map(Arc::new),
             own,
-            relay: Relay::new(rpc, clock.clone()),
+            relay,
             store,
             quotes,
             secrets,
@@ -100,6 +105,7 @@ impl Payment {
                 facilitator(new)
                     .is_some_and(|new| !same_facilitator(facilitator(old).as_ref(), &new)),
             ),
+            ("payments.mpp", new.mpp.is_some() && self.relay.is_none()),
             (
                 "stellar.sponsors",
                 new.sponsor.as_ref().is_some_and(|new| !same_sponsor(old.sponsor.as_ref(), new)),
@@ -117,20 +123,24 @@ impl Payment {
             let settings = x402::Settings {
                 max_timeout_seconds: x402.max_timeout_seconds,
                 public_url: public_url.clone(),
+                remembers_pushes: now.mpp.is_some(),
             };
             let (store, clock) = (self.store.clone(), self.clock.clone());
             Arc::new(X402::new(settings, facilitator, store, self.quotes.clone(), clock))
         });
-        let charge = now.mpp.as_ref().map(|mpp| {
+        let charge = now.mpp.as_ref().zip(self.relay.clone()).map(|(mpp, relay)| {
             let settings = charge::Settings {
                 network: self.fixed.network,
                 realm: mpp.realm.clone(),
-                secrets: mpp.secrets.clone().unwrap_or_else(|| self.secrets.clone()),
+                secrets: match &mpp.secrets {
+                    Some(named) => named.clone().and(&self.secrets),
+                    None => self.secrets.clone(),
+                },
                 challenge_ttl: mpp.challenge_ttl,
                 unsigned_push: mpp.unsigned_push,
             };
             let (store, clock) = (self.store.clone(), self.clock.clone());
-            Arc::new(Charge::new(settings, self.own.clone(), self.relay.clone(), store, clock))
+            Arc::new(Charge::new(settings, self.own.clone(), relay, store, clock))
         });
         Methods { x402, charge }
     }
@@ -152,7 +162,8 @@ impl Payment {
         self.facilitator
             .as_ref()
             .map_or(Ok(()), |facilitator| facilitator.supported().map(drop))?;
-        self.own.as_ref().map_or(Ok(()), |own| own.supported().map(drop))
+        self.own.as_ref().map_or(Ok(()), |own| own.supported().map(drop))?;
+        self.relay.as_ref().map_or(Ok(()), Relay::supported)
     }
 }
 

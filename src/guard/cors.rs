@@ -36,13 +36,12 @@ pub fn preflight_answer(asked: &Method, headers: &HeaderMap) -> Response<Full<By
     response
 }
 
-/// Lets scripts read the payment headers of an answer to a request for `terms`; a 402 of ours may be read by scripts of any
-/// origin, as it holds no secret.
+/// Lets scripts read the payment headers of an answer to a request for `terms`; one of ours may be read by scripts of any
+/// origin, as it holds no secret and tells whether to pay.
 ///
 /// Where a `Payment` challenge stands beside an x402 one, the order of the route's methods decides whether scripts see the
 /// latter: an MPP client before 0.8 breaks off at it, and in a browser it cannot say beforehand that it is one.
-pub(super) fn expose_to_scripts(response: &mut Response<impl Sized>, terms: &Terms) {
-    let is_ours = response.status() == StatusCode::PAYMENT_REQUIRED;
+pub(super) fn expose_to_scripts(response: &mut Response<impl Sized>, terms: &Terms, is_ours: bool) {
     let headers = response.headers_mut();
     let prefers_mpp = terms.offers.first().is_some_and(|offer| offer.method != MethodName::X402);
     let hides_x402 = is_ours && prefers_mpp && headers.contains_key(header::WWW_AUTHENTICATE);

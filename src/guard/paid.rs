@@ -16,8 +16,11 @@ pub(super) fn replayed(replay: Replay) -> Response<Full<Bytes>> {
 /// Puts the receipt on a paid answer, and keeps shared caches from handing it to those who did not pay.
 pub(super) fn with_receipt<B>(mut response: Response<B>, receipt: Option<Receipt>) -> Response<B> {
     if let Some(receipt) = receipt {
+        let goes = receipt.with_failures || response.status().as_u16() < 400;
         let headers = response.headers_mut();
-        headers.insert(receipt.header.0, receipt.header.1);
+        if goes {
+            headers.insert(receipt.header.0, receipt.header.1);
+        }
         make_private(headers);
     }
     response

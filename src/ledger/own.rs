@@ -185,7 +185,7 @@ impl Facilitator {
 
     /// As [`super::facilitator::Facilitator::resolve`].
     pub async fn resolve(&self, payment: &Payment, sent: &Sent) -> Outcome {
-        search::resolve(&self.0.rpc, payment, sent).await
+        search::resolve(&self.0.rpc, &payment.into(), sent).await
     }
 
     /// As [`Facilitator::verify`], of what never changes: network, parties, amount, and who signed.

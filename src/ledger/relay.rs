@@ -3,14 +3,22 @@
 //! Nothing is signed here, and nothing costs us a fee. Whether the transaction is what was asked is its type's to say
 //! ([`Whole`]); what it would do, and did, is the ledger's. Source: MPP `stellar` charge, unsponsored pull and push.
 
+use std::sync::Arc;
+
 use stellar_xdr as xdr;
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 
 use super::{
-    facilitator::{Failure, Invalid, Outcome, Sent, Settled, TRANSACTION_FAILED, VerifyError},
+    facilitator::{
+        Failure, Invalid, NotReady, Outcome, Sent, Settled, TRANSACTION_FAILED, VerifyError,
+    },
+    health::Watch,
     own::simulation_failed,
     post::{self, Fate, Sending},
     rpc::{AuthMode, LedgerMark, Lookup, Rpc, Simulation, Transaction},
+    search::{self, Sought},
 };
 use crate::{
     protocol::{
@@ -25,6 +33,9 @@ use crate::{
 pub struct Relay {
     rpc: Rpc,
     clock: Clock,
+    watch: Watch,
+    /// Places for questions about hashes, which anybody can make up.
+    lookups: Arc<Semaphore>,
 }
 
 /// What the ledger says of a hash.
@@ -50,21 +61,33 @@ pub struct Landed {
     pub hash: TxHash,
     /// When its ledger closed, in Unix seconds.
     pub closed_at: u64,
+    /// When the server's latest ledger closed, in Unix seconds, where it tells.
+    pub latest_closed_at: Option<u64>,
     transaction: Transaction,
 }
 
 impl Relay {
-    /// A relay to the network of `rpc`.
+    /// Starts a relay to the network of `rpc`; it looks after the RPC in the background, on `tasks`, until `stop`.
     #[must_use]
-    pub const fn new(rpc: Rpc, clock: Clock) -> Self {
-        Self { rpc, clock }
+    pub fn start(rpc: Rpc, clock: Clock, tasks: &TaskTracker, stop: CancellationToken) -> Self {
+        let watch = Watch::start(rpc.clone(), clock.clone(), tasks, stop);
+        Self { rpc, clock, watch, lookups: Arc::new(Semaphore::new(MOST_LOOKUPS)) }
     }
 
-    /// Checks that `whole` would land now and move its money, and nothing else. Sends nothing.
+    /// Whether payments can be taken now.
+    ///
+    /// # Errors
+    /// [`NotReady`], a sentence for the operator.
+    pub fn supported(&self) -> Result<(), NotReady> {
+        self.watch.trouble().map_or(Ok(()), |trouble| Err(NotReady(trouble)))
+    }
+
+    /// Checks that `whole`, whose challenge lives for `seconds` more, would land now and move its money, and nothing else.
+    /// Sends nothing.
     ///
     /// # Errors
     /// [`VerifyError::Invalid`] is the payer's doing, [`VerifyError::Failed`] is not.
-    pub async fn verify(&self, whole: &Whole) -> Result<(), VerifyError> {
+    pub async fn verify(&self, whole: &Whole, seconds: u64) -> Result<(), VerifyError> {
         let accounts = [whole.source()];
         let envelope = whole.simulated();
         let (simulation, source) = tokio::join!(
@@ -74,8 +97,11 @@ impl Relay {
         let failed = |error: super::rpc::Error| VerifyError::Failed(error.into());
         let (simulation, source) = (simulation.map_err(failed)?, source.map_err(failed)?);
         // Looked at first: a transaction that has landed fails the simulation too, and tells less.
-        check_source(whole, source.first())?;
+        if let Err(refused) = check_source(whole, source.first()) {
+            return Err(self.landed_already(whole).await.unwrap_or(refused));
+        }
         let payer = whole.movement().payer;
+        check_entry(whole, simulation.ledger(), seconds)?;
         let simulated = match simulation {
             Simulation::Success(simulated) if !simulated.needs_restore => simulated,
             Simulation::Success(_) => {
@@ -88,7 +114,8 @@ impl Relay {
         // Its own simulation was some ledgers ago, when resources may have cost a little less.
         let fee = simulated.min_resource_fee;
         let least = i64::from(fee.saturating_sub(fee.div_ceil(10)));
-        if whole.resource_fee() < least {
+        let inclusion = i64::from(whole.fee()).saturating_sub(whole.resource_fee());
+        if whole.resource_fee() < least || inclusion < LEAST_BID {
             return Err(invalid(transfer::Error::FeeBelowMinimum));
         }
         whole
@@ -115,7 +142,7 @@ impl Relay {
     /// Sends `whole` and waits for its outcome.
     ///
     /// What the network knew already was sent by somebody else, and proves nothing about who presents it here: it is
-    /// refused, and can be presented by its hash.
+    /// [`Outcome::Refused`] as [`SENT_ALREADY`], and can be presented by its hash.
     ///
     /// # Cancellation
     /// Once it was polled the transaction may have been sent: a dropped call is an unknown outcome.
@@ -125,16 +152,20 @@ impl Relay {
             Sending::Out => {
                 let hash = whole.hash();
                 match post::follow(rpc, clock, envelope, hash, sent, PATIENCE_SECONDS).await {
-                    Fate::Applied(transaction) => judge(whole, &transaction),
-                    Fate::Gone => rejected(hash),
+                    Fate::Applied(transaction) => self.judge(whole, sent, &transaction).await,
+                    Fate::Gone => self.elsewhere(whole, sent).await,
                     Fate::Unknown(failure) => Outcome::Unknown { transaction: Some(hash), failure },
                 }
             }
-            Sending::Known => Outcome::Refused { reason: "transaction_sent_by_another".into() },
+            Sending::Known => Outcome::Refused { reason: SENT_ALREADY.into() },
             Sending::In(failure) => Outcome::Unsent(failure),
             Sending::Refused(code) => {
                 debug!(code = code.name(), "the network refused a payer's transaction");
-                Outcome::Refused { reason: "transaction_submission_failed".into() }
+                let reason = match self.landed_already(whole).await {
+                    Some(_) => SENT_ALREADY,
+                    None => "transaction_submission_failed",
+                };
+                Outcome::Refused { reason: reason.into() }
             }
         }
     }
@@ -144,15 +175,55 @@ impl Relay {
         let hash = whole.hash();
         let unknown = |failure| Outcome::Unknown { transaction: Some(hash), failure };
         match self.rpc.transaction(hash).await {
-            Ok(Lookup::Applied(transaction)) => judge(whole, &transaction),
+            Ok(Lookup::Applied(transaction)) => self.judge(whole, sent, &transaction).await,
             Ok(Lookup::NotFound { latest, oldest }) => {
                 let late = latest.closed_at.is_some_and(|closed| closed > sent.valid_until);
                 if late && oldest <= sent.since {
-                    return rejected(hash);
+                    return self.elsewhere(whole, sent).await;
                 }
                 unknown(Failure::unavailable("not on the ledger yet"))
             }
             Err(error) => unknown(error.into()),
+        }
+    }
+
+    /// What an applied transaction of `whole` means: it paid, or its entry may have paid in another.
+    async fn judge(&self, whole: &Whole, sent: &Sent, transaction: &Transaction) -> Outcome {
+        let movement = whole.movement();
+        if transaction.success && movement.times_told_by(&transaction.events) == 1 {
+            return Outcome::Settled(Settled {
+                transaction: whole.hash(),
+                payer: movement.payer,
+                network: whole.network(),
+            });
+        }
+        match sought(whole) {
+            Some(sought) => search::resolve(&self.rpc, &sought, sent).await,
+            None => {
+                Outcome::Rejected { reason: TRANSACTION_FAILED, transaction: Some(whole.hash()) }
+            }
+        }
+    }
+
+    /// What it means that `whole` never landed: nothing was used up, but its entry may have paid in another transaction.
+    async fn elsewhere(&self, whole: &Whole, sent: &Sent) -> Outcome {
+        match sought(whole) {
+            Some(sought) => search::resolve(&self.rpc, &sought, sent).await,
+            None => Outcome::Refused { reason: "transaction_expired".into() },
+        }
+    }
+
+    /// The refusal of a transaction that is on the ledger, or `None` if it is not found there.
+    async fn landed_already(&self, whole: &Whole) -> Option<VerifyError> {
+        match self.rpc.transaction(whole.hash()).await {
+            Ok(Lookup::Applied(transaction)) if transaction.success => {
+                Some(VerifyError::Invalid(Invalid {
+                    reason: SENT_ALREADY.into(),
+                    detail: "the transaction has landed already".to_owned(),
+                    payer: Some(whole.movement().payer),
+                }))
+            }
+            _ => None,
         }
     }
 
@@ -161,6 +232,8 @@ impl Relay {
     /// # Errors
     /// What kept the RPC from telling.
     pub async fn find(&self, hash: TxHash) -> Result<Found, Failure> {
+        let place = self.lookups.try_acquire();
+        let _place = place.map_err(|_| Failure::unavailable("too many hashes are looked up"))?;
         match self.rpc.transaction(hash).await? {
             Lookup::NotFound { latest, oldest } => Ok(Found::Absent { latest, oldest }),
             Lookup::Applied(transaction) if !transaction.success => Ok(Found::Failed),
@@ -169,7 +242,14 @@ impl Relay {
                     Failure::bad_answer("the Stellar RPC does not tell when a transaction landed")
                 })?;
                 let hash = self.rpc.hash(&transaction.envelope).unwrap_or(hash);
-                Ok(Found::Landed(Box::new(Landed { hash, closed_at, transaction: *transaction })))
+                let latest_closed_at = transaction.latest_closed_at;
+                let transaction = *transaction;
+                Ok(Found::Landed(Box::new(Landed {
+                    hash,
+                    closed_at,
+                    latest_closed_at,
+                    transaction,
+                })))
             }
         }
     }
@@ -204,6 +284,14 @@ fn check_source(whole: &Whole, source: Option<&xdr::AccountEntry>) -> Result<(),
             "the transaction has not the next sequence number of its source: it cannot land, or has landed already",
         );
     }
+    let entries = i64::from(source.num_sub_entries).saturating_add(2);
+    let needed = entries.saturating_mul(RESERVE_STROOPS).saturating_add(whole.fee().into());
+    if source.balance < needed {
+        return invalid(
+            "insufficient_lumens",
+            "the source of the transaction has not the lumens for its fee and its reserve",
+        );
+    }
     // Master key, low, medium, high: a contract call is of the medium kind.
     let [master, _, medium, _] = source.thresholds.0;
     if master < medium {
@@ -215,21 +303,41 @@ fn check_source(whole: &Whole, source: Option<&xdr::AccountEntry>) -> Result<(),
     Ok(())
 }
 
-fn judge(whole: &Whole, transaction: &Transaction) -> Outcome {
-    let movement = whole.movement();
-    if transaction.success && movement.times_told_by(&transaction.events) == 1 {
-        return Outcome::Settled(Settled {
-            transaction: whole.hash(),
-            payer: movement.payer,
-            network: whole.network(),
-        });
+/// An entry in a transaction of its payer's may live as long as its challenge, as in a sponsored charge.
+fn check_entry(whole: &Whole, ledger: u32, seconds: u64) -> Result<(), VerifyError> {
+    let Some(sought) = sought(whole) else { return Ok(()) };
+    let ledgers = seconds.div_ceil(LEDGER_SECONDS).saturating_add(TOLERANCE);
+    if u64::from(sought.expires) > u64::from(ledger).saturating_add(ledgers) {
+        let payer = Some(whole.movement().payer);
+        return Err(VerifyError::Invalid(Invalid::new(transfer::Error::ExpiresTooLate, payer)));
     }
-    rejected(whole.hash())
+    Ok(())
 }
 
-fn rejected(hash: TxHash) -> Outcome {
-    Outcome::Rejected { reason: TRANSACTION_FAILED, transaction: Some(hash) }
+/// What to look for where the payer signed an entry: somebody else may have put it into a transaction of theirs.
+fn sought(whole: &Whole) -> Option<Sought<'_>> {
+    let entry = whole.entry()?;
+    let xdr::SorobanCredentials::Address(credentials) = &entry.credentials else { return None };
+    Some(Sought {
+        movement: whole.movement(),
+        authorization: entry.clone(),
+        expires: credentials.signature_expiration_ledger,
+        network: whole.network(),
+    })
 }
 
+/// The reason of what the network knew before it was sent from here.
+pub const SENT_ALREADY: &str = "transaction_sent_already";
+
+/// Questions about hashes under way at once.
+const MOST_LOOKUPS: usize = 64;
+/// The network's least bid for one operation, in stroops.
+const LEAST_BID: i64 = 100;
+/// What an account holds back for each of its entries, in stroops.
+const RESERVE_STROOPS: i64 = 5_000_000;
+/// The usual time between two ledgers.
+const LEDGER_SECONDS: u64 = 5;
+/// The payer's node may have been ahead of ours.
+const TOLERANCE: u64 = 2;
 /// How long a client is kept waiting for a transaction with a long life: what lands later is found later.
 const PATIENCE_SECONDS: u64 = 60;

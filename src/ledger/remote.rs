@@ -199,7 +199,7 @@ impl Facilitator {
             Outcome::Rejected { transaction: Some(hash), reason } => {
                 let since = payment.transfer.expiration_ledger();
                 let sent = Sent { transaction: Some(hash), valid_until: u64::MAX, since };
-                match search::by_hash(&self.0.rpc, payment, hash, &sent).await {
+                match search::by_hash(&self.0.rpc, &payment.into(), hash, &sent).await {
                     Outcome::Rejected { .. } => {
                         Outcome::Rejected { reason, transaction: Some(hash) }
                     }
@@ -216,7 +216,7 @@ impl Facilitator {
 
     /// As [`super::facilitator::Facilitator::resolve`].
     pub async fn resolve(&self, payment: &Payment, sent: &Sent) -> Outcome {
-        search::resolve(&self.0.rpc, payment, sent).await
+        search::resolve(&self.0.rpc, &payment.into(), sent).await
     }
 
     async fn call(

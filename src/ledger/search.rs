@@ -3,28 +3,55 @@
 //! "Not found" is an answer only where the history that was searched covers all ledgers in which the payment could have
 //! landed; everything less is unknown.
 
+use stellar_xdr as xdr;
+
 use super::{
     facilitator::{Failure, Outcome, Payment, Sent, Settled, TRANSACTION_FAILED},
     rpc::{Error, EventQuery, Lookup, Rpc, Start, Transaction},
 };
-use crate::protocol::stellar::TxHash;
+use crate::protocol::{
+    stellar::{Network, TxHash},
+    transfer::Movement,
+};
 
-/// Finds out what became of `payment`, which was submitted as `sent`.
-pub(super) async fn resolve(rpc: &Rpc, payment: &Payment, sent: &Sent) -> Outcome {
+/// A payment as the ledger tells of it.
+#[derive(Clone, Debug)]
+pub(super) struct Sought<'a> {
+    /// What it moves.
+    pub(super) movement: &'a Movement,
+    /// What its payer signed for it.
+    pub(super) authorization: xdr::SorobanAuthorizationEntry,
+    /// The last ledger in which that counts.
+    pub(super) expires: u32,
+    /// Where.
+    pub(super) network: Network,
+}
+
+impl<'a> From<&'a Payment> for Sought<'a> {
+    fn from(payment: &'a Payment) -> Self {
+        Self {
+            movement: payment.transfer.movement(),
+            authorization: payment.transfer.authorization(),
+            expires: payment.transfer.expiration_ledger(),
+            network: payment.expected.network,
+        }
+    }
+}
+
+/// Finds out what became of a payment, which was submitted as `sent`.
+pub(super) async fn resolve(rpc: &Rpc, sought: &Sought<'_>, sent: &Sent) -> Outcome {
     let gone = match sent.transaction {
         None => false,
-        Some(hash) => match look_up(rpc, payment, hash, sent).await {
+        Some(hash) => match look_up(rpc, sought, hash, sent).await {
             Ok(Found::Settled(settled)) => return Outcome::Settled(settled),
             Ok(Found::Gone) => true,
             Ok(Found::Nothing) => false,
             Err(error) => return unknown(sent, error.into()),
         },
     };
-    match search(rpc, payment, sent.since).await {
+    match search(rpc, sought, sent.since).await {
         Ok(Search::Found(settled)) => Outcome::Settled(settled),
-        Ok(Search::Nothing { through })
-            if gone || through > payment.transfer.expiration_ledger() =>
-        {
+        Ok(Search::Nothing { through }) if gone || through > sought.expires => {
             Outcome::Rejected { reason: TRANSACTION_FAILED, transaction: sent.transaction }
         }
         Ok(Search::Nothing { .. }) => unknown(sent, Failure::unavailable("not on the ledger yet")),
@@ -33,8 +60,8 @@ pub(super) async fn resolve(rpc: &Rpc, payment: &Payment, sent: &Sent) -> Outcom
 }
 
 /// As [`resolve`], by the hash alone.
-pub(super) async fn by_hash(rpc: &Rpc, payment: &Payment, hash: TxHash, sent: &Sent) -> Outcome {
-    match look_up(rpc, payment, hash, sent).await {
+pub(super) async fn by_hash(rpc: &Rpc, sought: &Sought<'_>, hash: TxHash, sent: &Sent) -> Outcome {
+    match look_up(rpc, sought, hash, sent).await {
         Ok(Found::Settled(settled)) => Outcome::Settled(settled),
         Ok(Found::Gone) => {
             Outcome::Rejected { reason: TRANSACTION_FAILED, transaction: Some(hash) }
@@ -54,14 +81,19 @@ enum Found {
     Nothing,
 }
 
-async fn look_up(rpc: &Rpc, payment: &Payment, hash: TxHash, sent: &Sent) -> Result<Found, Error> {
+async fn look_up(
+    rpc: &Rpc,
+    sought: &Sought<'_>,
+    hash: TxHash,
+    sent: &Sent,
+) -> Result<Found, Error> {
     match rpc.transaction(hash).await? {
         Lookup::Applied(transaction) => {
-            Ok(judge(payment, hash, &transaction).map_or(Found::Gone, Found::Settled))
+            Ok(judge(sought, hash, &transaction).map_or(Found::Gone, Found::Settled))
         }
         Lookup::NotFound { latest, oldest } => {
             let late = latest.closed_at.is_some_and(|closed| closed > sent.valid_until)
-                || latest.sequence > payment.transfer.expiration_ledger();
+                || latest.sequence > sought.expires;
             Ok(if late && oldest <= sent.since { Found::Gone } else { Found::Nothing })
         }
     }
@@ -75,17 +107,19 @@ const fn unknown(sent: &Sent, failure: Failure) -> Outcome {
 ///
 /// A transaction may carry authorizations that it does not use, and one transfer is one payment: it has to use this one
 /// up, and to move the money as often as it uses any for the same transfer.
-pub(super) fn judge(payment: &Payment, hash: TxHash, transaction: &Transaction) -> Option<Settled> {
-    let transfer = &payment.transfer;
-    let authorization = transfer.authorization();
-    let times = transfer.movement().times_told_by(&transaction.events);
+pub(super) fn judge(
+    sought: &Sought<'_>,
+    hash: TxHash,
+    transaction: &Transaction,
+) -> Option<Settled> {
+    let times = sought.movement.times_told_by(&transaction.events);
     let paid = transaction.success
-        && transaction.used(&authorization)
-        && times >= transaction.uses_of(&authorization.root_invocation);
-    paid.then(|| Settled {
+        && transaction.used(&sought.authorization)
+        && times >= transaction.uses_of(&sought.authorization.root_invocation);
+    paid.then_some(Settled {
         transaction: hash,
-        payer: transfer.payer(),
-        network: payment.expected.network,
+        payer: sought.movement.payer,
+        network: sought.network,
     })
 }
 
@@ -98,8 +132,8 @@ enum Search {
 }
 
 /// Looks for this payment's event in all ledgers from `since` on.
-async fn search(rpc: &Rpc, payment: &Payment, since: u32) -> Result<Search, Error> {
-    let movement = payment.transfer.movement();
+async fn search(rpc: &Rpc, sought: &Sought<'_>, since: u32) -> Result<Search, Error> {
+    let movement = sought.movement;
     let value = movement.event_value();
     let mut query = EventQuery {
         start: Start::Ledger(since),
@@ -112,7 +146,7 @@ async fn search(rpc: &Rpc, payment: &Payment, since: u32) -> Result<Search, Erro
             let Lookup::Applied(transaction) = rpc.transaction(event.transaction).await? else {
                 continue;
             };
-            if let Some(settled) = judge(payment, event.transaction, &transaction) {
+            if let Some(settled) = judge(sought, event.transaction, &transaction) {
                 return Ok(Search::Found(settled));
             }
         }

@@ -9,12 +9,12 @@ mod check;
 mod denial;
 mod rail;
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
-use self::denial::{expired, invalid};
+use self::denial::{expired, invalid, not_ours, unpaid};
 use super::{
     Bound, Challenge, Denied, Draw, Fault, Method, Offer, Receipt, Refusal, RefusalKind, Terms,
     claims::{self, Held},
@@ -64,11 +64,14 @@ pub struct Settings {
 }
 
 /// A payment whose challenge and transfer were checked, as far as that needs no ledger but for one that was pushed.
-#[derive(Debug)]
+///
+/// Its `Debug` shows no transaction: whoever has one may present it.
 pub struct Paid {
     challenge: ChallengeId,
     /// When the challenge ends, in Unix seconds.
     expires: u64,
+    /// Whether the challenge has the realm of now: one that was issued under another may be told what became of its payment.
+    realm_is_ours: bool,
     form: Form,
     /// The transaction as it came; empty for a push.
     transaction: String,
@@ -76,8 +79,13 @@ pub struct Paid {
     request: String,
 }
 
+impl fmt::Debug for Paid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Paid").field("challenge", &self.challenge).finish_non_exhaustive()
+    }
+}
+
 /// How the money comes.
-#[derive(Debug)]
 enum Form {
     /// By a transaction of ours, for the payer's authorization.
     Sponsored(Payment),
@@ -109,8 +117,13 @@ impl Charge {
     /// Has the ledger judge a payment that was claimed for the first time.
     async fn judge(&self, terms: &Terms, bound: &Bound, paid: &Paid) -> Result<(), Denied> {
         let now = self.clock.now();
+        if !paid.realm_is_ours {
+            return Err(not_ours("the challenge is for another service").into());
+        }
         let verdict = match &paid.form {
-            Form::Pushed(..) if now > paid.expires.saturating_add(PUSH_GRACE_SECONDS) => {
+            Form::Pushed(..)
+                if now > paid.expires.saturating_add(claims::PUSHED_WITHIN_SECONDS) =>
+            {
                 return Err(expired().into());
             }
             // It landed in time, and so it counts, however late it is presented.
@@ -121,11 +134,11 @@ impl Charge {
                 whole
                     .check_time(now, terms.life_needed(bound), paid.expires)
                     .map_err(|error| invalid(error.reason(), error.to_string()))?;
-                self.relay.verify(whole).await
+                self.relay.verify(whole, paid.expires.saturating_sub(now)).await
             }
         };
         verdict.map_err(|error| match error {
-            VerifyError::Invalid(found) => invalid(&found.reason, found.detail).into(),
+            VerifyError::Invalid(found) => unpaid(&found.reason, found.detail).into(),
             VerifyError::Failed(failure) => claims::fault(&failure).into(),
         })
     }
@@ -138,7 +151,7 @@ impl Charge {
             alias: Some(alias(&paid.challenge)),
             now: self.clock.now(),
             // Not before the last instant at which this transfer could be presented under any other challenge.
-            keep_until: paid.expires.saturating_add(MARGIN_SECONDS),
+            keep_until: paid.expires.saturating_add(claims::REMEMBERED_SECONDS),
             redelivery: terms.redelivery,
         }
     }
@@ -156,6 +169,7 @@ impl Method for Charge {
         if !self.store.is_running() {
             return Err(Fault::unavailable("the store has stopped"));
         }
+        self.relay.supported().map_err(Fault::unavailable)?;
         match terms.charge() {
             Some((_, true)) => self.sponsor()?.supported().map(drop).map_err(Fault::unavailable),
             _ => Ok(()),
@@ -234,7 +248,7 @@ impl Method for Charge {
         if verified.settled.is_none()
             && let Err(denied) = self.judge(terms, bound, &verified.payment).await
         {
-            self.release(verified).await;
+            self.release(verified, false).await;
             return Err(denied);
         }
         if let Form::Pushed(..) = verified.payment.form {
@@ -252,8 +266,12 @@ impl Method for Charge {
         claims::deliver(&self.store, verified, status).await
     }
 
-    async fn release(&self, verified: Verified) {
-        claims::release(&self.store, verified).await;
+    async fn release(&self, verified: Verified, tried: bool) {
+        claims::release(&self.store, verified, tried).await;
+    }
+
+    fn is_settled(&self, verified: &Verified) -> bool {
+        verified.settled.is_some()
     }
 
     async fn resume(&self, pending: &Pending, memo: &Value) -> Result<(), Denied> {
@@ -294,8 +312,7 @@ fn scope(terms: &Terms, bound: &Bound) -> String {
 fn binding(terms: &Terms, bound: &Bound, paid: &Paid) -> Binding {
     let authorization = match &paid.form {
         Form::Sponsored(payment) => payment.transfer.authorization_hash(),
-        // Named by its hash, or by a nonce that one transaction has used up.
-        Form::Relayed(_) | Form::Pushed(..) => [0; 32],
+        Form::Relayed(whole) | Form::Pushed(_, whole) => whole.authorization_hash(),
     };
     let fields: [&[u8]; 6] = [
         terms.route.as_bytes(),
@@ -317,10 +334,3 @@ fn alias(challenge: &ChallengeId) -> ClaimKey {
 const METHOD: &str = "stellar";
 /// What is done by it.
 const INTENT: &str = "charge";
-/// Claims are remembered this much longer than their challenge.
-///
-/// A transfer that landed for one challenge can be pushed under another that was issued before it landed, until that ends
-/// and for the grace of a push; all claims of the transfer must be remembered by then, an x402 one too.
-const MARGIN_SECONDS: u64 = 2 * 3_600;
-/// How long after its challenge a transfer that landed in time may be presented.
-const PUSH_GRACE_SECONDS: u64 = 600;

@@ -188,9 +188,13 @@ pub(super) async fn deliver<P>(
     }
 }
 
-/// Gives the payment back undelivered.
-pub(super) async fn release<P>(store: &Store, held: Held<P>) {
-    if let Err(error) = store.release(held.ticket).await {
+/// Gives the payment back undelivered; `tried` says whether anything was asked to deliver.
+pub(super) async fn release<P>(store: &Store, held: Held<P>, tried: bool) {
+    let released = match tried {
+        true => store.release(held.ticket).await,
+        false => store.release_untried(held.ticket).await,
+    };
+    if let Err(error) = released {
         warn!(%error, "a claim could not be released; it is free again after a restart");
     }
 }
@@ -301,5 +305,13 @@ fn used(claiming: &Claiming, is_named: bool) -> Refusal {
     Refusal::new(kind, "duplicate_settlement", detail)
 }
 
+/// How long after its challenge a transfer that landed in time may be pushed: as long as a settled payment may come again
+/// by default.
+pub(super) const PUSHED_WITHIN_SECONDS: u64 = 24 * 3_600;
+/// How long after its challenge a claim is remembered where transfers can be pushed.
+///
+/// A transfer can be pushed for any challenge that was issued before it landed, however it was presented first: until that
+/// challenge ends, which is half an hour at most, and for as long after. All its claims must be remembered by then.
+pub(super) const REMEMBERED_SECONDS: u64 = PUSHED_WITHIN_SECONDS + 2 * 3_600;
 /// How often a transaction that went stale is made anew.
 const SUBMISSIONS: usize = 4;

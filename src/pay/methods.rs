@@ -6,7 +6,9 @@ use http::HeaderMap;
 
 use super::{
     Bound, Challenge, Denied, Draw, Fault, Method as _, MethodName, Offer, Refusal, RefusalKind,
-    Terms, charge::Charge, x402::X402,
+    Terms,
+    charge::Charge,
+    x402::{self, X402},
 };
 use crate::{
     protocol::{
@@ -116,16 +118,11 @@ impl Methods {
     /// Finds the credential among a request's headers; `None` if there is none.
     ///
     /// # Errors
-    /// [`Refusal`] if there is one that cannot be read or that the route does not take, or more than one.
+    /// [`Refusal`] if there is one that cannot be read, or more than one.
     pub fn parse(&self, terms: &Terms, headers: &HeaderMap) -> Result<Option<Credential>, Refusal> {
-        let x402 = self.x402.as_ref().map(|x402| x402.parse(terms, headers));
-        let charge = self.charge.as_ref().map(|charge| charge.parse(terms, headers));
-        let carries_x402 = !matches!(x402, None | Some(Ok(None)));
-        let carries_mpp = match &charge {
-            Some(found) => !matches!(found, Ok(None)),
-            // A gateway that takes no MPP knows a second payment when it sees one.
-            None => carries_x402 && !matches!(mpp::find(headers), Ok(None)),
-        };
+        // Two payments are two also where one is by a method that is not configured.
+        let carries_x402 = x402::is_carried(headers);
+        let carries_mpp = !matches!(mpp::find(headers), Ok(None));
         if carries_x402 && carries_mpp {
             return Err(Refusal::new(
                 RefusalKind::Ambiguous,
@@ -133,13 +130,13 @@ impl Methods {
                 "the request carries an x402 and an MPP payment: send one of them",
             ));
         }
-        if let (Some(payload), Some(method)) = (x402.transpose()?.flatten(), &self.x402) {
-            terms.x402().ok_or_else(|| not_taken("x402"))?;
-            return Ok(Some(Credential::X402(method.clone(), Box::new(payload))));
+        if let Some(method) = self.x402.as_ref().filter(|_| carries_x402) {
+            let payload = method.parse(terms, headers)?;
+            return Ok(payload.map(|payload| Credential::X402(method.clone(), Box::new(payload))));
         }
-        if let (Some(credential), Some(method)) = (charge.transpose()?.flatten(), &self.charge) {
-            terms.charge().ok_or_else(|| not_taken(MethodName::CHARGE))?;
-            return Ok(Some(Credential::Charge(method.clone(), Box::new(credential))));
+        if let Some(method) = self.charge.as_ref().filter(|_| carries_mpp) {
+            let found = method.parse(terms, headers)?;
+            return Ok(found.map(|found| Credential::Charge(method.clone(), Box::new(found))));
         }
         Ok(None)
     }
@@ -170,9 +167,4 @@ impl Methods {
 
 fn unconfigured() -> Fault {
     Fault::unavailable("the method is not configured")
-}
-
-fn not_taken(method: &str) -> Refusal {
-    let detail = format!("this route is not paid by `{method}`: see the challenge in the headers");
-    Refusal::new(RefusalKind::NotOffered, "method_not_offered", detail)
 }

@@ -45,6 +45,8 @@ pub struct Settings {
     pub max_timeout_seconds: u32,
     /// The gateway's public address without a trailing slash: `https://api.example.com`.
     pub public_url: Arc<str>,
+    /// Whether a transfer that settled here could be pushed for an MPP challenge, and so is remembered for longer.
+    pub remembers_pushes: bool,
 }
 
 /// A payment that is checked and claimed for one request.
@@ -267,7 +269,7 @@ impl Method for X402 {
                 })
             };
             if let Err(denied) = checked {
-                self.release(verified).await;
+                self.release(verified, false).await;
                 return Err(denied);
             }
         }
@@ -282,8 +284,12 @@ impl Method for X402 {
         claims::deliver(&self.store, verified, status).await
     }
 
-    async fn release(&self, verified: Verified) {
-        claims::release(&self.store, verified).await;
+    async fn release(&self, verified: Verified, tried: bool) {
+        claims::release(&self.store, verified, tried).await;
+    }
+
+    fn is_settled(&self, verified: &Verified) -> bool {
+        verified.settled.is_some()
     }
 
     async fn resume(&self, pending: &Pending, memo: &Value) -> Result<(), Denied> {
@@ -307,7 +313,10 @@ impl X402 {
             keep_until: now
                 .saturating_add(QUOTE_SECONDS)
                 .saturating_add(u64::from(payment.max_timeout_seconds))
-                .saturating_add(MARGIN_SECONDS),
+                .saturating_add(match self.settings.remembers_pushes {
+                    true => claims::REMEMBERED_SECONDS,
+                    false => MARGIN_SECONDS,
+                }),
             redelivery: terms.redelivery,
         }
     }
@@ -326,6 +335,12 @@ impl X402 {
 
 fn scope<'a>(terms: &'a Terms, bound: &'a Bound) -> quote::Scope<'a> {
     quote::Scope { route: &terms.route, method: bound.method.as_str(), body: bound.body.as_ref() }
+}
+
+/// Whether a request carries an x402 payment, of whatever version.
+pub(super) fn is_carried(headers: &HeaderMap) -> bool {
+    let is_there = |name| headers.get_all(name).iter().any(|value| !value.is_empty());
+    is_there(x402::PAYMENT_SIGNATURE) || headers.contains_key(x402::X_PAYMENT)
 }
 
 /// What must be the same when a payment comes again: route, method and target, and the payment itself, each behind its

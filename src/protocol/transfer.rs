@@ -94,9 +94,7 @@ impl Presented {
                 Transfer::from_envelope(&envelope)
                     .map(|transfer| Self::Unsigned(Box::new(transfer)))
             }
-            envelope => {
-                Whole::from_envelope(envelope, network).map(|whole| Self::Whole(Box::new(whole)))
-            }
+            envelope => Whole::to_send(envelope, network).map(|whole| Self::Whole(Box::new(whole))),
         }
     }
 }

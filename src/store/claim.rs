@@ -59,10 +59,19 @@ pub(super) enum Step {
     Submitting(Submitting),
     Recall,
     Settled(Settled),
-    Delivered { status: u16 },
-    SettledAndDelivered { settled: Settled, status: u16 },
-    Refused { reason: String },
+    Delivered {
+        status: u16,
+    },
+    SettledAndDelivered {
+        settled: Settled,
+        status: u16,
+    },
+    Refused {
+        reason: String,
+    },
     Release,
+    /// As `Release`, of a delivery that was begun and never reached anything.
+    Untried,
 }
 
 /// What a step leaves of a claim.
@@ -170,7 +179,8 @@ impl Step {
             Self::Delivered { .. }
             | Self::SettledAndDelivered { .. }
             | Self::Refused { .. }
-            | Self::Release => true,
+            | Self::Release
+            | Self::Untried => true,
         }
     }
 
@@ -182,7 +192,7 @@ impl Step {
             Self::Settled(_) => "settled",
             Self::Delivered { .. } | Self::SettledAndDelivered { .. } => "delivered",
             Self::Refused { .. } => "refused",
-            Self::Release => "released",
+            Self::Release | Self::Untried => "released",
         }
     }
 
@@ -192,7 +202,11 @@ impl Step {
         use State::{Delivered, Refused, Settled, Submitting};
         let asked = self.name();
         match (self, state) {
-            (Self::Release, _) => Ok(After::Same),
+            (Self::Untried, Some(Settled { settled, attempts })) => Ok(After::Record(Settled {
+                settled: settled.clone(),
+                attempts: attempts.saturating_sub(1),
+            })),
+            (Self::Release | Self::Untried, _) => Ok(After::Same),
             (Self::Submitting(new), None) => Ok(After::Record(Submitting(new))),
             (Self::Submitting(new), Some(Submitting(old))) if new == *old => Ok(After::Same),
             // A hash may be learned, never changed: the first one may still land.

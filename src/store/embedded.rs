@@ -70,20 +70,21 @@ type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 impl Embedded {
     pub(super) async fn open(path: PathBuf) -> Result<Self, Error> {
-        Self::start(move || Tables::open(&path)).await
+        Self::start(move || Tables::open(&path), CLOCK_SLACK_SECONDS).await
     }
 
     pub(super) async fn in_memory() -> Result<Self, Error> {
-        Self::start_on(redb::backends::InMemoryBackend::new()).await
+        Self::start_on(redb::backends::InMemoryBackend::new(), CLOCK_SLACK_SECONDS).await
     }
 
-    async fn start_on(backend: impl StorageBackend) -> Result<Self, Error> {
-        Self::start(move || Tables::open_on(backend)).await
+    async fn start_on(backend: impl StorageBackend, slack: u64) -> Result<Self, Error> {
+        Self::start(move || Tables::open_on(backend), slack).await
     }
 
-    /// Starts the writer on what `open` opens; both run on a thread of their own, since both wait for the disk.
+    /// Starts the writer on what `open` opens; claims may tell a time that is `slack` seconds ahead. Both run on a thread of their own, since both wait for the disk.
     async fn start(
         open: impl FnOnce() -> Result<Tables, Error> + Send + 'static,
+        slack: u64,
     ) -> Result<Self, Error> {
         let (queue, wishes) = mpsc::unbounded_channel();
         let stopped = Arc::new(OnceLock::new());
@@ -94,7 +95,7 @@ impl Embedded {
         let work = move || match open() {
             Ok(tables) => {
                 if opened.send(Ok(())).is_ok() {
-                    Writer::new(tables, weak, stopped).run(wishes);
+                    Writer::new(tables, weak, stopped, slack).run(wishes);
                 }
             }
             Err(error) => drop(opened.send(Err(error))),
@@ -194,6 +195,9 @@ impl Drop for Hold {
         }
     }
 }
+
+/// How far the clock may be set ahead between two claims without anything being wrong, in seconds.
+const CLOCK_SLACK_SECONDS: u64 = 60;
 
 /// Wishes that may wait; a caller beyond them waits for room.
 const QUEUE: usize = 4096;

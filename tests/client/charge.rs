@@ -13,7 +13,7 @@ use tollgate::{
             charge::{CredentialType, Payload, Request},
         },
         stellar::{AccountId, Network},
-        transfer::{Expected, Presented, Whole},
+        transfer::{Expected, Presented},
     },
     telemetry::Clock,
 };
@@ -160,7 +160,10 @@ async fn an_unsponsored_charge_is_paid_with_the_payers_own_transaction() {
     client.send(shop.get(), |_| {}).await.unwrap();
     let said = shop.asked()[1].charge().unwrap();
     assert_eq!(said.source, Some(format!("did:pkh:stellar:testnet:{}", payer.address())));
-    let whole = Whole::parse(&transaction(&said), Network::Testnet).unwrap();
+    let Presented::Whole(whole) = Presented::parse(&transaction(&said), Network::Testnet).unwrap()
+    else {
+        panic!("the payer's own transaction")
+    };
     whole.check(&expected(&asked), &[]).unwrap();
     whole.check_signatures().unwrap();
     assert_eq!(whole.source(), client.account());

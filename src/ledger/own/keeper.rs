@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use super::{Facilitator, LEAST_BID, funds::RESERVE_STROOPS};
 use crate::{
     ledger::{
+        health::{self, Trouble},
         rpc::{Error, Lookup, Submission},
         signer::Seed,
         sponsor::{self, LANE_STROOPS, LaneKeys, MOST_CREATED},
@@ -45,23 +46,6 @@ struct Keeper {
     looked: Option<u64>,
 }
 
-/// Why payments cannot be taken.
-enum Trouble {
-    /// The RPC did not answer this time.
-    Silent(Error),
-    /// Something that an operator can mend.
-    Told(String),
-}
-
-impl From<Error> for Trouble {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::WrongNetwork { .. } => Self::Told(error.to_string()),
-            error => Self::Silent(error),
-        }
-    }
-}
-
 impl Keeper {
     async fn turn(&mut self) {
         let trouble = match self.look().await {
@@ -73,12 +57,10 @@ impl Keeper {
             // One lost answer is no outage; payments that need the RPC meanwhile find out by themselves.
             Err(Trouble::Silent(error)) => {
                 self.failures = self.failures.saturating_add(1);
-                let place = self.facilitator.0.rpc.place();
-                let told = format!("{error} ({place}): see `stellar.rpc_url`");
                 if self.network_checked && self.failures < 2 {
                     return;
                 }
-                Some(told)
+                Some(health::silent(&self.facilitator.0.rpc, &error))
             }
         };
         let slot = &self.facilitator.0.trouble;
@@ -95,21 +77,8 @@ impl Keeper {
 
     async fn look(&mut self) -> Result<(), Trouble> {
         let inner = self.facilitator.0.clone();
-        if !self.network_checked {
-            inner.rpc.check_network().await?;
-            self.network_checked = true;
-        }
+        health::look(&inner.rpc, &inner.clock, &mut self.network_checked).await?;
         let now = inner.clock.now();
-        let latest = inner.rpc.latest_ledger().await?;
-        if let Some(closed) = latest.closed_at
-            && now.saturating_sub(closed) > STALE_SECONDS
-        {
-            let age = now.saturating_sub(closed);
-            let place = inner.rpc.place();
-            return Err(Trouble::Told(format!(
-                "the Stellar RPC lags: its latest ledger is {age} seconds old ({place}): see `stellar.rpc_url`"
-            )));
-        }
         match self.tend_lanes(now).await {
             // Those lanes that there are go on.
             Err(Trouble::Told(reason)) if inner.lanes.some_work() => {
@@ -273,8 +242,6 @@ fn lumens(stroops: i64) -> String {
 
 const PAUSE: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(500);
-/// An RPC whose latest ledger is older tells nothing about now.
-const STALE_SECONDS: u64 = 60;
 const LOOK_SECONDS: u64 = 30;
 const CREATION_SECONDS: u64 = 60;
 /// As many ledger entries as one call may ask for.

@@ -92,7 +92,7 @@ async fn follow(inner: &Inner, payment: &Payment, prepared: Prepared) -> Outcome
         Fate::Applied(transaction) => {
             lane.landed();
             let charged = u64::try_from(transaction.fee_charged).unwrap_or_default();
-            if let Some(settled) = search::judge(payment, hash, &transaction) {
+            if let Some(settled) = search::judge(&payment.into(), hash, &transaction) {
                 reservation.paid(charged);
                 return Outcome::Settled(settled);
             }
@@ -110,5 +110,5 @@ async fn follow(inner: &Inner, payment: &Payment, prepared: Prepared) -> Outcome
         }
     }
     // It may have failed because the same authorization landed by another transaction: payment all the same.
-    search::resolve(&inner.rpc, payment, &sent).await
+    search::resolve(&inner.rpc, &payment.into(), &sent).await
 }

@@ -115,6 +115,8 @@ pub struct Transaction {
     pub ledger: u32,
     /// When that ledger closed, in Unix seconds, where the server tells.
     pub closed_at: Option<u64>,
+    /// When the server's latest ledger closed, in Unix seconds, where it tells.
+    pub latest_closed_at: Option<u64>,
     /// What was charged, in stroops.
     pub fee_charged: i64,
     /// The transaction itself.

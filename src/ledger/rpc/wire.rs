@@ -198,6 +198,7 @@ impl Found {
             success,
             ledger: self.ledger.ok_or("ledger")?,
             closed_at: seconds(&self.created_at),
+            latest_closed_at: seconds(&self.latest_ledger_close_time),
             fee_charged: result.fee_charged,
             envelope,
             events,

@@ -16,7 +16,7 @@ use crate::{
     protocol::{
         mpp::{
             ChallengeId, Credential, Opaque,
-            charge::{Payload, Request, Source, check_signed_hash},
+            charge::{CredentialType, Payload, Request, Source, check_signed_hash},
             digest, harmless, timestamp,
         },
         stellar::{AccountId, Address, TxHash},
@@ -35,6 +35,7 @@ struct Ours {
     /// In Unix seconds.
     expires: u64,
     source: Option<Source>,
+    realm_is_ours: bool,
 }
 
 impl Charge {
@@ -64,8 +65,8 @@ impl Charge {
                 (self.pushed(&ours, &expected, payer, hash).await?, String::new())
             }
         };
-        let Ours { id, expires, text, .. } = ours;
-        Ok(Paid { challenge: id, expires, form, transaction, request: text })
+        let Ours { id, expires, text, realm_is_ours, .. } = ours;
+        Ok(Paid { challenge: id, expires, realm_is_ours, form, transaction, request: text })
     }
 
     /// Reads what a memo of this method says, as far as it takes to find the payment on the ledger.
@@ -86,7 +87,7 @@ impl Charge {
         };
         let challenge = ChallengeId::new(text("challenge")?.to_owned());
         let expires = memo.get("expires")?.as_u64()?;
-        Some(Paid { challenge, expires, form, transaction, request })
+        Some(Paid { challenge, expires, realm_is_ours: true, form, transaction, request })
     }
 
     fn read(
@@ -98,9 +99,8 @@ impl Charge {
         let Credential { challenge, payload, source } = credential;
         let issued_here = challenge.verify_id(&self.settings.secrets, terms.credential_header);
         issued_here.map_err(|error| not_ours(error.to_string()))?;
-        let is_charge = challenge.method == METHOD && challenge.intent == INTENT;
-        if !is_charge || challenge.realm != harmless(&self.settings.realm) {
-            return Err(not_ours("the challenge is for another service"));
+        if challenge.method != METHOD || challenge.intent != INTENT {
+            return Err(not_ours("the challenge is for another kind of payment"));
         }
         let opaque = challenge.opaque.as_deref().map(Opaque::decode);
         let Some(Ok(opaque)) = opaque else {
@@ -126,10 +126,12 @@ impl Charge {
         };
         let payload = payload.ok_or_else(|| malformed("`payload` is missing"))?;
         let payload = Payload::from_json(&payload).map_err(|error| malformed(error.to_string()))?;
-        if !request.credential_types.contains(&payload.kind()) {
+        // A signed hash is as good a proof as any, whatever was asked: its payer may have sent what it was to have pulled.
+        let kind = payload.kind();
+        if kind != CredentialType::SignedHash && !request.credential_types.contains(&kind) {
             return Err(malformed(format!(
                 "a payload of type `{}` does not pay this challenge: see its `credentialTypes`",
-                payload.kind().name()
+                kind.name()
             )));
         }
         let source = source.map(|source| source.parse::<Source>()).transpose();
@@ -144,6 +146,7 @@ impl Charge {
             issued: opaque.issued_at,
             expires: expires.div_euclid(1_000),
             source,
+            realm_is_ours: challenge.realm == harmless(&self.settings.realm),
         };
         Ok((ours, payload))
     }
@@ -225,7 +228,8 @@ impl Charge {
                     Fault::pending("a pushed transaction is not found yet", Some(hash)).into()
                 );
             }
-            Err(failure) => return Err(super::claims::fault(&failure).into()),
+            // The payer's money may have moved, so "nothing was charged" would be false.
+            Err(failure) => return Err(Fault::pending(failure.detail, Some(hash)).into()),
         };
         let whole = self.pushed_transfer(ours, expected, payer, &landed)?;
         Ok(Form::Pushed(landed, whole))
@@ -239,7 +243,7 @@ impl Charge {
         landed: &Landed,
     ) -> Result<Whole, Refusal> {
         let refused = |error: transfer::Error| invalid(error.reason(), error.to_string());
-        let whole = Whole::from_envelope(landed.envelope().clone(), expected.network)
+        let whole = Whole::landed(landed.envelope().clone(), expected.network)
             .and_then(|whole| whole.check(expected, self.excluded()).map(|()| whole))
             .map_err(refused)?;
         if whole.movement().payer != Address::Account(payer) {
@@ -248,8 +252,11 @@ impl Charge {
         if !landed.moved(&whole) {
             return Err(refused(transfer::Error::NoTransferEvent));
         }
-        // The ledger's clock may be behind ours when the challenge is issued.
-        if landed.closed_at < ours.issued.saturating_sub(CLOCK_TOLERANCE_SECONDS) {
+        // The ledger's clock may have been behind ours when the challenge was issued; by how much, its latest ledger tells.
+        let behind =
+            landed.latest_closed_at.map_or(0, |latest| self.clock.now().saturating_sub(latest));
+        let tolerance = CLOCK_TOLERANCE_SECONDS.max(behind);
+        if landed.closed_at < ours.issued.saturating_sub(tolerance) {
             let detail = "the transaction landed before this challenge was issued: it paid for something else";
             return Err(invalid("transaction_too_old", detail));
         }

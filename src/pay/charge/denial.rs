@@ -1,6 +1,7 @@
 //! Why a charge does not open the valve, in the words that go to the client.
 
 use crate::{
+    ledger::relay::SENT_ALREADY,
     pay::{Denied, Fault, Refusal, RefusalKind},
     store::{TakenBy, TakenState},
 };
@@ -26,8 +27,16 @@ pub(super) fn expired() -> Refusal {
     Refusal::new(RefusalKind::Expired, "payment_expired", detail)
 }
 
+/// A payment that the ledger's side finds wanting.
+pub(super) fn unpaid(reason: &str, detail: impl Into<String>) -> Refusal {
+    if reason == SENT_ALREADY { sent_already() } else { invalid(reason, detail) }
+}
+
 /// A payment that was verified and then did not settle.
 pub(super) fn settlement_failed(reason: &str) -> Refusal {
+    if reason == SENT_ALREADY {
+        return sent_already();
+    }
     let detail = "the payment could not be settled, and no money moved: sign a new one";
     Refusal::new(RefusalKind::SettlementFailed, plain(reason), detail)
 }
@@ -50,6 +59,16 @@ pub(super) fn challenge_taken(taken: &TakenBy) -> Denied {
         )
         .into(),
     }
+}
+
+/// A transaction that somebody has sent before it was presented: perhaps the payer, and so no reason to pay again.
+fn sent_already() -> Refusal {
+    Refusal::new(
+        RefusalKind::InUse,
+        SENT_ALREADY,
+        "this transaction was sent to the network before it was presented; do not pay again: once it has landed, present \
+         its hash, signed over this challenge (`signedHash`)",
+    )
 }
 
 fn plain(reason: &str) -> &str {

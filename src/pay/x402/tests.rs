@@ -61,7 +61,11 @@ fn method(store: Store) -> X402 {
     let tasks = TaskTracker::new();
     let remote = remote::Facilitator::start(settings, http, rpc, clock.clone(), &tasks, stop);
     let facilitator = Arc::new(Facilitator::Remote(remote));
-    let settings = Settings { max_timeout_seconds: 60, public_url: "http://gw".into() };
+    let settings = Settings {
+        max_timeout_seconds: 60,
+        public_url: "http://gw".into(),
+        remembers_pushes: false,
+    };
     X402::new(settings, facilitator, store, quote::Key::new([0; 32]), clock)
 }
 

@@ -38,6 +38,14 @@ impl Secrets {
         Ok(Self { current, previous })
     }
 
+    /// The same, which takes challenges of `earlier` secrets too.
+    #[must_use]
+    pub fn and(mut self, earlier: &Self) -> Self {
+        self.previous.push(earlier.current.clone());
+        self.previous.extend_from_slice(&earlier.previous);
+        self
+    }
+
     /// The MAC that a new challenge's id is made with.
     pub(super) fn issuing(&self) -> Hmac<Sha256> {
         mac(self.current.expose_secret().as_bytes())

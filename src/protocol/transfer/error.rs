@@ -64,8 +64,13 @@ pub enum Error {
     #[error("the authorization's signature is not one by the payer's own key over this transfer")]
     BadSignature,
     /// The source of the transaction, or of its fee, did not sign it.
-    #[error("the transaction is not signed by the own key of its source")]
+    #[error("the transaction is not signed by the own key of its source, and by that alone")]
     NotSigned,
+    /// A fee bump is around the transaction.
+    #[error(
+        "a fee bump is around the transaction: present the payer's own, or the hash of what landed"
+    )]
+    FeeBumped,
     /// The envelope itself is signed.
     #[error("the transaction envelope carries signatures; only its authorization may be signed")]
     EnvelopeSigned,
@@ -109,6 +114,7 @@ impl Error {
             Self::Malformed
             | Self::TooManyResources
             | Self::Preconditions
+            | Self::FeeBumped
             | Self::OutOfTime
             | Self::ManyAuthorizations => "invalid_exact_stellar_payload_malformed",
             Self::WrongOperation => "invalid_exact_stellar_payload_wrong_operation",

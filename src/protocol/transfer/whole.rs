@@ -6,10 +6,11 @@
 use ed25519_dalek::{Signature, VerifyingKey};
 use sha2::{Digest as _, Sha256};
 use stellar_xdr as xdr;
+use xdr::WriteXdr as _;
 
 use super::{
-    Error, Expected, Movement, TimeBounds, authorization::verify_account, decode, nonce_key,
-    preimage_hash, resource_fee, root_invocation, time_bounds, underlying,
+    Error, Expected, Movement, TimeBounds, authorization::verify_account, nonce_key, preimage_hash,
+    resource_fee, root_invocation, time_bounds, underlying,
 };
 use crate::protocol::stellar::{AccountId, Address, Network, TxHash};
 
@@ -36,22 +37,28 @@ enum Authority {
 }
 
 impl Whole {
-    /// Reads the base64 of a `TransactionEnvelope`, plain or fee-bumped, of one transfer on `network`.
+    /// Reads a transaction that is to be sent, of one transfer on `network`.
+    ///
+    /// A fee bump around it is refused: anybody can sign one around a transaction that is on its way, and present as new what
+    /// its payer has sent for something else.
     ///
     /// # Errors
     /// [`Error`] names the first rule that it breaks.
-    pub fn parse(base64: &str, network: Network) -> Result<Self, Error> {
-        Self::from_envelope(decode(base64)?, network)
+    pub fn to_send(envelope: xdr::TransactionEnvelope, network: Network) -> Result<Self, Error> {
+        if matches!(envelope, xdr::TransactionEnvelope::TxFeeBump(_)) {
+            return Err(Error::FeeBumped);
+        }
+        let whole = Self::landed(envelope, network)?;
+        resource_fee(&whole.inner.tx.ext)?;
+        time_bounds(&whole.inner.tx.cond)?;
+        Ok(whole)
     }
 
-    /// As [`Whole::parse`], of an envelope that is already decoded.
+    /// Reads a transaction that is on the ledger, plain or fee-bumped, of one transfer on `network`.
     ///
     /// # Errors
-    /// [`Error`] names the first rule that it breaks.
-    pub fn from_envelope(
-        envelope: xdr::TransactionEnvelope,
-        network: Network,
-    ) -> Result<Self, Error> {
+    /// [`Error`] names the first rule that it breaks; those that are only about how it could land do not count.
+    pub fn landed(envelope: xdr::TransactionEnvelope, network: Network) -> Result<Self, Error> {
         let inner = match &envelope {
             xdr::TransactionEnvelope::Tx(inner) => inner,
             xdr::TransactionEnvelope::TxFeeBump(bump) => {
@@ -75,8 +82,7 @@ impl Whole {
         };
         let movement = Movement::of_call(call)?;
         let authority = authority(&invoke.auth, call, movement.payer, source)?;
-        resource_fee(&tx.ext)?;
-        let time_bounds = time_bounds(&tx.cond)?;
+        let time_bounds = time_bounds(&tx.cond).unwrap_or_default();
         let hash_of = |hash: Result<[u8; 32], xdr::Error>| hash.map_err(|_| Error::Malformed);
         let hash = TxHash(hash_of(envelope.hash(network.id()))?);
         let inner_hash = TxHash(hash_of(tx.hash(network.id()))?);
@@ -98,20 +104,16 @@ impl Whole {
         self.movement.check(expected, excluded)
     }
 
-    /// Checks that the source, the fee's source and an authorizing account signed with their own keys.
+    /// Checks that the source and an authorizing account signed with their own keys, and nobody else did: the network refuses
+    /// a signature too many.
     ///
     /// An account that shares its control among several keys is refused: whether they reach its threshold is on the ledger.
     ///
     /// # Errors
     /// [`Error::NotSigned`], [`Error::BadSignature`].
     pub fn check_signatures(&self) -> Result<(), Error> {
-        if !is_signed(self.source(), &self.inner_hash, &self.inner.signatures) {
-            return Err(Error::NotSigned);
-        }
-        if let (xdr::TransactionEnvelope::TxFeeBump(bump), Some(payer)) =
-            (&self.envelope, self.fee_source())
-            && !is_signed(payer, &self.hash, &bump.signatures)
-        {
+        let [signature] = self.inner.signatures.as_slice() else { return Err(Error::NotSigned) };
+        if !is_signed(self.source(), &self.inner_hash, signature) {
             return Err(Error::NotSigned);
         }
         match (&self.authority, self.movement.payer) {
@@ -195,7 +197,7 @@ impl Whole {
     }
 
     /// What the ledger lets happen once: the payer's nonce where it signed an entry, as [`super::Transfer::claim_key`]
-    /// names it, else the transaction itself, whatever fee bump is around it.
+    /// names it, else the source's sequence number, whatever else the transaction says and whatever fee bump is around it.
     ///
     /// So one transfer has one name, however it is presented and whoever put it on the ledger.
     #[must_use]
@@ -206,11 +208,40 @@ impl Whole {
             return nonce_key(self.movement.payer, credentials.nonce, self.network);
         }
         Sha256::new()
-            .chain_update(b"transaction")
+            .chain_update(b"sequence")
             .chain_update(self.network.id())
-            .chain_update(self.inner_hash.0)
+            .chain_update(self.source().0)
+            .chain_update(self.sequence().to_be_bytes())
             .finalize()
             .into()
+    }
+
+    /// What of it cannot be changed without the payer: the SHA-256 of its authorization entry, as
+    /// [`super::Transfer::authorization_hash`], or the hash of the transaction inside any fee bump.
+    #[must_use]
+    pub fn authorization_hash(&self) -> [u8; 32] {
+        match &self.authority {
+            Authority::Source => self.inner_hash.0,
+            Authority::Entry(entry) => {
+                let bytes = entry.to_xdr(xdr::Limits::none());
+                Sha256::digest(bytes.expect("what was read is written without bounds")).into()
+            }
+        }
+    }
+
+    /// The entry that the payer signed, if it did not sign the transaction itself.
+    #[must_use]
+    pub fn entry(&self) -> Option<&xdr::SorobanAuthorizationEntry> {
+        match &self.authority {
+            Authority::Source => None,
+            Authority::Entry(entry) => Some(entry),
+        }
+    }
+
+    /// What the source declares to pay at most, in stroops.
+    #[must_use]
+    pub const fn fee(&self) -> u32 {
+        self.inner.tx.fee
     }
 
     fn fee_source(&self) -> Option<AccountId> {
@@ -255,16 +286,13 @@ fn authority(
     }
 }
 
-/// Whether one of `signatures` is by `account`'s own key over `hash`, by the network's strict rule.
-fn is_signed(account: AccountId, hash: &TxHash, signatures: &[xdr::DecoratedSignature]) -> bool {
+/// Whether a signature is by `account`'s own key over `hash`, by the network's strict rule.
+fn is_signed(account: AccountId, hash: &TxHash, decorated: &xdr::DecoratedSignature) -> bool {
     let Ok(key) = VerifyingKey::from_bytes(&account.0) else { return false };
-    signatures.iter().any(|decorated| {
-        let signature = <[u8; 64]>::try_from(decorated.signature.0.as_slice());
-        decorated.hint.0[..] == account.0[28..]
-            && signature.is_ok_and(|bytes| {
-                key.verify_strict(&hash.0, &Signature::from_bytes(&bytes)).is_ok()
-            })
-    })
+    let signature = <[u8; 64]>::try_from(decorated.signature.0.as_slice());
+    decorated.hint.0[..] == account.0[28..]
+        && signature
+            .is_ok_and(|bytes| key.verify_strict(&hash.0, &Signature::from_bytes(&bytes)).is_ok())
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::{
 };
 
 async fn store_on(disk: &Disk) -> Result<Store, Error> {
-    Embedded::start_on(disk.clone()).await.map(Store)
+    Embedded::start_on(disk.clone(), u64::MAX).await.map(Store)
 }
 
 fn claim(n: u8) -> Claim {
@@ -273,6 +273,40 @@ async fn a_busy_store_forgets_as_fast_as_it_learns() {
         }
     }
     assert_eq!(disk.bytes().len(), length, "the file does not grow any more");
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_ahead_for_a_moment_has_nothing_forgotten() {
+    let disk = Disk::default();
+    let store = Embedded::start_on(disk, 60).await.map(Store).unwrap();
+    let at = |n, now, keep_until| Claim { now, keep_until, ..claim(n) };
+    let deliver = async |claim| {
+        let ticket = fresh(&store, claim).await;
+        store.settled_and_delivered(ticket, settled(1), 200).await.unwrap();
+    };
+    deliver(at(1, 1_000, 2_000)).await;
+    deliver(at(2, 100_000, 200_000)).await;
+    deliver(at(3, 1_001, 2_000)).await;
+    let again = store.claim(at(1, 1_001, 2_000)).await.unwrap();
+    assert!(matches!(again, Claiming::Delivered { .. }), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_delivery_that_reached_nothing_is_no_attempt() {
+    let store = store_on(&Disk::default()).await.unwrap();
+    let once = Redelivery { attempts: 1, ..claim(1).redelivery };
+    let mut ticket = fresh(&store, Claim { redelivery: once, ..claim(1) }).await;
+    store.settled(&mut ticket, settled(1)).await.unwrap();
+    for _ in 0..3 {
+        store.release_untried(ticket).await.unwrap();
+        let Claiming::Redeliver(again, _) = store.claim(claim(1)).await.unwrap() else {
+            panic!("no attempt was made")
+        };
+        ticket = again;
+    }
+    store.release(ticket).await.unwrap();
+    let over = store.claim(claim(1)).await.unwrap();
+    assert!(matches!(over, Claiming::Exhausted), "{over:?}");
 }
 
 fn key(round: u64, n: u8) -> ClaimKey {

@@ -6,6 +6,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use rand_core::{OsRng, RngCore as _};
@@ -27,10 +28,49 @@ pub(super) struct Writer {
     holds: HashMap<ClaimKey, Held>,
     /// Whose the aliases of the holds are.
     aliases: HashMap<ClaimKey, ClaimKey>,
-    /// The latest time that a claim told; what is due before it may be forgotten.
-    now: u64,
+    /// What is due before its time may be forgotten.
+    time: Time,
     queue: mpsc::WeakUnboundedSender<Queued>,
     stopped: Arc<OnceLock<Arc<str>>>,
+}
+
+/// The time, as claims tell it, and no later than it can be.
+///
+/// A clock that jumps ahead for a moment must not have all that is remembered forgotten: between two claims no more time
+/// passes than the machine itself has counted, and a little.
+#[derive(Debug)]
+struct Time {
+    told: Option<Told>,
+    /// In seconds.
+    slack: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    /// When the first claim was made, by the machine's count.
+    first: Instant,
+    /// What time it told.
+    began: u64,
+    /// What the last one told.
+    last: u64,
+}
+
+impl Time {
+    /// A claim says that it is `now`.
+    fn tell(&mut self, now: u64) {
+        let told =
+            self.told.get_or_insert_with(|| Told { first: Instant::now(), began: now, last: now });
+        // The first one may have been before the clock was set back.
+        told.began = told.began.min(now);
+        told.last = now;
+    }
+
+    fn now(&self) -> u64 {
+        self.told.map_or(0, |told| {
+            let passed = told.first.elapsed().as_secs().saturating_add(self.slack);
+            told.last.min(told.began.saturating_add(passed))
+        })
+    }
 }
 
 /// A claim that a request has in hand.
@@ -52,8 +92,16 @@ impl Writer {
         tables: Tables,
         queue: mpsc::WeakUnboundedSender<Queued>,
         stopped: Arc<OnceLock<Arc<str>>>,
+        slack: u64,
     ) -> Self {
-        Self { tables, holds: HashMap::new(), aliases: HashMap::new(), now: 0, queue, stopped }
+        Self {
+            tables,
+            holds: HashMap::new(),
+            aliases: HashMap::new(),
+            time: Time { told: None, slack },
+            queue,
+            stopped,
+        }
     }
 
     /// Serves wishes until the store is closed, nobody is left to ask, or the disk fails.
@@ -105,7 +153,7 @@ impl Writer {
         let Batch { view, changes, answers, close } = batch;
         drop(view);
         if !changes.is_empty() {
-            self.tables.commit(&changes, self.now, |key| self.holds.contains_key(&key))?;
+            self.tables.commit(&changes, self.time.now(), |key| self.holds.contains_key(&key))?;
         }
         answers.into_iter().for_each(|answer| answer());
         Ok(close)
@@ -154,7 +202,7 @@ impl Writer {
     }
 
     fn claim(&mut self, claim: &Claim, batch: &mut Batch) -> Result<Claiming, Fault> {
-        self.now = self.now.max(claim.now);
+        self.time.tell(claim.now);
         if let Some(other) = self.taken_by(claim, batch)? {
             return Ok(Claiming::AliasTaken(other));
         }

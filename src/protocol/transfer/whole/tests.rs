@@ -1,5 +1,4 @@
 use ed25519_dalek::{Signer as _, SigningKey};
-use xdr::WriteXdr as _;
 
 use super::*;
 use crate::protocol::{
@@ -89,13 +88,14 @@ fn bumped(tx: xdr::Transaction, by: u8, signer: u8) -> xdr::TransactionEnvelope 
     xdr::TransactionEnvelope::TxFeeBump(xdr::FeeBumpTransactionEnvelope { tx: bump, signatures })
 }
 
+/// As a transaction on the ledger.
 fn read(envelope: xdr::TransactionEnvelope) -> Result<Whole, Error> {
-    Whole::from_envelope(envelope, NETWORK)
+    Whole::landed(envelope, NETWORK)
 }
 
 /// All rules that need no ledger.
 fn judge(envelope: xdr::TransactionEnvelope) -> Result<(), Error> {
-    let whole = read(envelope)?;
+    let whole = Whole::to_send(envelope, NETWORK)?;
     whole.check(&expected(), &[account(SPONSOR)])?;
     whole.check_signatures()?;
     whole.check_time(900, 1, 1_000)
@@ -127,16 +127,19 @@ fn entry(nonce: i64) -> xdr::SorobanAuthorizationEntry {
 }
 
 #[test]
-fn a_payers_own_transaction_pays_plain_or_fee_bumped() {
+fn b23_a_payers_own_transaction_pays_and_a_fee_bump_around_it_is_only_found() {
     assert_eq!(judge(plain(unsigned(|_| ()))), Ok(()));
-    assert_eq!(judge(bumped(unsigned(|_| ()), 7, 7)), Ok(()));
+    let bumped = bumped(unsigned(|_| ()), 7, 7);
+    assert_eq!(judge(bumped.clone()), Err(Error::FeeBumped));
+    assert_eq!(read(bumped).unwrap().check(&expected(), &[account(SPONSOR)]), Ok(()));
     let text = |envelope: &xdr::TransactionEnvelope| {
         use base64::Engine as _;
         let bytes = envelope.to_xdr(xdr::Limits::none()).unwrap();
         base64::engine::general_purpose::STANDARD.encode(bytes)
     };
     let envelope = plain(unsigned(|_| ()));
-    assert_eq!(Whole::parse(&text(&envelope), NETWORK), read(envelope));
+    let presented = super::super::Presented::parse(&text(&envelope), NETWORK).unwrap();
+    assert_eq!(presented, super::super::Presented::Whole(Box::new(read(envelope).unwrap())));
 }
 
 #[test]
@@ -145,8 +148,12 @@ fn a_transaction_is_known_by_one_name_whatever_bumps_it() {
     let bumped = read(bumped(unsigned(|_| ()), 7, 7)).unwrap();
     assert_eq!(plain.claim_key(), bumped.claim_key());
     assert_ne!(plain.hash(), bumped.hash());
-    let other = read(super::tests::plain(unsigned(|tx| tx.fee = 101))).unwrap();
-    assert_ne!(plain.claim_key(), other.claim_key());
+    // The ledger takes one transaction of a sequence number, whatever else it says.
+    let dearer = read(super::tests::plain(unsigned(|tx| tx.fee = 101))).unwrap();
+    assert_eq!(plain.claim_key(), dearer.claim_key());
+    assert_ne!(plain.authorization_hash(), dearer.authorization_hash());
+    let next = unsigned(|tx| tx.seq_num = xdr::SequenceNumber(2));
+    assert_ne!(plain.claim_key(), read(super::tests::plain(next)).unwrap().claim_key());
 }
 
 #[test]
@@ -202,7 +209,8 @@ fn b08_b09_none_of_our_keys_pays_or_signs() {
         auth_of(tx, |auth| *auth = vec![entry(7)]);
     });
     assert_eq!(judge(plain(by_us)), Err(Error::UnsafeSource));
-    assert_eq!(judge(bumped(unsigned(|_| ()), SPONSOR, SPONSOR)), Err(Error::UnsafeSource));
+    let by_our_fee = read(bumped(unsigned(|_| ()), SPONSOR, SPONSOR)).unwrap();
+    assert_eq!(by_our_fee.check(&expected(), &[ours]), Err(Error::UnsafeSource));
     let operation_by_us = unsigned(|tx| {
         let mut operation = tx.operations[0].clone();
         operation.source_account = Some(ours.to_muxed());
@@ -265,7 +273,9 @@ fn an_envelope_without_the_signature_of_its_source_never_reaches_the_ledger() {
     let tx = unsigned(|_| ());
     let bare = xdr::TransactionV1Envelope { tx, signatures: xdr::VecM::default() };
     assert_eq!(judge(xdr::TransactionEnvelope::Tx(bare)), Err(Error::NotSigned));
-    assert_eq!(judge(bumped(unsigned(|_| ()), 7, 8)), Err(Error::NotSigned));
+    let mut twice = signed(unsigned(|_| ()), PAYER);
+    twice.signatures = vec![twice.signatures[0].clone(); 2].try_into().unwrap();
+    assert_eq!(judge(xdr::TransactionEnvelope::Tx(twice)), Err(Error::NotSigned));
     // Signed before it was changed.
     let mut changed = signed(unsigned(|_| ()), PAYER);
     changed.tx.fee = 101;
