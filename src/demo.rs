@@ -1,7 +1,7 @@
 //! `tollgate demo`: the whole thing on one machine, told step by step.
 //!
 //! A local Stellar network, an upstream that knows nothing of money, a gateway from a generated `gateway.yaml`, and an
-//! agent that is refused, pays, and is served. Everything it shows is read from what really happened.
+//! agent that is refused, pays by each rail, and is served. Everything it shows is read from what really happened.
 
 mod upstream;
 
@@ -70,14 +70,14 @@ pub async fn run(
     let url = format!("http://{}/weather", gateway.addresses().first().ok_or("no listener")?);
 
     let before = Balances::read(&sandbox)?;
-    let outcome = pay_once(&sandbox, &url).await;
+    let outcome = pay_twice(&sandbox, &url).await;
     if outcome.is_ok() {
-        step(7, "The ledger, before and after");
+        step(8, "The ledger, before and after");
         let after = Balances::read(&sandbox)?;
         show(&before.beside(&after));
         before.check(&after)?;
         tell(&format_args!(
-            "The payee has exactly the price, the payer holds no less XLM than before: the sponsor paid the fee."
+            "The payee has exactly both prices, the payer holds no less XLM than before: the sponsor paid the fees."
         ));
     }
     if outcome.is_ok() && !arguments.once {
@@ -98,14 +98,14 @@ async fn start(sandbox: &Sandbox, path: &Path) -> Result<Gateway, Box<dyn Error>
     Ok(gateway)
 }
 
-/// An agent asks, is refused, pays, and is served.
-async fn pay_once(sandbox: &Sandbox, url: &str) -> Result<(), Box<dyn Error>> {
+/// An agent asks, is refused, pays, and is served; then it pays once more, by the other rail.
+async fn pay_twice(sandbox: &Sandbox, url: &str) -> Result<(), Box<dyn Error>> {
     let agent = Client::new(client::Settings {
         seed: sandbox.accounts().payer.secret().parse()?,
         network: Network::Testnet,
         rpc_url: sandbox.rpc_url().parse()?,
         limit: None,
-        method: client::Method::Any,
+        method: client::Method::X402,
         mode: client::Mode::Pull,
         patience: Duration::from_secs(60),
     });
@@ -121,26 +121,37 @@ async fn pay_once(sandbox: &Sandbox, url: &str) -> Result<(), Box<dyn Error>> {
         })?;
     tell(&format_args!("HTTP {}; the PAYMENT-REQUIRED header says, decoded:", refused.status()));
     show(&serde_json::to_string_pretty(&challenge.to_json())?);
+    tell(&format_args!("and the WWW-Authenticate header asks for the same by MPP charge"));
 
     step(5, "It signs a USDC transfer, and asks again with the payment");
+    let body = pay(&agent, url).await?;
+
+    step(6, "The gateway settled it on the ledger, and the upstream's answer came through");
+    show(&body);
+
+    step(7, "The same by the other rail, an MPP charge: no third party, no XLM either");
+    let agent = agent.paying_by(client::Method::Charge, client::Mode::Pull);
+    show(&pay(&agent, url).await?);
+    Ok(())
+}
+
+/// The agent pays for one request; answers the body that it got.
+async fn pay(agent: &Client, url: &str) -> Result<String, Box<dyn Error>> {
     let started = std::time::Instant::now();
     let paid = agent.send(Request::get(url).body(Bytes::new())?, |_| {}).await?;
     let payment = paid.payment.ok_or("the agent was served without paying")?;
     let settlement = payment.settlement.ok_or("the answer carries no receipt")?;
-    tell(&format_args!("paid {}; transaction {}", payment.offer.money(), settlement.transaction,));
+    tell(&format_args!("paid {}; transaction {}", payment.offer.money(), settlement.transaction));
     tell(&format_args!(
         "settled and served in {:.1} s; a ledger closes each second",
         started.elapsed().as_secs_f32(),
     ));
-
-    step(6, "The gateway settled it on the ledger, and the upstream's answer came through");
     let (head, body) = paid.response.into_parts();
     if head.status != StatusCode::OK {
         return Err(format!("the paid request got HTTP {}", head.status).into());
     }
     tell(&format_args!("HTTP {}", head.status));
-    show(&String::from_utf8_lossy(&read_body(body, 64 << 10).await?));
-    Ok(())
+    Ok(String::from_utf8_lossy(&read_body(body, 64 << 10).await?).into_owned())
 }
 
 /// What the accounts hold: USDC in base units, XLM in stroops.
@@ -186,12 +197,13 @@ impl Balances {
         table
     }
 
-    /// The price left the payer and reached the payee, and the sponsor alone paid the fee.
+    /// Both prices left the payer and reached the payee, and the sponsor alone paid the fees.
     fn check(&self, after: &Self) -> Result<(), Box<dyn Error>> {
         let paid = self.payer_usdc.checked_sub(after.payer_usdc);
         let received = after.payee_usdc.checked_sub(self.payee_usdc);
-        let adds_up = paid == Some(PRICE_UNITS)
-            && received == Some(PRICE_UNITS)
+        let both = PRICE_UNITS.checked_mul(2);
+        let adds_up = paid == both
+            && received == both
             && after.payer_xlm == self.payer_xlm
             && after.sponsor_xlm < self.sponsor_xlm;
         if adds_up { Ok(()) } else { Err("the balances do not add up".into()) }
@@ -206,7 +218,7 @@ fn yaml(listen: SocketAddr, upstream: SocketAddr) -> String {
 }
 
 fn invite(sandbox: &Sandbox, url: &str) {
-    step(8, "Try it by hand");
+    step(9, "Try it by hand");
     let tollgate = std::env::current_exe()
         .map_or_else(|_| "tollgate".to_owned(), |path| path.display().to_string());
     show(&format!(
