@@ -199,9 +199,6 @@ impl<F> Guard<F> {
         F: Forward<Onward<B>>,
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        if let Err(fault) = self.methods.ready(&terms) {
-            return own(faulty(&terms, &fault));
-        }
         let wanted = Wanted::of(request.headers());
         let (request, body) = match terms.bind_body {
             false => (request.map(Either::Left), None),
@@ -216,7 +213,8 @@ impl<F> Guard<F> {
             Ok(Some(credential)) => credential,
             Ok(None) => {
                 let problem = self.refused(&asked, unpaid());
-                if page::is_for_a_person(request.headers()) {
+                let is_asked = problem.status() == StatusCode::PAYMENT_REQUIRED;
+                if is_asked && page::is_for_a_person(request.headers()) {
                     return own(problem.with_page(page::of(&asked.terms, &asked.bound)));
                 }
                 return own(problem);
@@ -308,15 +306,19 @@ impl<F> Guard<F> {
         }
     }
 
-    /// A 402 carries fresh challenges, whatever was refused.
+    /// A 402 carries fresh challenges, whatever was refused; where no payment can be taken now, the fault is ours.
+    ///
+    /// Asked here and not before a payment is looked at: one that is pending, or settled, is no new one.
     fn refused(&self, asked: &Asked, refusal: Refusal) -> Problem {
         debug!(route = %asked.terms.route, reason = %refusal.reason, "payment refused");
         let reason = refusal.reason.clone();
         let problem = Problem::from(refusal);
-        if problem.status() == StatusCode::PAYMENT_REQUIRED {
-            self.challenges(problem, asked, &reason)
-        } else {
-            problem
+        if problem.status() != StatusCode::PAYMENT_REQUIRED {
+            return problem;
+        }
+        match self.methods.ready(&asked.terms) {
+            Ok(()) => self.challenges(problem, asked, &reason),
+            Err(fault) => faulty(&asked.terms, &fault),
         }
     }
 

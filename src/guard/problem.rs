@@ -151,7 +151,8 @@ impl From<&Fault> for Problem {
             FaultKind::Unavailable => Self::payment(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "payments-unavailable",
-                "payments cannot be taken at the moment; nothing was forwarded and nothing was charged",
+                "payments cannot be taken at the moment; nothing was forwarded, and nothing was charged \
+                 that cannot be presented again",
             ),
             FaultKind::Pending { transaction } => {
                 let pending = Self::payment(

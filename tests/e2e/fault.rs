@@ -14,6 +14,7 @@ use tollgate_sandbox::{Fault, Method as Rpc, Times};
 
 use crate::{
     forge::Spent,
+    upstream::Script,
     world::{Agent, Answer, PRICE, Plan, World, still, until},
 };
 
@@ -160,6 +161,32 @@ async fn d10_an_rpc_that_lags_takes_no_payments_and_free_routes_do_not_notice() 
     world.pass(Duration::ZERO).await;
     world.until_ready().await;
     agent.present("/weather", &credential).await.assert_paid();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn d10_what_was_settled_is_delivered_though_no_payment_can_be_taken() {
+    let world = slow_world().await;
+    let (agent, before) = (world.agent(), world.payee_usdc());
+    world.upstream.play(Script { status: StatusCode::BAD_GATEWAY, ..Script::default() });
+    let settled = agent.sign_for(Method::POST, "/order").await;
+    let failed = agent.present_with(Method::POST, "/order", &settled).await;
+    assert_eq!(failed.status, StatusCode::BAD_GATEWAY);
+    assert_eq!(world.payee_usdc() - before, PRICE);
+    let fresh = agent.sign_for(Method::POST, "/order").await;
+
+    world.clock.advance(Duration::from_secs(120));
+    while world.gateway.ready(Duration::ZERO).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    world.upstream.play(Script::default());
+    let present = async |payment| agent.present_with(Method::POST, "/order", payment).await;
+    present(&fresh).await.assert_fault("payments-unavailable");
+    present(&settled).await.assert_paid();
+    // A 402 would have nothing to ask for.
+    present(&settled).await.assert_fault("payments-unavailable");
+    assert_eq!(world.upstream.hits().len(), 2);
+    assert_eq!(world.payee_usdc() - before, PRICE);
     world.end().await;
 }
 
