@@ -41,11 +41,13 @@ const fn paid(told: Told, reached: usize, again: Told) -> Option<Outcome> {
     Some(Outcome { told, reached, is_paid: true, again })
 }
 
+/// A row, and what must come of it in each column; `None` where it cannot happen.
 type Line = (Row, [Option<Outcome>; 3]);
 
+/// The upstream's doing.
 #[rustfmt::skip]
 const UPSTREAM: &[Line] = &[
-    //                    settle: after                  settle: before                 a charge that was pushed, in either order
+    //                    settle: after                 settle: before                a charge that was pushed
     (UpstreamRefuses,    [kept(UNREACHABLE, 0, SERVED), paid(UNREACHABLE, 0, SERVED), paid(UNREACHABLE, 0, SERVED)]),
     (UpstreamResets,     [kept(UNREACHABLE, 1, SERVED), paid(UNREACHABLE, 1, SERVED), paid(UNREACHABLE, 1, SERVED)]),
     (UpstreamTimesOut,   [kept(LATE,        1, SERVED), paid(LATE,        1, SERVED), paid(LATE,        1, SERVED)]),
@@ -57,21 +59,28 @@ const UPSTREAM: &[Line] = &[
     (BodyBreaksOff,      [paid(CUT,         1, USED  ), paid(CUT,         1, USED  ), paid(CUT,         1, USED  )]),
 ];
 
+/// The ledger's doing, or that of the way to it.
 #[rustfmt::skip]
 const LEDGER: &[Line] = &[
-    (SettlementIsRefused, [kept(UNSETTLED, 1, UNFIT    ), kept(UNSETTLED, 0, UNFIT    ), None]),
-    (SettlementFails,     [kept(UNSETTLED, 1, UNSETTLED), kept(UNSETTLED, 0, UNSETTLED), kept(UNFIT,   0, UNFIT )]),
-    (UnknownThenFound,    [paid(PENDING,   1, SERVED   ), paid(PENDING,   0, SERVED   ), paid(PENDING, 0, SERVED)]),
-    (UnknownThenAbsent,   [kept(PENDING,   1, UNSETTLED), kept(PENDING,   0, UNSETTLED), kept(PENDING, 0, UNFIT )]),
+    //                      settle: after                  settle: before                 a charge that was pushed
+    (LedgerIsDown,         [kept(NOT_NOW,   0, SERVED   ), kept(NOT_NOW,   0, SERVED   ), paid(PENDING, 0, SERVED)]),
+    (QueueIsFull,          [kept(NOT_NOW,   1, SERVED   ), kept(NOT_NOW,   0, SERVED   ), None]),
+    (SettlementIsRefused,  [kept(UNSETTLED, 1, UNFIT    ), kept(UNSETTLED, 0, UNFIT    ), None]),
+    (SettlementFails,      [kept(UNSETTLED, 1, UNSETTLED), kept(UNSETTLED, 0, UNSETTLED), kept(UNFIT,   0, UNFIT )]),
+    (UnknownThenFound,     [paid(PENDING,   1, SERVED   ), paid(PENDING,   0, SERVED   ), paid(PENDING, 0, SERVED)]),
+    (UnknownThenAbsent,    [kept(PENDING,   1, UNSETTLED), kept(PENDING,   0, UNSETTLED), kept(PENDING, 0, UNFIT )]),
+    (OwnUnknownThenAbsent, [kept(PENDING,   1, ENDED    ), kept(PENDING,   0, ENDED    ), None]),
 ];
 
+/// The client's doing: it is told nothing, and what it paid for is done all the same.
 #[rustfmt::skip]
 const CLIENT: &[Line] = &[
+    //                        settle: after             settle: before            a charge that was pushed
     (GoneWhileVerifying,     [paid(NOTHING, 1, USED  ), paid(NOTHING, 1, USED  ), paid(NOTHING, 1, USED  )]),
     (GoneWhileForwarding,    [paid(NOTHING, 1, USED  ), paid(NOTHING, 1, USED  ), paid(NOTHING, 1, USED  )]),
     (GoneThenUpstreamResets, [kept(NOTHING, 1, SERVED), paid(NOTHING, 1, SERVED), paid(NOTHING, 1, SERVED)]),
     (GoneWhileSettling,      [paid(NOTHING, 1, USED  ), paid(NOTHING, 1, USED  ), None]),
-    (GoneWhileRecording,     [paid(NOTHING, 1, USED  ), paid(NOTHING, 1, USED  ), None]),
+    (GoneWhileRecording,     [paid(NOTHING, 1, USED  ), paid(NOTHING, 1, USED  ), paid(NOTHING, 1, USED  )]),
     (GoneWhileStreaming,     [paid(NOTHING, 1, USED  ), paid(NOTHING, 1, USED  ), paid(NOTHING, 1, USED  )]),
 ];
 
@@ -88,10 +97,14 @@ const LATE: Told = Told::Problem(504, "");
 const UNSETTLED: Told = Told::Problem(402, "settlement-failed");
 /// The payment is not good, or not any more.
 const UNFIT: Told = Told::Problem(402, "verification-failed");
+/// The payment was never settled, and its challenge has ended.
+const ENDED: Told = Told::Problem(402, "payment-expired");
 /// The payment has bought its answer.
 const USED: Told = Told::Problem(402, "invalid-challenge");
 /// The payment may have moved money: come again with it, after `Retry-After`.
 const PENDING: Told = Told::Problem(503, "settlement-pending");
+/// Nothing was sent, and nothing is taken at the moment: come again with it, after `Retry-After`.
+const NOT_NOW: Told = Told::Problem(503, "payments-unavailable");
 const NOTHING: Told = Told::Nothing;
 
 #[test]
@@ -121,16 +134,35 @@ macro_rules! columns {
 columns! {
     d15_when_the_upstream_fails_and_x402_settles_after: UPSTREAM, X402, After;
     d15_when_the_upstream_fails_and_x402_settles_before: UPSTREAM, X402, Before;
+    d15_when_the_upstream_fails_and_a_sponsored_charge_settles_after: UPSTREAM, Sponsored, After;
+    d15_when_the_upstream_fails_and_a_sponsored_charge_settles_before: UPSTREAM, Sponsored, Before;
+    d15_when_the_upstream_fails_and_an_unsponsored_charge_settles_after: UPSTREAM, Unsponsored, After;
+    d15_when_the_upstream_fails_and_an_unsponsored_charge_settles_before: UPSTREAM, Unsponsored, Before;
+    d15_when_the_upstream_fails_and_a_charge_was_pushed_where_others_settle_after: UPSTREAM, Pushed, After;
+    d15_when_the_upstream_fails_and_a_charge_was_pushed_where_others_settle_before: UPSTREAM, Pushed, Before;
     d03_when_the_ledger_fails_and_x402_settles_after: LEDGER, X402, After;
     d03_when_the_ledger_fails_and_x402_settles_before: LEDGER, X402, Before;
+    d03_when_the_ledger_fails_and_a_sponsored_charge_settles_after: LEDGER, Sponsored, After;
+    d03_when_the_ledger_fails_and_a_sponsored_charge_settles_before: LEDGER, Sponsored, Before;
+    d03_when_the_ledger_fails_and_an_unsponsored_charge_settles_after: LEDGER, Unsponsored, After;
+    d03_when_the_ledger_fails_and_an_unsponsored_charge_settles_before: LEDGER, Unsponsored, Before;
+    d03_when_the_ledger_fails_and_a_charge_was_pushed_where_others_settle_after: LEDGER, Pushed, After;
+    d03_when_the_ledger_fails_and_a_charge_was_pushed_where_others_settle_before: LEDGER, Pushed, Before;
     d16_when_the_client_goes_and_x402_settles_after: CLIENT, X402, After;
     d16_when_the_client_goes_and_x402_settles_before: CLIENT, X402, Before;
+    d16_when_the_client_goes_and_a_sponsored_charge_settles_after: CLIENT, Sponsored, After;
+    d16_when_the_client_goes_and_a_sponsored_charge_settles_before: CLIENT, Sponsored, Before;
+    d16_when_the_client_goes_and_an_unsponsored_charge_settles_after: CLIENT, Unsponsored, After;
+    d16_when_the_client_goes_and_an_unsponsored_charge_settles_before: CLIENT, Unsponsored, Before;
+    d16_when_the_client_goes_and_a_charge_was_pushed_where_others_settle_after: CLIENT, Pushed, After;
+    d16_when_the_client_goes_and_a_charge_was_pushed_where_others_settle_before: CLIENT, Pushed, Before;
 }
 
 async fn hold(part: &[Line], rail: Rail, settle: Settle) {
     let mut cells = JoinSet::new();
     for &(row, columns) in part {
-        let Some(outcome) = columns[rail.column(settle)] else { continue };
+        let outcome = columns[rail.column(settle)].filter(|_| row.befalls(rail));
+        let Some(outcome) = outcome else { continue };
         cells.spawn(async move {
             let checked = tokio::spawn(timeout(PATIENCE, check(row, rail, settle, outcome))).await;
             let why = match checked {
@@ -165,6 +197,9 @@ async fn check(row: Row, rail: Rail, settle: Settle, outcome: Outcome) {
     }
     if let Some(heard) = &heard {
         outcome.told.check("at first", rail, heard, outcome.is_paid);
+        if let Some(receipt) = rail.receipt(&heard.headers) {
+            cell.assert_landed(&receipt);
+        }
         assert_eq!(cell.origin.reached(), reached, "requests that came at first");
         if row != UnknownThenFound {
             cell.assert_books("at first");
@@ -188,7 +223,7 @@ async fn check(row: Row, rail: Rail, settle: Settle, outcome: Outcome) {
         if !outcome.is_paid {
             cell.charge();
         }
-        assert_same_payment(rail, heard.as_ref(), &again);
+        assert_same_payment(&cell, heard.as_ref(), &again);
         let sent = cell.sent();
         let more = cell.present(&proof).await;
         USED.check("once more", rail, &more, true);
@@ -202,17 +237,19 @@ async fn check(row: Row, rail: Rail, settle: Settle, outcome: Outcome) {
     let served = cell.present(&fresh).await;
     SERVED.check("a fresh payment", rail, &served, true);
     cell.charge();
+    cell.assert_landed(&rail.receipt(&served.headers).unwrap());
     assert_eq!(cell.origin.reached(), reached + 1, "requests that came with the fresh payment");
     cell.assert_books("after the fresh payment");
     cell.world.end().await;
 }
 
-/// What was told of a payment when it failed is what its delivery tells.
-fn assert_same_payment(rail: Rail, failed: Option<&Heard>, delivered: &Heard) {
-    let receipt = rail.receipt(&delivered.headers);
+/// The receipt names a transaction of the ledger, and the one that was told of when the payment failed.
+fn assert_same_payment(cell: &Cell, failed: Option<&Heard>, delivered: &Heard) {
+    let receipt = cell.rail.receipt(&delivered.headers).unwrap();
+    cell.assert_landed(&receipt);
     let Some(failed) = failed else { return };
-    for told in [rail.receipt(&failed.headers), failed.member("transaction")] {
-        assert!(told.is_none() || told == receipt, "another payment: {told:?}, {receipt:?}");
+    for told in [cell.rail.receipt(&failed.headers), failed.member("transaction")] {
+        assert!(told.is_none_or(|told| told == receipt), "another than {receipt}: {failed:?}");
     }
 }
 

@@ -14,12 +14,12 @@ use tokio::{
 };
 use tollgate::{
     ledger::signer::Seed,
-    protocol::stellar::{AccountId, Network as Chain},
+    protocol::stellar::{AccountId, Network as Chain, TxHash},
     telemetry::Clock,
 };
 use tollgate_sandbox::{
     Clock as Ledgers, DevAccount, Funds, Method as Rpc, USDC_ISSUER,
-    ledger::{Ledger, Submission},
+    ledger::{Ledger, Submission, TransactionStatus},
 };
 
 use super::{
@@ -68,7 +68,7 @@ impl Cell {
             upstream: Some(site.address.unwrap_or(origin.address)),
             clock: still(),
             ledgers: Ledgers::Manual,
-            ..plan(rail, &routes)
+            ..plan(&routes)
         };
         let world = World::build(plan).await;
         let funds = Funds { usdc_units: UNITS, spare_stroops: 100_000_000 };
@@ -83,7 +83,7 @@ impl Cell {
     pub(super) fn mend(&self) {
         let routes = routes(self.rail, self.settle, PATIENT);
         let upstream = Some(self.origin.address);
-        self.world.reload(&Plan { upstream, ..plan(self.rail, &routes) });
+        self.world.reload(&Plan { upstream, ..plan(&routes) });
     }
 
     /// Presents a payment, once.
@@ -107,6 +107,7 @@ impl Cell {
                 return heard;
             }
             assert_eq!(heard.problem(), "payment-in-use", "{heard:?}");
+            assert!(heard.headers.contains_key("retry-after"), "{heard:?}");
             sleep(Duration::from_millis(50)).await;
         }
     }
@@ -152,6 +153,13 @@ impl Cell {
     /// Payer and payee have on the ledger what they must have.
     pub(super) fn assert_books(&self, when: &str) {
         assert_eq!(self.on_ledger(), self.books, "what payer and payee have {when}");
+    }
+
+    /// The transaction that a receipt names is on the ledger, and succeeded.
+    pub(super) fn assert_landed(&self, receipt: &str) {
+        let hash: TxHash = receipt.parse().unwrap();
+        let landed = self.world.sandbox.ledger().transaction(&xdr::Hash(hash.0));
+        assert!(landed.is_some_and(|landed| landed.status == TransactionStatus::Success));
     }
 
     fn on_ledger(&self) -> Books {
@@ -274,21 +282,18 @@ fn routes(rail: Rail, settle: Settle, timeout: Option<&str>) -> String {
         Settle::Before => "before",
     };
     format!(
-        "  - {{ name: work, match: GET {PATH}, price: \"$0.001\", accept: [{accept}], settle: {settle}, timeout: {timeout} }}"
+        "  - {{ name: work, match: GET {PATH}, price: \"$0.001\", accept: {accept}, settle: {settle}, timeout: {timeout} }}"
     )
 }
 
-fn plan(rail: Rail, routes: &str) -> Plan<'_> {
-    Plan {
-        routes,
-        x402: ", max_timeout_seconds: 300",
-        payments: rail.payments(),
-        ..Plan::default()
-    }
+fn plan(routes: &str) -> Plan<'_> {
+    Plan { routes, x402: ", max_timeout_seconds: 300", payments: MPP, ..Plan::default() }
 }
 
 /// What every cell sells.
 pub(super) const PATH: &str = "/work";
+/// More of `payments:`.
+const MPP: &str = ", mpp: { realm: api.example.com, charge: {} }";
 /// What a payer starts with, in base units.
 const UNITS: i64 = 100_000;
 /// The origin may take as long as a route lets it by default.

@@ -8,12 +8,13 @@ use std::{
     time::Duration,
 };
 
+use tollgate::client::Until;
 use tollgate_sandbox::{Fault, Method as Rpc, Moment, Times};
 
 use super::{
     cell::{Cell, Site},
     origin::{Conduct, Deserted},
-    rail::{Proof, Settle, Until},
+    rail::{Proof, Rail, Settle},
     told::Heard,
 };
 use crate::world::until;
@@ -40,6 +41,10 @@ pub(super) enum Row {
     /// It resets the connection in the middle of the body.
     BodyBreaksOff,
 
+    /// The ledger cannot be asked.
+    LedgerIsDown,
+    /// The network takes no transaction at the moment.
+    QueueIsFull,
     /// The payer spends its money elsewhere after its payment was verified.
     SettlementIsRefused,
     /// The transaction fails on the ledger.
@@ -48,6 +53,8 @@ pub(super) enum Row {
     UnknownThenFound,
     /// Nobody can tell what became of the transaction, which never lands.
     UnknownThenAbsent,
+    /// As before, with a transaction of the payer's own: when it cannot land any more, nothing was used up.
+    OwnUnknownThenAbsent,
 
     /// The client goes away while the ledger judges its payment.
     GoneWhileVerifying,
@@ -105,7 +112,7 @@ impl Row {
         let faults = cell.world.sandbox.faults();
         match self {
             Self::SettlementFails => faults.fail_transactions(1, |_| true),
-            Self::UnknownThenAbsent => {
+            Self::UnknownThenAbsent | Self::OwnUnknownThenAbsent => {
                 trouble.is_lossy.store(true, Ordering::Relaxed);
                 let is_lossy = trouble.is_lossy.clone();
                 faults.lose_transactions(u32::MAX, move |_| is_lossy.load(Ordering::Relaxed));
@@ -141,16 +148,49 @@ impl Row {
                 cell.origin.go_on();
                 Some(presented.await.unwrap())
             }
+            Self::LedgerIsDown => {
+                let faults = cell.world.sandbox.faults();
+                faults.arm(Rpc::SimulateTransaction, Times::Always, Fault::Drop);
+                faults.arm(Rpc::GetTransaction, Times::Always, Fault::Drop);
+                Some(cell.present(proof).await)
+            }
+            Self::QueueIsFull => {
+                let (faults, sent) = (cell.world.sandbox.faults(), cell.sent());
+                faults.arm(Rpc::SendTransaction, Times::Always, Fault::TryAgainLater);
+                let presented = cell.presenting(proof);
+                until("it is sent", || cell.sent() > sent).await;
+                cell.world.clock.advance(Duration::from_secs(16));
+                Some(presented.await.unwrap())
+            }
             Self::SettlementIsRefused => Some(refuse(cell, proof).await),
-            Self::UnknownThenFound | Self::UnknownThenAbsent => Some(lose_sight(cell, proof).await),
+            Self::UnknownThenFound | Self::UnknownThenAbsent | Self::OwnUnknownThenAbsent => {
+                Some(lose_sight(cell, proof).await)
+            }
             Self::GoneWhileVerifying => {
-                self.leave_at(cell, proof, Rpc::SimulateTransaction, Moment::BeforeEffect).await
+                let judge = match cell.rail {
+                    Rail::Pushed => Rpc::GetTransaction,
+                    _ => Rpc::SimulateTransaction,
+                };
+                leave_at(cell, proof, judge, Moment::BeforeEffect).await
             }
             Self::GoneWhileSettling => {
-                self.leave_at(cell, proof, Rpc::SendTransaction, Moment::AfterEffect).await
+                leave_at(cell, proof, Rpc::SendTransaction, Moment::AfterEffect).await
+            }
+            // What comes after the ledger's word is recorded at once.
+            Self::GoneWhileRecording if cell.rail == Rail::Pushed => {
+                leave_at(cell, proof, Rpc::GetTransaction, Moment::AfterEffect).await
             }
             Self::GoneWhileRecording => {
-                self.leave_at(cell, proof, Rpc::GetTransaction, Moment::BeforeEffect).await
+                let faults = cell.world.sandbox.faults();
+                let sending = faults.hold(Rpc::SendTransaction, Moment::AfterEffect);
+                let visitor = cell.visit(proof).await;
+                sending.arrived().await;
+                let looking = faults.hold(Rpc::GetTransaction, Moment::BeforeEffect);
+                sending.release();
+                cell.until_landed().await;
+                visitor.leave().await;
+                looking.release();
+                None
             }
             Self::GoneWhileForwarding | Self::GoneThenUpstreamResets => {
                 let visitor = cell.visit(proof).await;
@@ -180,18 +220,31 @@ impl Row {
         match self {
             Self::UpstreamRefuses | Self::UpstreamTimesOut => cell.mend(),
             Self::UnknownThenFound => cell.until_landed().await,
-            Self::UnknownThenAbsent => {
+            Self::UnknownThenAbsent | Self::OwnUnknownThenAbsent => {
                 // Beyond the last second at which it could have landed.
                 cell.world.pass(Duration::from_secs(310)).await;
-                cell.world.until_ready().await;
             }
             _ => {}
         }
+        // The gateway may have noticed.
+        cell.world.until_ready().await;
     }
 
     /// Whether it is not known what became of the payment until the trouble ends.
     pub(super) const fn is_unknown(self) -> bool {
-        matches!(self, Self::UnknownThenFound | Self::UnknownThenAbsent)
+        matches!(
+            self,
+            Self::UnknownThenFound | Self::UnknownThenAbsent | Self::OwnUnknownThenAbsent
+        )
+    }
+
+    /// Whether it can happen to payments of this rail.
+    pub(super) fn befalls(self, rail: Rail) -> bool {
+        match self {
+            Self::UnknownThenAbsent => rail != Rail::Unsponsored,
+            Self::OwnUnknownThenAbsent => rail == Rail::Unsponsored,
+            _ => true,
+        }
     }
 
     /// The upstream works until the payment can just be settled, or just not.
@@ -211,25 +264,16 @@ impl Row {
         drop(still);
         presented.await.unwrap()
     }
+}
 
-    /// The client leaves while a call of `method` is held.
-    async fn leave_at(
-        self,
-        cell: &Cell,
-        proof: &Proof,
-        method: Rpc,
-        moment: Moment,
-    ) -> Option<Heard> {
-        let hold = cell.world.sandbox.faults().hold(method, moment);
-        let visitor = cell.visit(proof).await;
-        hold.arrived().await;
-        if self == Self::GoneWhileRecording {
-            cell.until_landed().await;
-        }
-        visitor.leave().await;
-        hold.release();
-        None
-    }
+/// The client leaves while a call of `method` is held.
+async fn leave_at(cell: &Cell, proof: &Proof, method: Rpc, moment: Moment) -> Option<Heard> {
+    let hold = cell.world.sandbox.faults().hold(method, moment);
+    let visitor = cell.visit(proof).await;
+    hold.arrived().await;
+    visitor.leave().await;
+    hold.release();
+    None
 }
 
 /// Lets time pass until a payment has so many ledgers, or seconds, left. The network stands still meanwhile.
@@ -252,6 +296,15 @@ async fn age(cell: &Cell, payment: Until, ledgers: u32, seconds: i64) {
 /// Presents the payment, and has the payer spend its money elsewhere before that is settled.
 async fn refuse(cell: &mut Cell, proof: &Proof) -> Heard {
     let faults = cell.world.sandbox.faults().clone();
+    if cell.rail == Rail::Unsponsored {
+        // Its own account has been used, so the network refuses it.
+        let settling = faults.hold(Rpc::SendTransaction, Moment::BeforeEffect);
+        let presented = cell.presenting(proof);
+        settling.arrived().await;
+        cell.spend_everything().await;
+        settling.release();
+        return presented.await.unwrap();
+    }
     let verifying = faults.hold(Rpc::SimulateTransaction, Moment::BeforeEffect);
     let presented = cell.presenting(proof);
     verifying.arrived().await;
@@ -266,11 +319,19 @@ async fn refuse(cell: &mut Cell, proof: &Proof) -> Heard {
 /// Presents the payment, and has the gateway never hear of its transaction.
 async fn lose_sight(cell: &Cell, proof: &Proof) -> Heard {
     let sandbox = &cell.world.sandbox;
-    sandbox.faults().arm(Rpc::GetTransaction, Times::Always, Fault::Drop);
-    let (sent, looked) = (cell.sent(), sandbox.calls(Rpc::GetTransaction));
+    if cell.rail == Rail::Pushed {
+        sandbox.faults().arm(Rpc::GetTransaction, Times::Always, Fault::NotFound);
+        return cell.present(proof).await;
+    }
+    // Not before it is sent: where the ledger stands is asked in the same way.
+    let sending = sandbox.faults().hold(Rpc::SendTransaction, Moment::AfterEffect);
     let presented = cell.presenting(proof);
-    until("it is sent", || cell.sent() > sent).await;
-    until("it is looked for", || sandbox.calls(Rpc::GetTransaction) > looked).await;
+    sending.arrived().await;
+    sandbox.faults().arm(Rpc::GetTransaction, Times::Always, Fault::Drop);
+    let looked = sandbox.calls(Rpc::GetTransaction);
+    sending.release();
+    // Others ask too, once a second at most.
+    until("it is looked for", || sandbox.calls(Rpc::GetTransaction) >= looked + 3).await;
     cell.world.clock.advance(Duration::from_secs(21));
     presented.await.unwrap()
 }
