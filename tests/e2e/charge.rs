@@ -1,5 +1,15 @@
 //! MPP charge, in each way that it can be paid, alone on a route and beside x402.
 
+mod binding;
+mod limit;
+mod push;
+mod replay;
+mod theft;
+mod transfer;
+
+mod forge;
+mod shop;
+
 use http::{Method, StatusCode};
 use tollgate::{
     client::{self, Mode, Overrides},

@@ -117,8 +117,18 @@ impl World {
 
     /// Stops the gateway and starts another one on the same store.
     pub async fn restart(self) -> Self {
+        self.restart_after(Duration::ZERO).await
+    }
+
+    /// As [`World::restart`], with no gateway for so long; for a clock that stands still.
+    pub async fn restart_after(self, down: Duration) -> Self {
         let Self { sandbox, upstream, gateway, clock, folder } = self;
         gateway.stop().await;
+        if !down.is_zero() {
+            sandbox.faults().clear();
+            sandbox.close_ledger_at(clock.now() + down.as_secs()).await;
+            clock.advance(down);
+        }
         let settings = load(&folder, &sandbox);
         let gateway = Gateway::start(settings, clock.clone()).await.unwrap();
         gateway.ready(PATIENCE).await.unwrap();
