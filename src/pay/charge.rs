@@ -131,6 +131,7 @@ impl Charge {
             _ if now > paid.expires => return Err(expired().into()),
             Form::Sponsored(payment) => self.sponsor()?.verify(payment).await,
             Form::Relayed(whole) => {
+                self.relay.supported().map_err(Fault::unavailable)?;
                 whole
                     .check_time(now, terms.life_needed(bound), paid.expires)
                     .map_err(|error| invalid(error.reason(), error.to_string()))?;
