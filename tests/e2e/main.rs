@@ -17,6 +17,7 @@ mod charge;
 mod contract;
 mod fault;
 mod fee;
+mod heist;
 mod load;
 mod operate;
 mod order;

@@ -50,6 +50,8 @@ pub struct Plan<'a> {
     pub network: &'a str,
     /// What closes ledgers.
     pub ledgers: Ledgers,
+    /// Whether there is somebody who pays fees, and with it x402.
+    pub sponsored: bool,
 }
 
 impl Default for Plan<'_> {
@@ -63,6 +65,7 @@ impl Default for Plan<'_> {
             clock: Clock::system(),
             network: "stellar:testnet",
             ledgers: Ledgers::default(),
+            sponsored: true,
         }
     }
 }
@@ -122,6 +125,13 @@ impl World {
 
     /// As [`World::restart`], with no gateway for so long; for a clock that stands still.
     pub async fn restart_after(self, down: Duration) -> Self {
+        let world = self.restart_unready(down).await;
+        world.until_ready().await;
+        world
+    }
+
+    /// As [`World::restart_after`], without waiting for the gateway to be ready.
+    pub async fn restart_unready(self, down: Duration) -> Self {
         let Self { sandbox, upstream, gateway, clock, folder } = self;
         gateway.stop().await;
         if !down.is_zero() {
@@ -131,7 +141,6 @@ impl World {
         }
         let settings = load(&folder, &sandbox);
         let gateway = Gateway::start(settings, clock.clone()).await.unwrap();
-        gateway.ready(PATIENCE).await.unwrap();
         Self { sandbox, upstream, gateway, clock, folder }
     }
 
@@ -281,6 +290,13 @@ pub async fn until(what: &str, is_so: impl Fn() -> bool) {
 pub fn yaml(upstream: &Upstream, plan: &Plan<'_>) -> String {
     let Plan { routes, stellar, x402, payments, network, .. } = plan;
     let server = plan.upstream.unwrap_or(upstream.address);
+    let (sponsors, payments) = match plan.sponsored {
+        true => (
+            "  sponsors: [{ env: SPONSOR_SECRET }]",
+            format!("x402: {{ facilitator: self{x402} }}{payments}"),
+        ),
+        false => ("", payments.trim_start_matches(", ").to_owned()),
+    };
     format!(
         r#"version: 1
 listen: 127.0.0.1:0
@@ -289,9 +305,9 @@ network: {network}
 stellar:
   rpc_url: {{ env: STELLAR_RPC_URL }}
   pay_to: {{ env: STELLAR_RECIPIENT }}
-  sponsors: [{{ env: SPONSOR_SECRET }}]
+{sponsors}
 {stellar}
-payments: {{ x402: {{ facilitator: self{x402} }}{payments} }}
+payments: {{ {payments} }}
 store: {{ embedded: {{ path: ./state.redb }} }}
 drain: {{ delay: 0s, timeout: 10s }}
 routes:
