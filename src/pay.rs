@@ -168,10 +168,6 @@ pub struct Bound {
 /// Proof to the client that it paid, put on the answer.
 #[derive(Clone, Debug)]
 pub struct Receipt {
-    /// Who paid.
-    pub payer: Option<String>,
-    /// The transaction that moved the money.
-    pub transaction: Option<TxHash>,
     /// The response header that says so, for the client.
     pub header: (http::HeaderName, HeaderValue),
     /// Whether it also goes with an answer that is not charged, while the payment may be presented again.

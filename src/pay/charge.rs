@@ -28,7 +28,7 @@ use crate::{
     protocol::{
         mpp::{
             self, ChallengeId, Credential, FindError, Opaque, Secrets,
-            charge::{CredentialType, Request},
+            charge::{CredentialType, INTENT, METHOD, Request},
         },
         stellar::Network,
         transfer::Whole,
@@ -291,13 +291,6 @@ impl Paid {
             Form::Relayed(whole) | Form::Pushed(_, whole) => whole.claim_key(),
         })
     }
-
-    fn payer(&self) -> crate::protocol::stellar::Address {
-        match &self.form {
-            Form::Sponsored(payment) => payment.transfer.payer(),
-            Form::Relayed(whole) | Form::Pushed(_, whole) => whole.movement().payer,
-        }
-    }
 }
 
 /// What a challenge is for: the method as it is priced, and the route.
@@ -330,8 +323,3 @@ fn binding(terms: &Terms, bound: &Bound, paid: &Paid) -> Binding {
 fn alias(challenge: &ChallengeId) -> ClaimKey {
     ClaimKey(claims::digest(&[b"mpp challenge", challenge.as_str().as_bytes()]))
 }
-
-/// The payment method's name on the wire.
-const METHOD: &str = "stellar";
-/// What is done by it.
-const INTENT: &str = "charge";

@@ -52,7 +52,7 @@ pub(super) trait Rail: Sync {
     ///
     /// # Errors
     /// [`Fault`] if what was recorded cannot be read: pending, since the money has moved.
-    fn receipt(&self, payment: &Self::Payment, settled: &Settled) -> Result<Receipt, Fault>;
+    fn receipt(&self, settled: &Settled) -> Result<Receipt, Fault>;
 
     /// Whether the client gave the payment a name to ask for it by.
     fn is_named(&self, payment: &Self::Payment) -> bool;
@@ -96,7 +96,7 @@ pub(super) async fn claim<R: Rail>(
             }
             Claiming::AliasTaken(taken) => return Err(rail.alias_taken(&taken)),
             Claiming::Delivered { settled, status } if rail.is_named(&payment) => {
-                return Err(replayed(rail, &payment, &settled, status));
+                return Err(replayed(rail, &settled, status));
             }
             other => return Err(used(&other, rail.is_named(&payment)).into()),
         }
@@ -148,7 +148,7 @@ pub(super) async fn settle<R: Rail>(
 ) -> Result<(Held<R::Payment>, Receipt), Denied> {
     let Held { ticket, payment, settled } = held;
     if let Some(settled) = settled {
-        let receipt = rail.receipt(&payment, &settled)?;
+        let receipt = rail.receipt(&settled)?;
         return Ok((Held { ticket, payment, settled: Some(settled) }, receipt));
     }
     let (mut ticket, transaction) = match rail.landed(&payment) {
@@ -161,7 +161,7 @@ pub(super) async fn settle<R: Rail>(
         error!(%error, %transaction, "a settled payment could not be recorded; it stays pending");
         Fault::pending(error, Some(transaction))
     })?;
-    let receipt = rail.receipt(&payment, &settled)?;
+    let receipt = rail.receipt(&settled)?;
     Ok((Held { ticket, payment, settled: Some(settled) }, receipt))
 }
 
@@ -219,10 +219,10 @@ pub(super) fn fault(failure: &Failure) -> Fault {
     Fault { retry_after: failure.retry_after, ..Fault::unavailable(&failure.detail) }
 }
 
-fn replayed<R: Rail>(rail: &R, payment: &R::Payment, settled: &Settled, status: u16) -> Denied {
+fn replayed<R: Rail>(rail: &R, settled: &Settled, status: u16) -> Denied {
     let pending = |detail: String| Denied::from(Fault::pending(detail, settled.transaction));
     let status = StatusCode::from_u16(status);
-    match (status, rail.receipt(payment, settled)) {
+    match (status, rail.receipt(settled)) {
         (Ok(status), Ok(receipt)) => Denied::Replayed(Box::new(Replay { status, receipt })),
         (Err(error), _) => pending(format!("the stored status: {error}")),
         (_, Err(fault)) => fault.into(),

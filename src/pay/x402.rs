@@ -150,16 +150,11 @@ impl Rail for X402 {
         }
     }
 
-    fn receipt(&self, presented: &Presented, settled: &store::Settled) -> Result<Receipt, Fault> {
+    fn receipt(&self, settled: &store::Settled) -> Result<Receipt, Fault> {
         let json = json::parse(&settled.receipt).map_err(|error| {
             Fault::pending(format_args!("the stored receipt: {error}"), settled.transaction)
         })?;
-        Ok(Receipt {
-            payer: Some(presented.payment.transfer.payer().to_string()),
-            transaction: settled.transaction,
-            header: (x402::PAYMENT_RESPONSE, x402::encode(&json)),
-            with_failures: true,
-        })
+        Ok(Receipt { header: (x402::PAYMENT_RESPONSE, x402::encode(&json)), with_failures: true })
     }
 
     fn is_named(&self, presented: &Presented) -> bool {

@@ -3,7 +3,7 @@
 //! Needs no ledger, but for one question about a transaction that the payer has sent.
 
 use super::{
-    Charge, Form, INTENT, METHOD, Paid,
+    Charge, Form, Paid,
     denial::{invalid, malformed, not_ours},
     scope,
 };
@@ -16,7 +16,7 @@ use crate::{
     protocol::{
         mpp::{
             ChallengeId, Credential, Opaque,
-            charge::{CredentialType, Payload, Request, Source, check_signed_hash},
+            charge::{CredentialType, INTENT, METHOD, Payload, Request, Source, check_signed_hash},
             digest, harmless, timestamp,
         },
         stellar::{AccountId, Address, TxHash},

@@ -3,14 +3,17 @@
 use http::HeaderValue;
 use serde_json::{Map, json};
 
-use super::{Charge, Form, METHOD, Paid, denial};
+use super::{Charge, Form, Paid, denial};
 use crate::{
     ledger::{
         facilitator::{Failure, Outcome, Sent, VerifyError},
         own,
     },
     pay::{Denied, Fault, MethodName, Receipt, Refusal, claims::Rail},
-    protocol::{mpp, stellar::TxHash},
+    protocol::{
+        mpp::{self, charge::METHOD},
+        stellar::TxHash,
+    },
     store::{Settled, TakenBy},
 };
 
@@ -97,12 +100,10 @@ impl Rail for Charge {
         }
     }
 
-    fn receipt(&self, paid: &Paid, settled: &Settled) -> Result<Receipt, Fault> {
+    fn receipt(&self, settled: &Settled) -> Result<Receipt, Fault> {
         let header = HeaderValue::from_bytes(&settled.receipt)
             .map_err(|error| Fault::pending(error, settled.transaction))?;
         Ok(Receipt {
-            payer: Some(paid.payer().to_string()),
-            transaction: settled.transaction,
             header: (mpp::PAYMENT_RECEIPT, header),
             // The scheme allows a receipt with a success alone.
             with_failures: false,
