@@ -274,19 +274,6 @@ impl Store {
         self.0.end(ticket.0, claim::Step::Delivered { status }).await
     }
 
-    /// [`Store::settled`] and [`Store::delivered`] in one step.
-    ///
-    /// # Errors
-    /// As both.
-    pub async fn settled_and_delivered(
-        &self,
-        ticket: Ticket,
-        settled: Settled,
-        status: u16,
-    ) -> Result<(), Error> {
-        self.0.end(ticket.0, claim::Step::SettledAndDelivered { settled, status }).await
-    }
-
     /// Lets go of a claim. Not settled: it is free, as if it had never been claimed. Settled: it may be presented again.
     /// Submitted: it stays pending, whatever the caller believes; see [`Store::recall`].
     ///

@@ -3,7 +3,7 @@
 //! A charge is paid by one transfer. Where the server pays the fee, the payer signs an authorization (pull, sponsored).
 //! Else the transaction is the payer's own, and either the server sends it (pull) or the payer does (push). Each step is
 //! public, so that a test can put something else between two of them.
-//! Source: draft-stellar-charge-00, as `@stellar/mpp` 0.7 speaks it; `protocol/mpp.md` 3.
+//! Source: draft-stellar-charge-00, as `@stellar/mpp` 0.7 speaks it.
 
 use serde_json::Value;
 use stellar_xdr as xdr;

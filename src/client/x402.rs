@@ -1,7 +1,7 @@
 //! What an x402 challenge asks, read leniently, and the payment that answers it.
 //!
 //! Whatever this client does not know of it is echoed, and not understood.
-//! Source: x402 v2, HTTP transport (client side) and scheme `exact` on Stellar; `protocol/x402.md` 4.1.
+//! Source: x402 v2, HTTP transport (client side) and scheme `exact` on Stellar.
 
 use serde_json::{Map, Value, json};
 

@@ -185,11 +185,10 @@ impl Invalid {
     }
 }
 
-/// A payment could not be judged, through no fault of the payer.
+/// A payment could not be judged, through no fault of the payer: a dependency does not answer, or answers nonsense, or
+/// we are at a limit of our own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What kind.
-    pub kind: FailureKind,
     /// What happened, for the log; never for a client.
     pub detail: String,
     /// When it is worth trying again.
@@ -197,15 +196,9 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Something that cannot answer now.
+    /// Something that cannot answer now, or answered nonsense.
     pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
-        let detail = detail.into();
-        Self { kind: FailureKind::Unavailable, detail, retry_after: RETRY_AFTER }
-    }
-
-    /// Something that answered nonsense.
-    pub(super) fn bad_answer(detail: impl Into<String>) -> Self {
-        Self { kind: FailureKind::BadAnswer, ..Self::unavailable(detail) }
+        Self { detail: detail.into(), retry_after: RETRY_AFTER }
     }
 }
 
@@ -215,20 +208,8 @@ impl From<rpc::Error> for Failure {
             Some(source) => format!("{error}: {source}"),
             None => error.to_string(),
         };
-        match error {
-            rpc::Error::Garbage { .. } => Self::bad_answer(detail),
-            _ => Self::unavailable(detail),
-        }
+        Self::unavailable(detail)
     }
-}
-
-/// What kind of failure it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FailureKind {
-    /// A dependency does not answer, or we are at a limit of our own.
-    Unavailable,
-    /// A dependency answered nonsense.
-    BadAnswer,
 }
 
 /// What became of a submitted payment.
@@ -247,7 +228,7 @@ pub enum Outcome {
     Unknown {
         /// The transaction to watch, where known.
         transaction: Option<TxHash>,
-        /// What happened; [`FailureKind::BadAnswer`] when a facilitator answered nonsense.
+        /// What happened.
         failure: Failure,
     },
     /// The transaction was refused before it entered the network, and can never land: prepare anew and submit that.

@@ -239,7 +239,7 @@ impl Relay {
             Lookup::Applied(transaction) if !transaction.success => Ok(Found::Failed),
             Lookup::Applied(transaction) => {
                 let closed_at = transaction.closed_at.ok_or_else(|| {
-                    Failure::bad_answer("the Stellar RPC does not tell when a transaction landed")
+                    Failure::unavailable("the Stellar RPC does not tell when a transaction landed")
                 })?;
                 let hash = self.rpc.hash(&transaction.envelope).unwrap_or(hash);
                 let latest_closed_at = transaction.latest_closed_at;

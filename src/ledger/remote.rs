@@ -277,9 +277,6 @@ impl Facilitator {
 
     fn failure(&self, endpoint: &str, unanswered: Unanswered) -> Failure {
         match unanswered {
-            Unanswered::Silent(error @ HttpError::TooLarge { .. }) => {
-                self.at(endpoint, Failure::bad_answer(error.to_string()))
-            }
             Unanswered::Silent(error) => self.at(endpoint, Failure::unavailable(error.to_string())),
             Unanswered::Open(retry_after) => Failure {
                 retry_after,

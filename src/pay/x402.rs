@@ -20,7 +20,7 @@ use crate::{
     ledger::facilitator::{Facilitator, Outcome, Payment, Prepared, Presented, Sent, VerifyError},
     protocol::{
         json, quote,
-        stellar::{AccountId, Address, TxHash},
+        stellar::TxHash,
         transfer::{Expected, Transfer},
         x402::{self, Payload, PaymentRequired, Requirements, Resource, Settlement, identifier},
     },
@@ -88,12 +88,9 @@ impl X402 {
                 )
             })?;
         let expected = expected(&requirements);
-        let payee: Vec<AccountId> = match requirements.pay_to {
-            Address::Account(account) => vec![account],
-            Address::Contract(_) => Vec::new(),
-        };
+        let payee = expected.payee.account();
         let transfer = Transfer::parse(&payload.transaction)
-            .and_then(|transfer| transfer.check(&expected, &payee).map(|()| transfer))
+            .and_then(|transfer| transfer.check(&expected, payee.as_slice()).map(|()| transfer))
             .and_then(|transfer| transfer.check_signature(expected.network).map(|()| transfer))
             .map_err(|error| {
                 Refusal::new(RefusalKind::Invalid, error.reason(), error.to_string())

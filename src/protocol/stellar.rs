@@ -226,6 +226,15 @@ impl Address {
         }
     }
 
+    /// The account, if it is one.
+    #[must_use]
+    pub const fn account(self) -> Option<AccountId> {
+        match self {
+            Self::Account(account) => Some(account),
+            Self::Contract(_) => None,
+        }
+    }
+
     /// Reads an address of XDR; `None` for the kinds that can neither pay nor be paid here.
     #[must_use]
     pub const fn from_xdr(address: &xdr::ScAddress) -> Option<Self> {

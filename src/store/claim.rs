@@ -62,10 +62,6 @@ pub(super) enum Step {
     Delivered {
         status: u16,
     },
-    SettledAndDelivered {
-        settled: Settled,
-        status: u16,
-    },
     Refused {
         reason: String,
     },
@@ -176,11 +172,7 @@ impl Step {
     pub(super) const fn is_end(&self) -> bool {
         match self {
             Self::Submitting(_) | Self::Recall | Self::Settled(_) => false,
-            Self::Delivered { .. }
-            | Self::SettledAndDelivered { .. }
-            | Self::Refused { .. }
-            | Self::Release
-            | Self::Untried => true,
+            Self::Delivered { .. } | Self::Refused { .. } | Self::Release | Self::Untried => true,
         }
     }
 
@@ -190,7 +182,7 @@ impl Step {
             Self::Submitting(_) => "submitting",
             Self::Recall => "claimed",
             Self::Settled(_) => "settled",
-            Self::Delivered { .. } | Self::SettledAndDelivered { .. } => "delivered",
+            Self::Delivered { .. } => "delivered",
             Self::Refused { .. } => "refused",
             Self::Release | Self::Untried => "released",
         }
@@ -223,9 +215,6 @@ impl Step {
             }
             (Self::Delivered { status }, Some(Settled { settled, .. })) => {
                 Ok(After::Record(Delivered { settled: settled.clone(), status }))
-            }
-            (Self::SettledAndDelivered { settled, status }, None | Some(Submitting(_))) => {
-                Ok(After::Record(Delivered { settled, status }))
             }
             (Self::Refused { reason }, None | Some(Submitting(_))) => {
                 Ok(After::Record(Refused { reason: cut(reason) }))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tollgate::{
     ledger::{
-        facilitator::{FailureKind, Outcome, Payment, Sent},
+        facilitator::{Outcome, Payment, Sent},
         own::Facilitator,
     },
     telemetry::Clock,
@@ -82,8 +82,7 @@ async fn d05_a_full_queue_is_waited_for_and_never_a_settlement() {
     world.sandbox.faults().arm(send, Times::Always, Fault::TryAgainLater);
     let payment = world.payment_of(&world.payer(), 10_000, 3).await;
     let outcome = settle(&facilitator, &payment).await;
-    let Outcome::Unsent(failure) = outcome else { panic!("{outcome:?}") };
-    assert_eq!(failure.kind, FailureKind::Unavailable);
+    assert!(matches!(outcome, Outcome::Unsent(_)), "{outcome:?}");
     assert_eq!(world.payee_units(), 10_000);
 }
 

@@ -7,7 +7,7 @@ use stellar_xdr as xdr;
 use tollgate::{
     ledger::{
         Http,
-        facilitator::{FailureKind, Payment, Presented, VerifyError},
+        facilitator::{Payment, Presented, VerifyError},
         own::Prepared,
         rpc::{Lookup, Rpc},
     },
@@ -252,7 +252,6 @@ async fn b16_the_fee_budget_bounds_each_payer_and_all_of_them() {
         if payer.address() == payers[0].address() {
             match facilitator.prepare(&payment).await.unwrap_err() {
                 VerifyError::Failed(failure) => {
-                    assert_eq!(failure.kind, FailureKind::Unavailable);
                     assert!(failure.detail.contains("payer"), "{}", failure.detail);
                 }
                 VerifyError::Invalid(invalid) => panic!("{invalid:?}"),

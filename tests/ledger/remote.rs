@@ -8,7 +8,7 @@ use tollgate::ledger::signer::Seed;
 use tollgate::{
     ledger::{
         Http,
-        facilitator::{Failure, FailureKind, Outcome, Presented, Settled, VerifyError},
+        facilitator::{Failure, Outcome, Presented, Settled, VerifyError},
         remote::{Facilitator, Settings},
         rpc::Rpc,
     },
@@ -200,8 +200,7 @@ async fn a_facilitator_that_cannot_be_used_is_named_with_its_key() {
         let told = remote.trouble(part).await;
         assert!(told.contains(&stub.url) && told.contains("OZ_API_KEY"), "{told}");
         assert!(!told.contains("wrong key"));
-        let failure = failed(remote.facilitator.verify(&payment()).await);
-        assert_eq!(failure.kind, FailureKind::Unavailable);
+        failed(remote.facilitator.verify(&payment()).await);
         assert!(stub.asked("POST /verify").is_empty());
     }
     let remote = Remote::start(NOWHERE, None, NOWHERE);
@@ -246,30 +245,29 @@ async fn verify_answers_mean_what_the_table_says() {
     let twice = r#"{"isValid":false,"isValid":true}"#.to_owned();
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let elsewhere = "location: http://169.254.169.254/";
-    for (reply, kind) in [
-        (Reply::Json(401, json!({"error": "Unauthorized"})), FailureKind::Unavailable),
-        (Reply::Json(429, json!({})), FailureKind::Unavailable),
-        (Reply::Json(500, json!({"error": "secret inside"})), FailureKind::Unavailable),
-        (Reply::Text(302, elsewhere, String::new()), FailureKind::Unavailable),
-        (Reply::Cut, FailureKind::Unavailable),
-        (Reply::Silence, FailureKind::Unavailable),
-        (Reply::Drip, FailureKind::Unavailable),
-        (Reply::Json(500, json!({"isValid": true})), FailureKind::Unavailable),
-        (Reply::Flood, FailureKind::BadAnswer),
-        (Reply::Json(200, json!({})), FailureKind::BadAnswer),
-        (Reply::Json(200, json!({"isValid": "true"})), FailureKind::BadAnswer),
-        (Reply::Json(200, json!({"isValid": true, "payer": "GABC"})), FailureKind::BadAnswer),
-        (Reply::Text(200, "a: b", "<html>ok</html>".to_owned()), FailureKind::BadAnswer),
-        (Reply::Text(200, "content-encoding: gzip", "\u{1f}".to_owned()), FailureKind::BadAnswer),
-        (Reply::Text(200, "a: b", twice), FailureKind::BadAnswer),
-        (Reply::Text(200, "a: b", deep), FailureKind::BadAnswer),
+    for reply in [
+        Reply::Json(401, json!({"error": "Unauthorized"})),
+        Reply::Json(429, json!({})),
+        Reply::Json(500, json!({"error": "secret inside"})),
+        Reply::Text(302, elsewhere, String::new()),
+        Reply::Cut,
+        Reply::Silence,
+        Reply::Drip,
+        Reply::Json(500, json!({"isValid": true})),
+        Reply::Flood,
+        Reply::Json(200, json!({})),
+        Reply::Json(200, json!({"isValid": "true"})),
+        Reply::Json(200, json!({"isValid": true, "payer": "GABC"})),
+        Reply::Text(200, "a: b", "<html>ok</html>".to_owned()),
+        Reply::Text(200, "content-encoding: gzip", "\u{1f}".to_owned()),
+        Reply::Text(200, "a: b", twice),
+        Reply::Text(200, "a: b", deep),
     ] {
         let named = format!("{reply:.60?}");
         let stub = facilitator(move |_| reply.clone()).await;
         let remote = Remote::ready(&stub).await;
         let begun = Instant::now();
         let failure = failed(remote.facilitator.verify(&payment()).await);
-        assert_eq!(failure.kind, kind, "{named}");
         assert!(begun.elapsed() < TIMEOUT * 3, "{named}");
         assert!(!failure.detail.contains("secret inside"), "{}", failure.detail);
         assert_eq!(stub.asked("POST /verify").len(), 1, "verify is not repeated: {named}");
@@ -307,7 +305,7 @@ async fn d02_a_settlement_that_is_not_this_one_is_nonsense() {
         let stub = facilitator(move |_| Reply::Json(200, answer.clone())).await;
         match Remote::ready(&stub).await.settle(&payment()).await {
             Outcome::Unknown { failure, .. } => {
-                assert_eq!(failure.kind, FailureKind::BadAnswer, "{member} {value}");
+                assert!(failure.detail.contains("settle"), "{member} {value}: {}", failure.detail);
             }
             other => panic!("{member} {value}: {other:?}"),
         }

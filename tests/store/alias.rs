@@ -5,7 +5,7 @@ use tollgate::store::{
     Binding, Claim, Claiming, Error, Outcome, Store, Submitting, TakenBy, TakenState,
 };
 
-use super::{Folder, claim, fresh, key, settled, submitting};
+use super::{Folder, claim, fresh, key, settle_and_deliver, settled, submitting};
 
 /// The payment `n` that comes with the alias `alias`.
 fn with_alias(n: u32, alias: u32) -> Claim {
@@ -36,7 +36,7 @@ async fn of_fifty_payments_with_one_alias_one_is_admitted() {
     let ticket = admitted.remove(0);
     let winner = ticket.key();
     assert!(told.iter().all(|by| *by == TakenBy { key: winner, state: TakenState::Held }));
-    store.settled_and_delivered(ticket, settled(1), 200).await.unwrap();
+    settle_and_deliver(&store, ticket, settled(1), 200).await;
     for n in 0..50 {
         let found = store.claim(with_alias(n, A)).await.unwrap();
         let right = match &found {
@@ -105,7 +105,7 @@ async fn an_alias_is_free_again_when_its_payment_came_to_nothing() {
     assert!(matches!(refused, Err(Error::OutOfOrder { .. })), "{refused:?}");
 
     let ticket = fresh(&store, with_alias(8, A)).await;
-    store.settled_and_delivered(ticket, settled(8), 200).await.unwrap();
+    settle_and_deliver(&store, ticket, settled(8), 200).await;
     // Now it is used up, for those that came to nothing before as well.
     for n in [1, 3, 4, 6, 7] {
         let found = store.claim(with_alias(n, A)).await.unwrap();
@@ -152,7 +152,7 @@ async fn a_payment_comes_again_with_its_own_alias_or_is_another_request() {
     ] {
         let ticket = fresh(&store, had.clone()).await;
         check(false, had.clone(), comes.clone()).await;
-        store.settled_and_delivered(ticket, settled(1), 200).await.unwrap();
+        settle_and_deliver(&store, ticket, settled(1), 200).await;
         check(true, had, comes).await;
     }
     // The alias that came to no avail is nobody's.
@@ -164,8 +164,8 @@ async fn an_alias_that_equals_a_key_has_nothing_to_do_with_it() {
     let store = Store::in_memory().await.unwrap();
     let ticket = fresh(&store, with_alias(1, 1)).await;
     let other = fresh(&store, with_alias(2, 3)).await;
-    store.settled_and_delivered(ticket, settled(1), 200).await.unwrap();
-    store.settled_and_delivered(other, settled(2), 200).await.unwrap();
+    settle_and_deliver(&store, ticket, settled(1), 200).await;
+    settle_and_deliver(&store, other, settled(2), 200).await;
     fresh(&store, with_alias(3, 2)).await;
 }
 
@@ -179,7 +179,7 @@ async fn a_recorded_alias_is_taken_after_a_restart_and_a_held_one_is_not() {
     let mut undelivered = fresh(&store, with_alias(3, A + 2)).await;
     store.settled(&mut undelivered, settled(3)).await.unwrap();
     let ticket = fresh(&store, with_alias(4, A + 3)).await;
-    store.settled_and_delivered(ticket, settled(4), 200).await.unwrap();
+    settle_and_deliver(&store, ticket, settled(4), 200).await;
     let ticket = fresh(&store, with_alias(5, A + 4)).await;
     store.refuse(ticket, "no money").await.unwrap();
     store.close().await.unwrap();

@@ -8,7 +8,7 @@ use std::{
 use futures_util::future::join_all;
 use tollgate::store::{Claim, Claiming, Store, TakenBy, TakenState};
 
-use super::{Folder, claim, fresh, key, settled, submitting};
+use super::{Folder, claim, fresh, key, settle_and_deliver, settled, submitting};
 
 /// Case K01.
 #[test]
@@ -85,7 +85,7 @@ async fn the_child_that_is_killed() {
         let paid = join_all((group..group + 8).map(async |n| {
             let mut ticket = fresh(&store, with_alias(n, n)).await;
             store.submitting(&mut ticket, submitting(1)).await.unwrap();
-            store.settled_and_delivered(ticket, settled(1), status(n)).await.unwrap();
+            settle_and_deliver(&store, ticket, settled(1), status(n)).await;
             n
         }));
         for n in paid.await {

@@ -53,6 +53,12 @@ fn settled(n: u8) -> Settled {
     Settled { transaction: Some(TxHash([n; 32])), receipt: vec![n; 30].into(), at: NOW }
 }
 
+/// The steps of a payment that goes well.
+async fn settle_and_deliver(store: &Store, mut ticket: Ticket, settled: Settled, status: u16) {
+    store.settled(&mut ticket, settled).await.unwrap();
+    store.delivered(ticket, status).await.unwrap();
+}
+
 async fn fresh(store: &Store, claim: Claim) -> Ticket {
     match store.claim(claim).await.unwrap() {
         Claiming::Fresh(ticket) => ticket,
@@ -86,7 +92,7 @@ async fn of_fifty_copies_of_a_payment_one_is_admitted() {
     }
     assert_eq!(admitted.len(), 1);
     // And once it is delivered, none ever again.
-    store.settled_and_delivered(admitted.remove(0), settled(1), 200).await.unwrap();
+    settle_and_deliver(&store, admitted.remove(0), settled(1), 200).await;
     for claiming in join_all((0..50).map(|_| store.claim(claim(1)))).await {
         assert!(
             matches!(claiming.unwrap(), Claiming::Delivered { settled: found, .. } if found == settled(1))
@@ -104,7 +110,7 @@ async fn a_payment_belongs_to_the_request_that_it_was_made_for() {
     let ticket = fresh(&store, claim(1)).await;
     let asked = store.claim(elsewhere.clone()).await.unwrap();
     assert!(matches!(asked, Claiming::OtherRequest), "while it is in flight: {asked:?}");
-    store.settled_and_delivered(ticket, settled(1), 200).await.unwrap();
+    settle_and_deliver(&store, ticket, settled(1), 200).await;
     let asked = store.claim(elsewhere).await.unwrap();
     assert!(matches!(asked, Claiming::OtherRequest), "once it is delivered: {asked:?}");
 }
@@ -243,7 +249,7 @@ async fn what_was_recorded_is_there_after_a_restart_and_holds_are_not() {
     let mut undelivered = fresh(&store, claim(3)).await;
     store.settled(&mut undelivered, settled(3)).await.unwrap();
     let ticket = fresh(&store, claim(4)).await;
-    store.settled_and_delivered(ticket, settled(4), 206).await.unwrap();
+    settle_and_deliver(&store, ticket, settled(4), 206).await;
     let ticket = fresh(&store, claim(5)).await;
     store.refuse(ticket, "no money").await.unwrap();
     store.close().await.unwrap();

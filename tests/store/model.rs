@@ -24,7 +24,6 @@ enum Verb {
     Recall { n: u32 },
     Settled { n: u32 },
     Delivered { n: u32, status: u16 },
-    SettledAndDelivered { n: u32, status: u16 },
     Release { n: u32 },
     Drop { n: u32 },
     Refuse { n: u32 },
@@ -47,7 +46,6 @@ fn verbs() -> impl Strategy<Value = Verb> {
         1 => n().prop_map(|n| Verb::Recall { n }),
         3 => n().prop_map(|n| Verb::Settled { n }),
         2 => (n(), any::<u16>()).prop_map(|(n, status)| Verb::Delivered { n, status }),
-        1 => (n(), any::<u16>()).prop_map(|(n, status)| Verb::SettledAndDelivered { n, status }),
         2 => n().prop_map(|n| Verb::Release { n }),
         1 => n().prop_map(|n| Verb::Drop { n }),
         1 => n().prop_map(|n| Verb::Refuse { n }),
@@ -153,15 +151,6 @@ impl Model {
                         *what = What::Delivered(settled, status);
                     }
                     _ => check(false, &done),
-                }
-            }
-            Verb::SettledAndDelivered { n, status } => {
-                let Some((ticket, terms)) = self.tickets.remove(&n) else { return };
-                let ok = self.is_unsettled(n);
-                let new = Settled { at: self.now, ..settled(2) };
-                check(ok, &self.store.settled_and_delivered(ticket, new.clone(), status).await);
-                if ok {
-                    self.believe(n, terms, What::Delivered(new, status));
                 }
             }
             Verb::Release { n } => {

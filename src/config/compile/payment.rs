@@ -401,10 +401,7 @@ fn read_store(spot: &Spot<'_>) -> Option<PathBuf> {
 
 /// The accounts that the table's routes pay.
 fn payees(table: &Table) -> Vec<AccountId> {
-    let accounts = offers(table).filter_map(|offer| match offer.payee {
-        Address::Account(account) => Some(account),
-        Address::Contract(_) => None,
-    });
+    let accounts = offers(table).filter_map(|offer| offer.payee.account());
     accounts.collect::<BTreeSet<_>>().into_iter().collect()
 }
 

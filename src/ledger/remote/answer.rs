@@ -34,7 +34,7 @@ pub(super) fn verified(
     body: &[u8],
     payment: &Payment,
 ) -> Result<(), VerifyError> {
-    let bad = |what: &str| VerifyError::Failed(Failure::bad_answer(what));
+    let bad = |what: &str| VerifyError::Failed(Failure::unavailable(what));
     let json = json::parse(body).ok();
     let told = json.as_ref().and_then(|json| Verification::from_json(json).ok());
     let Some(told) = told else {
@@ -66,7 +66,7 @@ pub(super) fn settled(status: StatusCode, body: &[u8], payment: &Payment) -> Out
     let Some(told) = told else {
         let failure = Failure::unavailable(format!("status {status}"));
         return if status.is_success() {
-            let failure = Failure::bad_answer("the answer is no settlement");
+            let failure = Failure::unavailable("the answer is no settlement");
             Outcome::Unknown { transaction: hash_in(json.as_ref()), failure }
         } else if status.is_server_error() {
             Outcome::Unknown { transaction: None, failure }
@@ -101,11 +101,11 @@ pub(super) fn settled(status: StatusCode, body: &[u8], payment: &Payment) -> Out
     match (wrong, transaction) {
         (None, Some(transaction)) => Outcome::Settled(Settled { transaction, payer, network }),
         (None, None) => {
-            let failure = Failure::bad_answer("it settled without a transaction hash");
+            let failure = Failure::unavailable("it settled without a transaction hash");
             Outcome::Unknown { transaction: None, failure }
         }
         (Some(wrong), transaction) => {
-            Outcome::Unknown { transaction, failure: Failure::bad_answer(wrong) }
+            Outcome::Unknown { transaction, failure: Failure::unavailable(wrong) }
         }
     }
 }

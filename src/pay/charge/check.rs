@@ -166,7 +166,7 @@ impl Charge {
             Presented::Unsigned(transfer) if ours.request.fee_payer => {
                 // The sponsor's own keys are kept out when it verifies.
                 transfer
-                    .check(expected, &payee(expected))
+                    .check(expected, expected.payee.account().as_slice())
                     .and_then(|()| transfer.check_signature(network))
                     .map_err(refused)?;
                 let left = ours.expires.saturating_sub(self.clock.now());
@@ -296,13 +296,6 @@ const fn expected(request: &Request) -> Expected {
         asset: request.currency,
         payee: request.recipient,
         amount: request.amount,
-    }
-}
-
-fn payee(expected: &Expected) -> Vec<AccountId> {
-    match expected.payee {
-        Address::Account(account) => vec![account],
-        Address::Contract(_) => Vec::new(),
     }
 }
 

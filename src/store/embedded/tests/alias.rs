@@ -43,10 +43,15 @@ async fn rival_is_told<T>(store: &Store, disk: &Disk, ending: impl Future<Output
 async fn an_alias_is_taken_by_what_the_same_commit_records() {
     let disk = Disk::default();
     let store = store_on(&disk).await.unwrap();
-    let ticket = fresh(&store, claim(1)).await;
-    let ending = store.settled_and_delivered(ticket, settled(1), 200);
+    let mut ticket = fresh(&store, claim(1)).await;
+    // Let go of while the step waits, so that both are carried out together.
+    let ending = async {
+        let step = store.settled(&mut ticket, settled(1)).now_or_never();
+        assert!(step.is_none(), "{step:?}");
+        drop(ticket);
+    };
     let told = rival_is_told(&store, &disk, ending).await;
-    let expected = TakenBy { key: claim(1).key, state: TakenState::Delivered };
+    let expected = TakenBy { key: claim(1).key, state: TakenState::Settled };
     assert!(matches!(&told, Claiming::AliasTaken(by) if *by == expected), "{told:?}");
 }
 
@@ -78,7 +83,7 @@ async fn an_alias_is_free_for_who_comes_in_the_same_commit_as_its_end() {
         };
         let Claiming::Fresh(ticket) = told else { panic!("end {end}: {told:?}") };
         // From now on it is the rival's, whatever is read from the disk.
-        store.settled_and_delivered(ticket, settled(2), 200).await.unwrap();
+        settle_and_deliver(&store, ticket, settled(2), 200).await;
         store.close().await.unwrap();
         let store = store_on(&Disk::of(disk.bytes())).await.unwrap();
         let told = store.claim(claim(1)).await.unwrap();
@@ -96,11 +101,11 @@ async fn a_refused_payment_that_is_forgotten_leaves_the_alias_to_who_has_it() {
     let ticket = fresh(&store, claim(1)).await;
     store.refuse(ticket, "no money").await.unwrap();
     let ticket = fresh(&store, Claim { keep_until: 9_000, ..rival(2) }).await;
-    store.settled_and_delivered(ticket, settled(2), 200).await.unwrap();
+    settle_and_deliver(&store, ticket, settled(2), 200).await;
     // 1 is due and forgotten with this commit.
     let late = Claim { now: 3_000, keep_until: 9_000, ..claim(3) };
     let ticket = fresh(&store, late).await;
-    store.settled_and_delivered(ticket, settled(3), 200).await.unwrap();
+    settle_and_deliver(&store, ticket, settled(3), 200).await;
     let forgotten = Claim { now: 3_000, alias: None, ..claim(1) };
     drop(fresh(&store, forgotten).await);
     let told = store.claim(Claim { now: 3_000, ..claim(1) }).await.unwrap();
