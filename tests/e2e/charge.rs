@@ -1,8 +1,11 @@
 //! MPP charge, in each way that it can be paid, alone on a route and beside x402.
 
 mod binding;
+mod fault;
 mod limit;
+mod load;
 mod push;
+mod rail;
 mod replay;
 mod theft;
 mod transfer;

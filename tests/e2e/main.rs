@@ -18,6 +18,7 @@ mod contract;
 mod fault;
 mod fee;
 mod heist;
+mod identifier;
 mod load;
 mod operate;
 mod order;

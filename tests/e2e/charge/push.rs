@@ -84,7 +84,7 @@ async fn b21_a_hash_is_64_digits_and_not_older_than_its_challenge() {
     refused(&world, "/own", &later.push(hash, &seed), "transaction_too_old").await;
     let own = honest.as_charge().unwrap();
     let text = hash.to_string();
-    for form in [format!("0x{text}"), text[1..].to_owned(), format!("{text}0"), format!(" {text}")]
+    for form in [format!("0x{text}"), format!("{text:.63}"), format!("{text}0"), format!(" {text}")]
     {
         let mut malformed = own.clone();
         malformed.payload.as_mut().unwrap()["hash"] = form.into();
