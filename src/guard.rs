@@ -8,6 +8,7 @@
 //! | order | verify, forward, head arrives, settle, record, release the head | verify, settle, forward, head arrives, record, release the head |
 //! | upstream fails, or its answer is not charged | nothing is settled, the claim is released | the settled payment may be presented again |
 //! | settlement fails | the head is dropped, nothing of it leaves | nothing is forwarded |
+//! | its payer has put it on the ledger (push) | recorded as settled when it is verified, then as on the right | the same |
 //!
 //! To verify is to check what needs no ledger, to claim, and to ask the ledger: see [`Method::verify`].
 
@@ -30,7 +31,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, error, warn};
 
 pub use self::{permit::Admitted, whole::Onward};
-use self::{problem::Problem, whole::Whole};
+use self::{problem::Problem, whole::Room};
 use crate::{
     pay::{
         Bound, Denied, Draw, Fault, FaultKind, Method, Refusal, RefusalKind, SettleOrder, Terms,
@@ -114,14 +115,14 @@ pub struct Guard<F> {
     /// Places for requests with a payment: what they hold, and what they ask of the ledger, has an end.
     paying: Arc<Semaphore>,
     /// Room for bodies that are read whole.
-    whole: Whole,
+    whole: Room,
 }
 
 impl<F> Guard<F> {
     /// A guard before `inner` with the methods that are configured. Paid requests run on `tasks` and outlive their client.
     pub fn new(inner: F, methods: Methods, clock: Clock, tasks: TaskTracker) -> Self {
         let paying = Arc::new(Semaphore::new(MOST_PAYING));
-        Self { inner, methods, clock, tasks, paying, whole: Whole::default() }
+        Self { inner, methods, clock, tasks, paying, whole: Room::default() }
     }
 
     /// The methods that it takes payments by.
@@ -150,9 +151,9 @@ impl<F> Guard<F> {
             Access::Free => self.forward_free(request, &route).await,
             Access::Priced(terms) => {
                 let terms = terms.clone();
-                let readable = request.headers().contains_key(header::ORIGIN);
+                let is_cross_origin = request.headers().contains_key(header::ORIGIN);
                 let mut response = self.charge(request, route, terms.clone(), target).await;
-                if readable {
+                if is_cross_origin {
                     let is_ours = matches!(response.body(), Either::Left(_));
                     cors::expose_to_scripts(&mut response, &terms, is_ours);
                 }
@@ -247,7 +248,7 @@ impl<F> Guard<F> {
         })
     }
 
-    /// The road of one paid request, in the order of the table above.
+    /// The road of one paid request, in the order of the table of this module.
     async fn carry<M: Method, B>(
         &self,
         method: &M,

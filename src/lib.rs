@@ -8,17 +8,20 @@
 //!    canonical reading ([`protocol::target`]); what has two readings is answered 400 and goes no further.
 //! 2. [`route`] finds the one route that this method and target belong to. What matches nothing is 404.
 //! 3. [`guard`] is the valve. A free route passes. A priced one needs a credential: without one the guard answers
-//!    402 with a challenge; with one it has a payment method ([`pay`]) verify it, claim it in the [`store`] so that it
-//!    buys one delivery, and settle it through the [`ledger`], before or after the upstream has answered.
+//!    402 with a challenge of each method that the route offers and that can take payments now. With one it has that
+//!    method ([`pay::x402`] or [`pay::charge`]) verify it, claim it in the [`store`] so that it buys one delivery, and
+//!    settle it through the [`ledger`], before or after the upstream has answered. A payment that its payer has put on
+//!    the ledger itself is settled when it comes.
 //! 4. [`upstream`] forwards what the guard admitted, and only that: it takes [`guard::Admitted`], which nothing else
-//!    can build. Bodies stream both ways; payment headers stay behind.
+//!    can build. Bodies stream both ways, but for requests that a payment buys with their very body, which the guard
+//!    has read; payment headers stay behind.
 //!
 //! Beside the road stand [`protocol`], the pure rules of money and wire formats; [`telemetry`], time and logs;
 //! [`config`], which turns `gateway.yaml` into the typed settings of each part; [`app`], which wires them and shuts
-//! them down; and [`client`], the other end of the road, an HTTP client that pays. [`facilitate`] serves the gateway's
-//! facilitator to others, [`setup`] prepares the first gateway of a newcomer,
-//! [`checkup`] asks the ledger whether a configuration can be paid, `demo` shows all of it at work, and [`cli`]
-//! has the commands.
+//! them down, and has what a crash left pending found out; and [`client`], the other end of the road, an HTTP client
+//! that pays. [`facilitate`] serves the gateway's facilitator to others, [`setup`] prepares the first gateway of a
+//! newcomer, [`checkup`] asks the ledger whether a configuration can be paid, `demo` shows all of it at work, and
+//! [`cli`] has the commands.
 #![cfg_attr(
     test,
     expect(

@@ -1,7 +1,9 @@
 //! The payment methods: what a route asks, and how a credential becomes a receipt.
 //!
-//! A method knows nothing of HTTP forwarding and picks no status code: it says [`Refusal`] (the
-//! client's doing) or [`Fault`] (ours, or a dependency's), and the guard turns that into an answer.
+//! [`x402`] and [`charge`] say what pays and how it reaches the ledger; [`claims`] walks every payment through the same
+//! states; [`methods`] is what a gateway has of them. A method knows nothing of HTTP forwarding and picks no status code:
+//! it says [`Refusal`] (the client's doing) or [`Fault`] (ours, or a dependency's), and the guard turns that into an
+//! answer.
 
 pub mod charge;
 pub mod claims;
@@ -234,7 +236,8 @@ pub enum RefusalKind {
     SettlementFailed,
     /// The request carries more than one payment (400).
     Ambiguous,
-    /// Another request with this payment is under way (409).
+    /// Another request with this payment is under way, or another payment for its challenge, or the network has its
+    /// transaction already (409).
     InUse,
     /// Another payment has this payment's identifier (409).
     IdentifierTaken,
@@ -350,7 +353,8 @@ pub trait Method: Send + Sync + 'static {
     ) -> Result<Option<Self::Credential>, Refusal>;
 
     /// Checks that the credential pays `terms` for the request `bound`, claims it for this request, and has the ledger
-    /// judge it, in this order: of any number of copies one alone costs a call.
+    /// judge it, in this order: of any number of copies one alone costs a call. One that is on the ledger already is looked
+    /// up there first, since its name is in what is found, and is recorded as settled when this returns.
     ///
     /// # Errors
     /// [`Denied`]; the claim is let go of then.
@@ -373,7 +377,8 @@ pub trait Method: Send + Sync + 'static {
         verified: Self::Verified,
     ) -> impl Future<Output = Result<(Self::Verified, Receipt), Denied>> + Send;
 
-    /// Records, durably, that the payment has bought its delivery, an answer with `status`; where that is perhaps recorded, the answer may leave.
+    /// Records, durably, that the payment has bought its delivery, an answer with `status`; where that is perhaps recorded,
+    /// the answer may leave.
     ///
     /// # Errors
     /// [`Fault`] if it is surely not recorded: the answer must not leave, and the payment may be presented again.

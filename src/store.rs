@@ -230,17 +230,20 @@ impl Store {
     /// with one alias, one at most is ever settled while it is remembered.
     ///
     /// # Errors
-    /// As for every verb: [`Error::Unreachable`], [`Error::Stopped`]; [`Error::Corrupt`] and [`Error::UnknownFormat`] for this record.
+    /// As for every verb: [`Error::Unreachable`], [`Error::Stopped`]; [`Error::Corrupt`] and [`Error::UnknownFormat`] for
+    /// this record.
     pub async fn claim(&self, claim: Claim) -> Result<Claiming, Error> {
         self.0.claim(claim).await
     }
 
-    /// Records what is about to be submitted. Durable when it returns, so a crash never loses the hash: call it before sending.
+    /// Records what is about to be submitted. Durable when it returns, so a crash never loses the hash: call it before
+    /// sending.
     ///
     /// May be called again to add a hash that was not known the first time.
     ///
     /// # Errors
-    /// As [`Store::claim`]; [`Error::OutOfOrder`] if another transaction may be on its way already: [`Store::recall`] it first.
+    /// As [`Store::claim`]; [`Error::OutOfOrder`] if another transaction may be on its way already: [`Store::recall`] it
+    /// first.
     pub async fn submitting(
         &self,
         ticket: &mut Ticket,

@@ -31,7 +31,8 @@ pub(super) async fn examine(
     Ok(())
 }
 
-/// What it means that it is `now` here, that the latest ledger was closed at `closed`, and that the RPC's server wrote `date`.
+/// What it means that it is `now` here, that the latest ledger was closed at `closed`, and that the RPC's server wrote
+/// `date`.
 fn judge(now: u64, closed: Option<u64>, date: Option<u64>, report: &mut Report) {
     let age = closed.map(|closed| now.saturating_sub(closed));
     if let Some(closed) = closed.filter(|closed| closed.saturating_sub(now) > TOLERANCE) {

@@ -24,7 +24,8 @@ impl EnvFile {
     /// What such a file is called.
     pub const NAME: &'static str = ".env";
 
-    /// Reads the file at `path`; `None` if there is none. Of a name that is given twice the last value counts, as in a shell.
+    /// Reads the file at `path`; `None` if there is none. Of a name that is given twice the last value counts, as in a
+    /// shell.
     ///
     /// # Errors
     /// Every line that cannot be read, or why the file cannot.

@@ -1,4 +1,6 @@
 //! Bodies that are read whole before anything else: on routes whose payments buy their request with this very body.
+//!
+//! Knows neither payments nor upstreams: a body, its digest, and the room that bodies take while they are read.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,21 +16,22 @@ use super::{BoxError, Obstacle};
 /// The body of a request on its way to the upstream: as it comes, or read whole before.
 pub type Onward<B> = Either<B, Collected<Bytes>>;
 
-/// Room for bodies that are read whole, of all requests together. Clones share it.
+/// Room for bodies while they are read, of all requests together. Clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct Whole(Arc<Semaphore>);
+pub(super) struct Room(Arc<Semaphore>);
 
-impl Default for Whole {
+impl Default for Room {
     fn default() -> Self {
         Self(Arc::new(Semaphore::new(MOST_KIB)))
     }
 }
 
-impl Whole {
+impl Room {
     /// Reads the body of `request`, of `limit` bytes at most, within `patience`; answers its SHA-256 with it.
     ///
     /// # Errors
-    /// [`Obstacle::Busy`] if there is no room for a body of that length now.
+    /// [`Obstacle::Busy`] if there is no room for a body of that length now, [`Obstacle::BodyLost`],
+    /// [`Obstacle::BodyTooLong`].
     #[expect(
         clippy::disallowed_methods,
         reason = "it has a cap, and is read whole because its payment is bound to it"

@@ -233,7 +233,8 @@ pub enum Outcome {
     },
     /// The transaction was refused before it entered the network, and can never land: prepare anew and submit that.
     Stale,
-    /// The network refused it before it entered, by the payer's doing. It has not landed, and the payer may present it again.
+    /// It did not enter the network from here, or never landed in its time, by the payer's doing. Nothing is held against
+    /// it: the payer may present it again, or prove otherwise that it landed.
     Refused {
         /// The reason: short, printable ASCII.
         reason: Cow<'static, str>,

@@ -1,8 +1,9 @@
 //! The transfer that an x402 or MPP charge credential carries: read, checked, built.
 //!
 //! A payer signs one authorization entry for `asset.transfer(payer, payee, amount)`; whoever holds it may put it on the
-//! ledger. What is checked here needs no ledger: balance, used nonces and contract accounts are the simulation's to judge.
-//! Of the client's transaction only the call and its authorization are kept: source, fee, memo and resources are ours to choose.
+//! ledger ([`Transfer`]). Of the client's transaction only the call and that entry are kept then: source, fee, memo and
+//! resources are ours to choose. Or the payer signs a transaction of its own, which is sent or found as it is ([`Whole`]).
+//! What is checked here needs no ledger: balance, used nonces and contract accounts are the simulation's to judge.
 //! Source: x402 v2, scheme `exact` on Stellar; SEP-41.
 
 mod authorization;

@@ -81,7 +81,8 @@ impl Embedded {
         Self::start(move || Tables::open_on(backend), slack).await
     }
 
-    /// Starts the writer on what `open` opens; claims may tell a time that is `slack` seconds ahead. Both run on a thread of their own, since both wait for the disk.
+    /// Starts the writer on what `open` opens; claims may tell a time that is `slack` seconds ahead. Both run on a thread of
+    /// their own, since both wait for the disk.
     async fn start(
         open: impl FnOnce() -> Result<Tables, Error> + Send + 'static,
         slack: u64,

@@ -9,7 +9,7 @@ mod request;
 mod source;
 
 pub use self::payload::{
-    BadSignature, InvalidPayload, Payload, check_signed_hash, sign_hash, signed_hash_message,
+    BadSignature, InvalidPayload, Payload, check_signed_hash, signed_hash_message,
 };
 pub use self::request::{CredentialType, Request};
 pub use self::source::{NotSource, Source};

@@ -39,8 +39,8 @@ enum Authority {
 impl Whole {
     /// Reads a transaction that is to be sent, of one transfer on `network`.
     ///
-    /// A fee bump around it is refused: anybody can sign one around a transaction that is on its way, and present as new what
-    /// its payer has sent for something else.
+    /// A fee bump around it is refused: anybody can sign one around a transaction that is on its way, and present as new
+    /// what its payer has sent for something else.
     ///
     /// # Errors
     /// [`Error`] names the first rule that it breaks.
@@ -104,8 +104,8 @@ impl Whole {
         self.movement.check(expected, excluded)
     }
 
-    /// Checks that the source and an authorizing account signed with their own keys, and nobody else did: the network refuses
-    /// a signature too many.
+    /// Checks that the source and an authorizing account signed with their own keys, and nobody else did: the network
+    /// refuses a signature too many.
     ///
     /// An account that shares its control among several keys is refused: whether they reach its threshold is on the ledger.
     ///

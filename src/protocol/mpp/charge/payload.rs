@@ -1,6 +1,6 @@
 //! The `payload` of a charge credential, and the signature that binds a transfer on the ledger to a challenge.
 
-use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::{Value, json};
 
 use super::{super::ChallengeId, CredentialType};
@@ -89,12 +89,6 @@ pub struct InvalidPayload(pub &'static str);
 #[must_use]
 pub fn signed_hash_message(id: &ChallengeId, hash: &TxHash) -> String {
     format!("{id}:{hash}")
-}
-
-/// Signs [`signed_hash_message`].
-#[must_use]
-pub fn sign_hash(key: &SigningKey, id: &ChallengeId, hash: &TxHash) -> [u8; 64] {
-    key.sign(signed_hash_message(id, hash).as_bytes()).to_bytes()
 }
 
 /// Checks that `payer`'s own key signed [`signed_hash_message`]; `payer` is the transfer's `from`.

@@ -205,6 +205,10 @@ fn a_source_names_its_network_and_an_account_or_a_contract() {
     }
 }
 
+fn sign_hash(key: &SigningKey, id: &ChallengeId, hash: &TxHash) -> [u8; 64] {
+    key.sign(signed_hash_message(id, hash).as_bytes()).to_bytes()
+}
+
 #[test]
 fn a_signed_hash_is_the_vector_of_the_reference_client() {
     let (id, hash) = (v1_id(), TxHash([0xab; 32]));
