@@ -278,6 +278,12 @@ fn check_source(whole: &Whole, source: Option<&xdr::AccountEntry>) -> Result<(),
     let Some(source) = source else {
         return invalid("source_missing", "the source of the transaction is no account");
     };
+    // Of two payments that a client makes in a row our server may not have seen the first, while the client's own has.
+    if whole.sequence().saturating_sub(source.seq_num.0) > 1 {
+        let why =
+            "a transaction of the payer's that comes before this one is not on the ledger yet";
+        return Err(VerifyError::Failed(Failure::unavailable(why)));
+    }
     if source.seq_num.0.checked_add(1) != Some(whole.sequence()) {
         return invalid(
             "wrong_sequence",

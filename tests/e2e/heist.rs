@@ -271,7 +271,6 @@ async fn what_the_network_would_not_take_is_refused_before_the_upstream_works() 
         ("less than its resources", "fee_below_minimum", fee(resource_fee - 1)),
         ("half of its resources", "fee_below_minimum", resources),
         ("a number that was used", "wrong_sequence", sequence(-1)),
-        ("a number too far", "wrong_sequence", sequence(1)),
         ("too few lumens", "insufficient_lumens", unpayable),
     ];
     let (spent, before) = (Spent::of(&world), world.payee_usdc());
