@@ -5,6 +5,7 @@ mod fault;
 mod limit;
 mod load;
 mod push;
+mod race;
 mod rail;
 mod replay;
 mod theft;
