@@ -61,8 +61,9 @@ fn durable_step(bencher: Bencher<'_, '_>, at_once: usize) {
         })))
     };
     bencher.counter(ItemsCount::new(at_once)).with_inputs(claims).bench_values(|tickets| {
-        let steps = tickets.into_iter().map(|ticket| async {
-            shop.store.settled_and_delivered(ticket, settled(), 200).await.expect("recorded");
+        let store = &shop.store;
+        let steps = tickets.into_iter().map(|mut ticket| async move {
+            store.settled(&mut ticket, settled()).await.expect("recorded");
         });
         shop.runtime.block_on(join_all(steps));
     });
