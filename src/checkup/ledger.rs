@@ -13,11 +13,11 @@ use crate::{
     config::{Payment, Settings},
     ledger::{
         classic::ClassicAsset,
-        own,
-        rpc::{AuthMode, Error, Rpc, Simulation},
+        own::{self, lumens},
+        rpc::{AuthMode, Error, MOST_ENTRIES, Rpc, Simulation},
     },
     protocol::{
-        money::{Amount, Decimals},
+        money::Amount,
         stellar::{AccountId, Address, Asset, ContractId, Network},
         transfer,
     },
@@ -249,7 +249,7 @@ pub(super) async fn examine_sponsors(
             continue;
         };
         let mut missing = 0_usize;
-        for some in settings.lane_accounts(seed).chunks(MOST_LOOKED_UP) {
+        for some in settings.lane_accounts(seed).chunks(MOST_ENTRIES) {
             let found = rpc.accounts(some).await?.len();
             missing = missing.saturating_add(some.len().saturating_sub(found));
         }
@@ -372,15 +372,8 @@ fn lanes(settings: &own::Settings) -> usize {
     settings.lanes.try_into().unwrap_or(usize::MAX)
 }
 
-fn lumens(stroops: i64) -> String {
-    let stroops = Amount::from_units(stroops.max(0).into()).unwrap_or_default();
-    stroops.to_decimal(Decimals::STELLAR)
-}
-
 /// `AUTHORIZED_FLAG`: the trustline may receive.
 const AUTHORIZED: u32 = 1;
 /// How many routes a message names.
 const SHOWN: usize = 3;
-/// As many ledger entries as one call may ask for.
-const MOST_LOOKED_UP: usize = 200;
 const LEAST_FEE: u32 = 100;

@@ -235,6 +235,11 @@ pub enum Error {
     Unencodable,
 }
 
+/// What an account with so many entries besides itself has to hold back.
+pub(super) fn reserve_stroops(sub_entries: u32) -> i64 {
+    i64::from(sub_entries).saturating_add(OWN_ENTRIES).saturating_mul(RESERVE_STROOPS)
+}
+
 /// The ledger's time, which a transaction's bounds are judged by; ours where the server does not tell.
 async fn now(rpc: &Rpc, clock: &Clock) -> Result<u64, rpc::Error> {
     Ok(rpc.latest_ledger().await?.closed_at.unwrap_or_else(|| clock.now()))
@@ -244,8 +249,8 @@ async fn now(rpc: &Rpc, clock: &Clock) -> Result<u64, rpc::Error> {
 async fn account(rpc: &Rpc, account: AccountId) -> Result<xdr::AccountEntry, Error> {
     let found = rpc.accounts(&[account]).await?.into_iter().next();
     let entry = found.ok_or(Error::NoAccount(account))?;
-    let entries = i64::from(entry.num_sub_entries).saturating_add(OWN_ENTRIES).saturating_add(1);
-    let needed = entries.saturating_mul(RESERVE_STROOPS).saturating_add(FEE_BID.into());
+    let entries = entry.num_sub_entries.saturating_add(1);
+    let needed = reserve_stroops(entries).saturating_add(FEE_BID.into());
     let balance = entry.balance;
     if balance < needed { Err(Error::TooPoor { balance, needed }) } else { Ok(entry) }
 }

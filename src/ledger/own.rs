@@ -21,6 +21,7 @@ use std::{
 use stellar_xdr as xdr;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::funds::lumens;
 use super::{
     Budget,
     budget::{Reservation, Spending},

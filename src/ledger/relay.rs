@@ -11,6 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 
 use super::{
+    classic,
     facilitator::{
         Failure, Invalid, NotReady, Outcome, Sent, Settled, TRANSACTION_FAILED, VerifyError,
     },
@@ -290,8 +291,8 @@ fn check_source(whole: &Whole, source: Option<&xdr::AccountEntry>) -> Result<(),
             "the transaction has not the next sequence number of its source: it cannot land, or has landed already",
         );
     }
-    let entries = i64::from(source.num_sub_entries).saturating_add(2);
-    let needed = entries.saturating_mul(RESERVE_STROOPS).saturating_add(whole.fee().into());
+    let needed =
+        classic::reserve_stroops(source.num_sub_entries).saturating_add(whole.fee().into());
     if source.balance < needed {
         return invalid(
             "insufficient_lumens",
@@ -339,8 +340,6 @@ pub const SENT_ALREADY: &str = "transaction_sent_already";
 const MOST_LOOKUPS: usize = 64;
 /// The network's least bid for one operation, in stroops.
 const LEAST_BID: i64 = 100;
-/// What an account holds back for each of its entries, in stroops.
-const RESERVE_STROOPS: i64 = 5_000_000;
 /// The usual time between two ledgers.
 const LEDGER_SECONDS: u64 = 5;
 /// The payer's node may have been ahead of ours.

@@ -103,7 +103,7 @@ impl Rpc {
         answer.soroban_inclusion_fee.p90.parse().map_err(|_| garbage("getFeeStats", "p90"))
     }
 
-    /// The entries under `keys`, at most 200, with their keys; those that do not exist are left out.
+    /// The entries under `keys`, at most [`MOST_ENTRIES`], with their keys; those that do not exist are left out.
     ///
     /// # Errors
     /// What kept the server from answering.
@@ -120,7 +120,7 @@ impl Rpc {
         entries.iter().map(decode).collect::<Option<_>>().ok_or_else(|| garbage(METHOD, "entries"))
     }
 
-    /// The accounts among `accounts`, at most 200, that exist.
+    /// The accounts among `accounts`, at most [`MOST_ENTRIES`], that exist.
     ///
     /// # Errors
     /// What kept the server from answering.
@@ -294,6 +294,8 @@ const fn garbage(method: &'static str, what: &'static str) -> Error {
 
 /// The server of the testnet that everybody may ask; pubnet has none.
 pub const TESTNET_URL: &str = "https://soroban-testnet.stellar.org";
+/// As many ledger entries as one call may ask for.
+pub const MOST_ENTRIES: usize = 200;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Answers of a few numbers.

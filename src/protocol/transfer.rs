@@ -38,9 +38,9 @@ pub struct Transfer {
     credentials: xdr::SorobanAddressCredentials,
 }
 
-/// A transfer as a client presents it to be put on the ledger.
+/// A transfer that its payer leaves to others to put on the ledger (pull).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Presented {
+pub enum Pulled {
     /// In a transaction of nobody's, the all-zero account's: for us to build, and to pay the fees of.
     Unsigned(Box<Transfer>),
     /// In the client's own transaction, to be sent as it is.
@@ -82,7 +82,7 @@ pub struct Expected {
     pub amount: Amount,
 }
 
-impl Presented {
+impl Pulled {
     /// Reads the base64 of a `TransactionEnvelope` for `network`.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use tollgate::{
             charge::{CredentialType, Payload, Request},
         },
         stellar::{AccountId, Network},
-        transfer::{Expected, Presented},
+        transfer::{Expected, Pulled},
     },
     telemetry::Clock,
 };
@@ -129,7 +129,7 @@ async fn a_sponsored_charge_is_paid_with_an_authorization_and_no_more() {
     let payer = sandbox.accounts().zero_xlm_payer.address();
     assert_eq!(said.source, Some(format!("did:pkh:stellar:testnet:{payer}")));
     let text = transaction(&said);
-    let Presented::Unsigned(transfer) = Presented::parse(&text, Network::Testnet).unwrap() else {
+    let Pulled::Unsigned(transfer) = Pulled::parse(&text, Network::Testnet).unwrap() else {
         panic!("of nobody's account");
     };
     transfer.check(&expected(&asked), &[]).unwrap();
@@ -160,8 +160,7 @@ async fn an_unsponsored_charge_is_paid_with_the_payers_own_transaction() {
     client.send(shop.get(), |_| {}).await.unwrap();
     let said = shop.asked()[1].charge().unwrap();
     assert_eq!(said.source, Some(format!("did:pkh:stellar:testnet:{}", payer.address())));
-    let Presented::Whole(whole) = Presented::parse(&transaction(&said), Network::Testnet).unwrap()
-    else {
+    let Pulled::Whole(whole) = Pulled::parse(&transaction(&said), Network::Testnet).unwrap() else {
         panic!("the payer's own transaction")
     };
     whole.check(&expected(&asked), &[]).unwrap();

@@ -9,7 +9,7 @@ use tollgate::{
     protocol::{
         mpp,
         stellar::Network,
-        transfer::Presented,
+        transfer::Pulled,
         x402::{PAYMENT_RESPONSE, Settlement},
     },
     store::ClaimKey,
@@ -145,10 +145,10 @@ impl Purchase {
             Rail::Pushed => return None,
         };
         let network = Network::Testnet;
-        let presented = Presented::parse(transaction.unwrap().as_str().unwrap(), network).unwrap();
+        let presented = Pulled::parse(transaction.unwrap().as_str().unwrap(), network).unwrap();
         Some(ClaimKey(match presented {
-            Presented::Unsigned(transfer) => transfer.claim_key(network),
-            Presented::Whole(whole) => whole.claim_key(),
+            Pulled::Unsigned(transfer) => transfer.claim_key(network),
+            Pulled::Whole(whole) => whole.claim_key(),
         }))
     }
 

@@ -6,7 +6,10 @@ use crate::{
         signer::Seed,
         sponsor::{LANE_STROOPS, lane},
     },
-    protocol::stellar::AccountId,
+    protocol::{
+        money::{Amount, Decimals},
+        stellar::AccountId,
+    },
 };
 
 impl Settings {
@@ -23,6 +26,13 @@ impl Settings {
         let fees = i64::from(self.lanes).saturating_mul(self.max_fee_stroops.into());
         missing.saturating_mul(LANE_STROOPS).saturating_add(fees).saturating_add(RESERVE_STROOPS)
     }
+}
+
+/// Stroops as people read them: `1.5`, in XLM.
+#[must_use]
+pub fn lumens(stroops: i64) -> String {
+    let stroops = Amount::from_units(stroops.max(0).into()).unwrap_or_default();
+    stroops.to_decimal(Decimals::STELLAR)
 }
 
 /// The reserve of an account that sponsors nothing, and some room.

@@ -10,15 +10,18 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Facilitator, LEAST_BID, funds::RESERVE_STROOPS};
+use super::{
+    Facilitator, LEAST_BID,
+    funds::{RESERVE_STROOPS, lumens},
+};
 use crate::{
     ledger::{
         health::{self, Trouble},
-        rpc::{Error, Lookup, Submission},
+        rpc::{Error, Lookup, MOST_ENTRIES, Submission},
         signer::Seed,
         sponsor::{self, LANE_STROOPS, LaneKeys, MOST_CREATED},
     },
-    protocol::{money::Amount, money::Decimals, stellar::AccountId},
+    protocol::stellar::AccountId,
 };
 
 /// Looks after `facilitator` until `stop`.
@@ -210,7 +213,7 @@ impl Due {
         let inner = self.facilitator.0.clone();
         let mut sequences = BTreeMap::new();
         let accounts: Vec<AccountId> = self.lanes.iter().map(|keys| keys.seed.account()).collect();
-        for some in accounts.chunks(MOST_LOOKED_UP) {
+        for some in accounts.chunks(MOST_ENTRIES) {
             for entry in inner.rpc.accounts(some).await? {
                 let stellar_xdr::PublicKey::PublicKeyTypeEd25519(key) = entry.account_id.0;
                 sequences.insert(AccountId(key.0), entry.seq_num.0);
@@ -235,14 +238,7 @@ impl Drop for Due {
     }
 }
 
-fn lumens(stroops: i64) -> String {
-    let stroops = Amount::from_units(stroops.max(0).into()).unwrap_or_default();
-    stroops.to_decimal(Decimals::STELLAR)
-}
-
 const PAUSE: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(500);
 const LOOK_SECONDS: u64 = 30;
 const CREATION_SECONDS: u64 = 60;
-/// As many ledger entries as one call may ask for.
-const MOST_LOOKED_UP: usize = 200;

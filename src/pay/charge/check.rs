@@ -20,7 +20,7 @@ use crate::{
             digest, harmless, timestamp,
         },
         stellar::{AccountId, Address, TxHash},
-        transfer::{self, Expected, Presented, Whole},
+        transfer::{self, Expected, Pulled, Whole},
     },
 };
 
@@ -75,15 +75,15 @@ impl Charge {
         let request = text("request")?.to_owned();
         let expected = expected(&Request::decode(&request).ok()?);
         let transaction = text("transaction")?.to_owned();
-        let form = match Presented::parse(&transaction, expected.network).ok()? {
-            Presented::Unsigned(transfer) => Form::Sponsored(Payment {
+        let form = match Pulled::parse(&transaction, expected.network).ok()? {
+            Pulled::Unsigned(transfer) => Form::Sponsored(Payment {
                 transfer: *transfer,
                 expected,
                 max_timeout_seconds: u32::MAX,
                 min_remaining: 0,
                 declares_fee: false,
             }),
-            Presented::Whole(whole) => Form::Relayed(*whole),
+            Pulled::Whole(whole) => Form::Relayed(*whole),
         };
         let challenge = ChallengeId::new(text("challenge")?.to_owned());
         let expires = memo.get("expires")?.as_u64()?;
@@ -162,8 +162,8 @@ impl Charge {
     ) -> Result<Form, Refusal> {
         let refused = |error: transfer::Error| invalid(error.reason(), error.to_string());
         let network = expected.network;
-        let form = match Presented::parse(text, network).map_err(refused)? {
-            Presented::Unsigned(transfer) if ours.request.fee_payer => {
+        let form = match Pulled::parse(text, network).map_err(refused)? {
+            Pulled::Unsigned(transfer) if ours.request.fee_payer => {
                 // The sponsor's own keys are kept out when it verifies.
                 transfer
                     .check(expected, expected.payee.account().as_slice())
@@ -178,13 +178,13 @@ impl Charge {
                     declares_fee: false,
                 })
             }
-            Presented::Unsigned(_) => {
+            Pulled::Unsigned(_) => {
                 return Err(invalid(
                     "fee_not_sponsored",
                     "the fee of this charge is not sponsored: sign a transaction of the payer's own account",
                 ));
             }
-            Presented::Whole(whole) => {
+            Pulled::Whole(whole) => {
                 whole
                     .check(expected, self.excluded())
                     .and_then(|()| whole.check_signatures())

@@ -4,7 +4,7 @@ use stellar_xdr::{self as xdr, ReadXdr as _, WriteXdr as _};
 use super::{charge::*, *};
 use crate::protocol::{
     stellar::{AccountId, Address, TxHash},
-    transfer::{self, Movement, Presented, Transfer},
+    transfer::{self, Movement, Pulled, Transfer},
 };
 
 /// The transaction of an `@stellar/mpp` payer, seed 0x03×32, to seed 0x01×32: 100,000 units, nonce 42, until ledger 12345.
@@ -305,7 +305,7 @@ fn operation_of(envelope: xdr::TransactionEnvelope) -> xdr::OperationBody {
 fn the_reference_clients_transaction_is_read_with_its_hash() {
     let payload = json!({ "type": "transaction", "transaction": TRANSACTION });
     let Payload::Transaction(text) = Payload::from_json(&payload).unwrap() else { unreachable!() };
-    let Presented::Unsigned(transfer) = Presented::parse(&text, Network::Testnet).unwrap() else {
+    let Pulled::Unsigned(transfer) = Pulled::parse(&text, Network::Testnet).unwrap() else {
         panic!("its source is the all-zero account")
     };
     let movement = Movement {

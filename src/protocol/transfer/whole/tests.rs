@@ -138,8 +138,8 @@ fn b23_a_payers_own_transaction_pays_and_a_fee_bump_around_it_is_only_found() {
         base64::engine::general_purpose::STANDARD.encode(bytes)
     };
     let envelope = plain(unsigned(|_| ()));
-    let presented = super::super::Presented::parse(&text(&envelope), NETWORK).unwrap();
-    assert_eq!(presented, super::super::Presented::Whole(Box::new(read(envelope).unwrap())));
+    let presented = super::super::Pulled::parse(&text(&envelope), NETWORK).unwrap();
+    assert_eq!(presented, super::super::Pulled::Whole(Box::new(read(envelope).unwrap())));
 }
 
 #[test]
