@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use stellar_xdr as xdr;
 use tollgate::{
     client::{Credential, Overrides},
-    protocol::{stellar::Address, transfer::Presented},
+    protocol::{stellar::Address, transfer::Pulled},
 };
 use tollgate_sandbox::{Clock as Ledgers, Fault, Method as Rpc, Times};
 
@@ -28,7 +28,7 @@ async fn one_authorization_on_both_rails_and_in_each_form_at_once_is_one_deliver
         let sponsored = agent.sign_charge("/weather", &Overrides::default()).await;
         let text = sponsored.payload()["transaction"].as_str().unwrap();
         let network = tollgate::protocol::stellar::Network::Testnet;
-        let Ok(Presented::Unsigned(transfer)) = Presented::parse(text, network) else { panic!() };
+        let Ok(Pulled::Unsigned(transfer)) = Pulled::parse(text, network) else { panic!() };
         // The same authorization, paid for by x402, by another challenge, and in a transaction of a friend's.
         let x402 = agent.sign("/plain", &Overrides::default()).await;
         let mut payload = x402.payload().clone();
