@@ -160,14 +160,7 @@ impl Relay {
             }
             Sending::Known => Outcome::Refused { reason: SENT_ALREADY.into() },
             Sending::In(failure) => Outcome::Unsent(failure),
-            Sending::Refused(code) => {
-                debug!(code = code.name(), "the network refused a payer's transaction");
-                let reason = match self.landed_already(whole).await {
-                    Some(_) => SENT_ALREADY,
-                    None => "transaction_submission_failed",
-                };
-                Outcome::Refused { reason: reason.into() }
-            }
+            Sending::Refused(code) => self.refused(whole, sent, code).await,
         }
     }
 
@@ -185,6 +178,26 @@ impl Relay {
                 unknown(Failure::unavailable("not on the ledger yet"))
             }
             Err(error) => unknown(error.into()),
+        }
+    }
+
+    /// What it means that the network takes `whole` no more: it was sent before, or its source has sent something else, which
+    /// may have carried its entry.
+    async fn refused(
+        &self,
+        whole: &Whole,
+        sent: &Sent,
+        code: xdr::TransactionResultCode,
+    ) -> Outcome {
+        debug!(code = code.name(), "the network refused a payer's transaction");
+        if self.landed_already(whole).await.is_some() {
+            return Outcome::Refused { reason: SENT_ALREADY.into() };
+        }
+        match sought(whole) {
+            Some(sought) if code == xdr::TransactionResultCode::TxBadSeq => {
+                search::resolve(&self.rpc, &sought, sent).await
+            }
+            _ => Outcome::Refused { reason: "transaction_submission_failed".into() },
         }
     }
 
