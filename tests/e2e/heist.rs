@@ -1,6 +1,8 @@
 //! Attacks on charges that a careful reader found: who else could be paid for by a transaction that others can see, and
 //! who could be made to pay twice.
 
+mod entry;
+
 use futures_util::future::join_all;
 use http::{Method, StatusCode};
 use stellar_xdr as xdr;
