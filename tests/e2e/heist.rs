@@ -2,6 +2,8 @@
 //! who could be made to pay twice.
 
 mod entry;
+mod late;
+mod outage;
 
 use futures_util::future::join_all;
 use http::{Method, StatusCode};

@@ -1,0 +1,214 @@
+//! What is not the payer's doing costs it nothing: an RPC that is down or of another network, an upstream that is not there,
+//! a gateway that is full. And what a page can read of it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpSocket, TcpStream},
+    time::sleep,
+};
+use tollgate::client::{Credential, Overrides};
+use tollgate_sandbox::{Fault, Method as Rpc, Times};
+
+use super::{by_hand, order, payer, present, pull, send, unsponsored};
+use crate::{
+    forge::Spent,
+    upstream::Script,
+    world::{Agent, Answer, PRICE, Plan, World, read},
+};
+
+/// A payment of POST `path` for the gateway to send.
+async fn pulled(agent: &Agent, path: &str) -> Credential {
+    let offer = agent.charge_offer_of(Method::POST, path).await;
+    agent.client.sign_charge(&offer, &Overrides::default()).await.unwrap()
+}
+
+/// As a page of another origin asks.
+async fn from_a_page(agent: &Agent, path: &str, credential: &Credential) -> Answer {
+    let mut request = agent.request(Method::POST, path);
+    request.headers_mut().insert("origin", "https://app.example".parse().unwrap());
+    read(agent.client.present(request, credential).await.unwrap()).await
+}
+
+#[tokio::test]
+async fn d09_a_gateway_that_starts_without_its_rpc_asks_nobody_for_money_until_it_is_there() {
+    let world = World::build(unsponsored()).await;
+    world.sandbox.faults().arm(None, Times::Always, Fault::Drop);
+    let world = world.restart_unready(Duration::ZERO).await;
+    let (agent, _) = payer(&world);
+    for _ in 0..3 {
+        agent.ask(Method::POST, "/order").await.assert_fault("payments-unavailable");
+    }
+    assert!(world.gateway.ready(Duration::ZERO).await.is_err());
+    assert_eq!(agent.ask(Method::GET, "/health").await.status, StatusCode::OK);
+
+    world.sandbox.faults().clear();
+    world.until_ready().await;
+    let credential = pulled(&agent, "/order").await;
+    present(&agent, &credential).await.assert_charge_paid();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn d10_an_rpc_of_another_network_takes_no_charges() {
+    let plan = Plan { network: "stellar:pubnet", ..unsponsored() };
+    let world = World::build_unready(plan).await;
+    let (agent, _) = payer(&world);
+    let trouble = world.gateway.ready(Duration::from_secs(1)).await.unwrap_err();
+    assert!(trouble.0.contains("does not serve stellar:pubnet"), "{trouble}");
+    agent.ask(Method::POST, "/order").await.assert_fault("payments-unavailable");
+    assert_eq!(agent.ask(Method::GET, "/health").await.status, StatusCode::OK);
+    assert_eq!(world.sandbox.calls(Rpc::SendTransaction), 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_not_there_uses_up_no_attempt_and_one_that_fails_does() {
+    let deserted = TcpSocket::new_v4().unwrap();
+    deserted.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let nowhere = Some(deserted.local_addr().unwrap());
+    let world = World::build(Plan { upstream: nowhere, ..unsponsored() }).await;
+    let (agent, _) = payer(&world);
+    let before = world.payee_usdc();
+    let credential = pulled(&agent, "/order").await;
+    // Three attempts are what a route gives.
+    for _ in 0..5 {
+        let answer = present(&agent, &credential).await;
+        assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{answer:?}");
+        assert!(answer.receipt().is_none(), "{answer:?}");
+        assert_eq!(world.payee_usdc() - before, PRICE);
+    }
+    world.reload(&unsponsored());
+    world.upstream.play(Script { status: StatusCode::BAD_GATEWAY, ..Script::default() });
+    for attempt in 1..=2 {
+        let answer = present(&agent, &credential).await;
+        assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{answer:?}");
+        assert_eq!(world.upstream.hits().len(), attempt);
+    }
+    world.upstream.play(Script::default());
+    present(&agent, &credential).await.assert_charge_paid();
+
+    let unlucky = pulled(&agent, "/order").await;
+    world.upstream.play(Script { status: StatusCode::BAD_GATEWAY, ..Script::default() });
+    for _ in 0..3 {
+        assert_eq!(present(&agent, &unlucky).await.status, StatusCode::BAD_GATEWAY);
+    }
+    world.upstream.play(Script::default());
+    present(&agent, &unlucky).await.assert_refused("duplicate_settlement");
+    assert_eq!(world.upstream.hits().len(), 6);
+    assert_eq!(world.payee_usdc() - before, 2 * PRICE);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn bodies_that_are_read_whole_have_room_together_and_who_finds_none_is_not_charged() {
+    let routes = r#"
+  - { name: big, match: POST /order, price: "$0.001", accept: [mpp.charge], bind_body: true, limits: { body: 32MiB }, timeout: 30s }
+"#;
+    let world = World::build(Plan { routes, ..unsponsored() }).await;
+    let (agent, _) = payer(&world);
+    let credential = pulled(&agent, "/order").await;
+    let spent = Spent::of(&world);
+    let mut slow = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(world.gateway.addresses()[0]).await.unwrap();
+        let head = b"POST /order HTTP/1.1\r\nhost: localhost\r\ncontent-length: 33554432\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        slow.push(stream);
+    }
+    let with = async |body: &'static [u8]| {
+        let request = agent.request(Method::POST, "/order").map(|_| Bytes::from_static(body));
+        read(agent.client.exchange(request).await.unwrap()).await
+    };
+    let full = loop {
+        let answer = with(b"x").await;
+        if answer.status != StatusCode::PAYMENT_REQUIRED {
+            break answer;
+        }
+        sleep(Duration::from_millis(5)).await;
+    };
+    assert_eq!(full.status, StatusCode::SERVICE_UNAVAILABLE, "{full:?}");
+    assert!(full.headers.contains_key("retry-after") && full.charges().is_empty(), "{full:?}");
+    let request = agent.request(Method::POST, "/order").map(|_| Bytes::from_static(b"x"));
+    let refused = read(agent.client.present(request, &credential).await.unwrap()).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{refused:?}");
+    assert_eq!(Spent::of(&world), spent);
+
+    drop(slow);
+    while with(b"x").await.status != StatusCode::PAYMENT_REQUIRED {
+        sleep(Duration::from_millis(5)).await;
+    }
+    // It was signed for an empty body.
+    present(&agent, &credential).await.assert_charge_paid();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_charged_failure_of_the_upstream_carries_no_charge_receipt() {
+    let routes = r#"
+  - { name: order, match: POST /order, price: "$0.001", accept: [mpp.charge], charge_when: "<600", timeout: 5s }
+  - { name: late, match: POST /late, price: "$0.001", accept: [mpp.charge], settle: after, charge_when: "<600", timeout: 5s }
+"#;
+    let world = World::build(Plan { routes, ..unsponsored() }).await;
+    let (agent, _) = payer(&world);
+    let before = world.payee_usdc();
+    let mut paid = 0;
+    let failures =
+        [("/order", StatusCode::NOT_FOUND), ("/late", StatusCode::INTERNAL_SERVER_ERROR)];
+    for (path, status) in failures {
+        world.upstream.play(Script { status, ..Script::default() });
+        let credential = pulled(&agent, path).await;
+        let answer = agent.present_with(Method::POST, path, &credential).await;
+        paid += PRICE;
+        assert_eq!((answer.status, world.payee_usdc() - before), (status, paid), "{path}");
+        assert!(answer.receipt().is_none(), "{answer:?}");
+        assert_eq!(answer.headers["cache-control"], "private", "{answer:?}");
+        let again = agent.present_with(Method::POST, path, &credential).await;
+        again.assert_refused("duplicate_settlement");
+        world.upstream.play(Script::default());
+        let credential = pulled(&agent, path).await;
+        agent.present_with(Method::POST, path, &credential).await.assert_charge_paid();
+        paid += PRICE;
+    }
+    assert_eq!(world.payee_usdc() - before, paid);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_page_can_read_what_the_gateway_says_and_of_the_upstream_what_that_allows() {
+    let world = by_hand().await;
+    let (agent, own) = payer(&world);
+    let (offer, envelope) = order(&agent).await;
+    send(&world, &envelope);
+    let hash = agent.client.hash(&envelope).unwrap();
+    let (pulled, pushed) = (pull(&offer, &envelope, &own), offer.push(hash, &own));
+    let conflict = from_a_page(&agent, "/order", &pulled).await;
+    conflict.assert_in_use("transaction_sent_already");
+    let pending = from_a_page(&agent, "/order", &pushed).await;
+    assert_eq!(pending.assert_pending(), hash.to_string());
+    for answer in [&conflict, &pending] {
+        assert_eq!(answer.headers["access-control-allow-origin"], "*", "{answer:?}");
+    }
+    assert!(!present(&agent, &pushed).await.headers.contains_key("access-control-allow-origin"));
+
+    world.sandbox.close_ledger().await;
+    let served = from_a_page(&agent, "/order", &pushed).await;
+    served.assert_charge_paid();
+    assert!(!served.headers.contains_key("access-control-allow-origin"), "{served:?}");
+    let exposed = served.headers["access-control-expose-headers"].to_str().unwrap();
+    assert!(exposed.contains("Payment-Receipt"), "{exposed}");
+
+    let allowed = ("access-control-allow-origin", "https://app.example");
+    world.upstream.play(Script { headers: vec![allowed], ..Script::default() });
+    let (offer, envelope) = order(&agent).await;
+    let credential = pull(&offer, &envelope, &own);
+    let presented = from_a_page(&agent, "/order", &credential);
+    let served = world.while_ledgers_close(presented).await;
+    served.assert_charge_paid();
+    let origins: Vec<_> = served.headers.get_all(allowed.0).iter().collect();
+    assert_eq!(origins, [allowed.1], "{served:?}");
+    world.end().await;
+}
