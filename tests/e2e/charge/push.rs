@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use stellar_xdr as xdr;
+use stellar_xdr::{self as xdr, ReadXdr as _, WriteXdr as _};
 use tollgate::{
     client::{ChargeOffer, Credential, Overrides, charge::seal},
     ledger::signer::Seed,
@@ -15,6 +15,7 @@ use tollgate::{
         stellar::{Address, Network, TxHash},
     },
 };
+use tollgate_sandbox::{Fault, Method as Rpc, Times};
 
 use super::{
     forge::Forge,
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::{
     forge::Spent,
-    world::{PRICE, Plan, World, still},
+    world::{PRICE, Plan, World, read, still},
 };
 
 #[tokio::test]
@@ -158,7 +159,7 @@ async fn b22_hashes_of_nothing_hold_nobody_up() {
     let unknown = |n: u8| offer.push(TxHash([n; 32]), &seed);
     let hashes: Vec<Credential> = (0..100).map(unknown).collect();
     let spent = Spent::of(&world);
-    let looked = world.sandbox.calls(tollgate_sandbox::Method::GetTransaction);
+    let looked = world.sandbox.calls(Rpc::GetTransaction);
     let flood = join_all(hashes.iter().map(|hash| agent.present("/own", hash)));
     let honest = Form::Sponsored.payment(&legit).await;
     let started = Instant::now();
@@ -168,7 +169,7 @@ async fn b22_hashes_of_nothing_hold_nobody_up() {
     for answer in &answers {
         answer.assert_pending();
     }
-    let looked = world.sandbox.calls(tollgate_sandbox::Method::GetTransaction) - looked;
+    let looked = world.sandbox.calls(Rpc::GetTransaction) - looked;
     assert!(looked <= 100 + 20, "{looked}: nothing is polled for");
     assert_eq!(world.upstream.hits().len(), 1);
     // Once the challenge has ended they are refused, all together.
@@ -239,4 +240,43 @@ async fn one_transfer_pulled_or_pushed_in_either_order_is_one_delivery() {
 /// A credential for `offer` that says `payload`.
 fn says(offer: &ChargeOffer, payload: &Value, source: Option<&str>) -> Credential {
     Credential::charge(offer.credential(payload, source.map(str::to_owned)))
+}
+
+#[tokio::test]
+async fn b06_a_transaction_that_succeeded_and_tells_of_no_transfer_does_not_pay() {
+    let world = open().await;
+    let [(agent, _)] = customers(&world).await;
+    let pushed = Form::Pushed.payment(&agent).await;
+    let question = json!({
+        "jsonrpc": "2.0", "id": 1, "method": "getTransaction",
+        "params": { "hash": pushed.pushed().unwrap().to_string() },
+    });
+    let request = http::Request::post(world.sandbox.rpc_url())
+        .header("content-type", "application/json")
+        .body(question.to_string().into())
+        .unwrap();
+    let honest = read(agent.client.exchange(request).await.unwrap()).await.json();
+    // As of a token that moves nothing and succeeds all the same; and of one that tells of it twice.
+    let told = |change: &dyn Fn(Vec<xdr::ContractEvent>) -> Vec<xdr::ContractEvent>| {
+        let mut other = honest.clone();
+        let meta = &mut other["result"]["resultMetaXdr"];
+        let limits = xdr::Limits::none();
+        let read = xdr::TransactionMeta::from_xdr_base64(meta.as_str().unwrap(), limits).unwrap();
+        let xdr::TransactionMeta::V4(mut read) = read else { panic!("{read:?}") };
+        let mut operations = read.operations.to_vec();
+        assert_eq!(operations[0].events.len(), 1, "the transfer's own");
+        operations[0].events = change(operations[0].events.to_vec()).try_into().unwrap();
+        read.operations = operations.try_into().unwrap();
+        let changed = xdr::TransactionMeta::V4(read).to_xdr_base64(xdr::Limits::none()).unwrap();
+        *meta = changed.into();
+        Fault::Http { status: 200, body: other.to_string() }
+    };
+    let twice = told(&|events| [events.clone(), events].concat());
+    for fault in [told(&|_| Vec::new()), twice] {
+        world.sandbox.faults().arm(Rpc::GetTransaction, Times::Always, fault);
+        refused(&world, "/own", &pushed, "no_transfer_events").await;
+        world.sandbox.faults().clear();
+    }
+    agent.present("/own", &pushed).await.assert_charge_paid();
+    world.end().await;
 }
