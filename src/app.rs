@@ -142,7 +142,7 @@ impl Gateway {
     /// Waits until payments can be taken, or says after `patience` why they cannot.
     ///
     /// # Errors
-    /// [`NotReady`], the facilitator's sentence.
+    /// [`NotReady`], a sentence for the operator.
     pub async fn ready(&self, patience: Duration) -> Result<(), NotReady> {
         match &self.parts.payment {
             Some(payment) => payment.ready(patience).await,

@@ -1,8 +1,8 @@
 //! An HTTP client that pays: what `tollgate pay`, the tests and the benches send their requests with.
 //!
-//! It sends a request; where the answer is a 402 it signs a transfer for what is asked, once, and sends the same request
-//! with it. It never signs a second payment for one request: what is pending is presented again as it is. It follows no
-//! redirect, since a credential must not travel to where it was not asked for.
+//! It sends a request; where the answer is a 402 it signs a transfer for what is asked, once, puts it on the ledger if that
+//! is wanted (push), and sends the same request with it. It never signs a second payment for one request: what is pending
+//! is presented again as it is. It follows no redirect, since a credential must not travel to where it was not asked for.
 //! Source: x402 v2, HTTP transport (client side) and scheme `exact` on Stellar; draft-httpauth-payment-00 and
 //! draft-stellar-charge-00.
 

@@ -1,7 +1,8 @@
 //! Stellar as a service: what verifies a payment, puts it on the ledger, and finds out what became of it.
 //!
 //! It knows transactions, keys and facilitators; it knows no route, no price and no HTTP request. What it needs of a
-//! payment comes in as a [`facilitator::Payment`], and what it says is an outcome, never a status code.
+//! payment comes in as a [`facilitator::Payment`], or as its payer's own transaction ([`relay`]), and what it says is an
+//! outcome, never a status code.
 
 pub mod facilitator;
 

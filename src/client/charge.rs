@@ -11,7 +11,7 @@ use stellar_xdr as xdr;
 use super::{
     Credential, Error, Mode, Overrides, Until,
     offer::shown,
-    transaction::{Made, Order, Sender, Signer, encode, life, unsigned},
+    transaction::{Made, Order, Sender, Signer, encode, life},
 };
 use crate::{
     ledger::signer::Seed,
@@ -166,7 +166,7 @@ impl Signer<'_> {
         let order = offer.order(overrides, now)?;
         let Made { tx, payer, until } = self.make(&order, overrides).await?;
         let envelope = match order.sender {
-            Sender::Sponsor => unsigned(tx),
+            Sender::Sponsor => transfer::unsigned(tx),
             Sender::Payer => {
                 let seed = overrides.seed.as_ref().unwrap_or(self.seed);
                 seal(tx, &[seed], overrides.network.unwrap_or(self.network))?

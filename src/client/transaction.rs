@@ -17,7 +17,7 @@ use crate::{
     protocol::{
         money::Amount,
         stellar::{AccountId, Address, ContractId, Network},
-        transfer,
+        transfer::{self, NOBODY},
     },
 };
 
@@ -173,21 +173,13 @@ impl Signer<'_> {
         &self,
         tx: &xdr::Transaction,
     ) -> Result<(xdr::SorobanTransactionData, u32), Error> {
-        let envelope = unsigned(tx.clone());
+        let envelope = transfer::unsigned(tx.clone());
         match self.rpc.simulate(&envelope, AuthMode::Enforce).await.map_err(Error::Rpc)? {
             Simulation::Success(simulated) if simulated.needs_restore => Err(Error::Archived),
             Simulation::Success(simulated) => Ok((simulated.data, simulated.min_resource_fee)),
             Simulation::Failure { error, .. } => Err(Error::Refused { reason: error }),
         }
     }
-}
-
-/// `tx` in an envelope without signatures.
-pub(super) fn unsigned(tx: xdr::Transaction) -> xdr::TransactionEnvelope {
-    xdr::TransactionEnvelope::Tx(xdr::TransactionV1Envelope {
-        tx,
-        signatures: xdr::VecM::default(),
-    })
 }
 
 /// The base64 of an envelope.
@@ -253,9 +245,6 @@ fn random_nonce() -> i64 {
     OsRng.fill_bytes(&mut bytes);
     i64::from_be_bytes(bytes)
 }
-
-/// The all-zero account, which nobody controls: the source of a transaction that is only an authorization's wrapping.
-const NOBODY: AccountId = AccountId([0; 32]);
 
 /// In stroops, for inclusion; what a sponsor bids is its own affair.
 const BASE_FEE: u32 = 100;

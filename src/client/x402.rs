@@ -8,10 +8,11 @@ use serde_json::{Map, Value, json};
 use super::{
     Credential, Error, Overrides,
     offer::shown,
-    transaction::{Order, Sender, Signer, encode, life, unsigned},
+    transaction::{Order, Sender, Signer, encode, life},
 };
 use crate::protocol::{
     stellar::{Asset, Network},
+    transfer::unsigned,
     x402::{self, Malformed, Requirements},
 };
 

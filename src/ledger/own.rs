@@ -37,7 +37,7 @@ use super::{
 use crate::{
     protocol::{
         stellar::{AccountId, Address, Network},
-        transfer::{self, unsigned_envelope},
+        transfer::{self, unsigned, unsigned_envelope},
     },
     telemetry::Clock,
 };
@@ -159,7 +159,7 @@ impl Facilitator {
         in_time.map_err(|error| invalid(payment, error))?;
         let valid_until = valid_until(payment, now);
         let mut inner = rebuilt(payment, &lane, valid_until);
-        let simulated = self.simulate(payment, &envelope_of(inner.clone()), LEAST_LIFE).await?;
+        let simulated = self.simulate(payment, &unsigned(inner.clone()), LEAST_LIFE).await?;
         let fee = self.fee_of(payment, &simulated)?;
         let payer = payment.transfer.payer();
         let reservation = self
@@ -320,11 +320,6 @@ fn rebuilt(payment: &Payment, lane: &HeldLane, valid_until: u64) -> xdr::Transac
             .expect("one operation is below the bound of 100"),
         ext: xdr::TransactionExt::V0,
     }
-}
-
-fn envelope_of(tx: xdr::Transaction) -> xdr::TransactionEnvelope {
-    let signatures = xdr::VecM::default();
-    xdr::TransactionEnvelope::Tx(xdr::TransactionV1Envelope { tx, signatures })
 }
 
 /// Our own limit, and the client's where it is tighter.

@@ -201,6 +201,33 @@ impl Relay {
         }
     }
 
+    /// Looks up a transaction that its payer put on the ledger.
+    ///
+    /// # Errors
+    /// What kept the RPC from telling.
+    pub async fn find(&self, hash: TxHash) -> Result<Found, Failure> {
+        let place = self.lookups.try_acquire();
+        let _place = place.map_err(|_| Failure::unavailable("too many hashes are looked up"))?;
+        match self.rpc.transaction(hash).await? {
+            Lookup::NotFound { latest, oldest } => Ok(Found::Absent { latest, oldest }),
+            Lookup::Applied(transaction) if !transaction.success => Ok(Found::Failed),
+            Lookup::Applied(transaction) => {
+                let closed_at = transaction.closed_at.ok_or_else(|| {
+                    Failure::unavailable("the Stellar RPC does not tell when a transaction landed")
+                })?;
+                let hash = self.rpc.hash(&transaction.envelope).unwrap_or(hash);
+                let latest_closed_at = transaction.latest_closed_at;
+                let transaction = *transaction;
+                Ok(Found::Landed(Box::new(Landed {
+                    hash,
+                    closed_at,
+                    latest_closed_at,
+                    transaction,
+                })))
+            }
+        }
+    }
+
     /// What an applied transaction of `whole` means: it paid, or its entry may have paid in another.
     async fn judge(&self, whole: &Whole, sent: &Sent, transaction: &Transaction) -> Outcome {
         let movement = whole.movement();
@@ -238,33 +265,6 @@ impl Relay {
                 }))
             }
             _ => None,
-        }
-    }
-
-    /// Looks up a transaction that its payer put on the ledger.
-    ///
-    /// # Errors
-    /// What kept the RPC from telling.
-    pub async fn find(&self, hash: TxHash) -> Result<Found, Failure> {
-        let place = self.lookups.try_acquire();
-        let _place = place.map_err(|_| Failure::unavailable("too many hashes are looked up"))?;
-        match self.rpc.transaction(hash).await? {
-            Lookup::NotFound { latest, oldest } => Ok(Found::Absent { latest, oldest }),
-            Lookup::Applied(transaction) if !transaction.success => Ok(Found::Failed),
-            Lookup::Applied(transaction) => {
-                let closed_at = transaction.closed_at.ok_or_else(|| {
-                    Failure::unavailable("the Stellar RPC does not tell when a transaction landed")
-                })?;
-                let hash = self.rpc.hash(&transaction.envelope).unwrap_or(hash);
-                let latest_closed_at = transaction.latest_closed_at;
-                let transaction = *transaction;
-                Ok(Found::Landed(Box::new(Landed {
-                    hash,
-                    closed_at,
-                    latest_closed_at,
-                    transaction,
-                })))
-            }
         }
     }
 }

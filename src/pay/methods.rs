@@ -56,6 +56,7 @@ pub struct Asked {
 pub struct Wanted {
     /// Whether there is an `Accept-Payment`, be it malformed.
     speaks_mpp: bool,
+    /// What it says, if it can be read.
     order: Option<AcceptPayment>,
 }
 
@@ -64,7 +65,7 @@ impl Wanted {
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
         let speaks_mpp = headers.contains_key(ACCEPT_PAYMENT);
-        Self { speaks_mpp, order: AcceptPayment::from_headers(headers).filter(|_| speaks_mpp) }
+        Self { speaks_mpp, order: AcceptPayment::from_headers(headers) }
     }
 
     /// What of `offers` is told to the client, in which order.

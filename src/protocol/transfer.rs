@@ -17,7 +17,7 @@ use stellar_xdr as xdr;
 use xdr::{ReadXdr as _, WriteXdr as _};
 
 pub use self::authorization::{
-    account_signature, authorization, preimage_hash, sign_authorization, transfer_call,
+    account_signature, authorization, preimage_hash, sign_authorization, transfer_call, unsigned,
     unsigned_envelope,
 };
 pub use self::{error::Error, whole::Whole};
@@ -433,8 +433,8 @@ const fn underlying(account: &xdr::MuxedAccount) -> AccountId {
     }
 }
 
-/// The account whose key nobody has.
-const NOBODY: AccountId = AccountId([0; 32]);
+/// The all-zero account, which nobody controls: the source of a transaction that only wraps an authorization.
+pub const NOBODY: AccountId = AccountId([0; 32]);
 /// A Stellar payment is about 1 kB of XDR; a contract account's signature may be some kB more. What the store remembers of
 /// a payment that is under way holds it, and is bounded at 16 KiB.
 const MAX_BASE64: usize = 15 * 1024;

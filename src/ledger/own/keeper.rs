@@ -21,7 +21,7 @@ use crate::{
         signer::Seed,
         sponsor::{self, LANE_STROOPS, LaneKeys, MOST_CREATED},
     },
-    protocol::stellar::AccountId,
+    protocol::{stellar::AccountId, transfer},
 };
 
 /// Looks after `facilitator` until `stop`.
@@ -154,7 +154,7 @@ impl Keeper {
         let tx = sponsor::creation(account, sequence, lanes, valid_until);
         let unencodable = || Trouble::Told("the lanes' creation cannot be encoded".to_owned());
         let hash = tx.hash(inner.settings.network.id()).map_err(|_| unencodable())?;
-        let mut envelope = super::envelope_of(tx);
+        let mut envelope = transfer::unsigned(tx);
         if let stellar_xdr::TransactionEnvelope::Tx(envelope) = &mut envelope {
             envelope.signatures =
                 vec![sponsor.sign(&hash)].try_into().map_err(|_| unencodable())?;

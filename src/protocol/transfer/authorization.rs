@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 use stellar_xdr as xdr;
 use xdr::WriteXdr as _;
 
-use super::{Error, root_invocation};
+use super::{Error, NOBODY, root_invocation};
 use crate::protocol::{
     money::Amount,
     stellar::{AccountId, Address, ContractId, Network},
@@ -100,7 +100,7 @@ pub fn account_signature(account: AccountId, signature: [u8; 64]) -> xdr::ScVal 
     xdr::ScVal::Vec(Some(xdr::ScVec(vec![map].try_into().expect(known))))
 }
 
-/// The transaction that a client puts into its payment: `operation` from the all-zero account, which nobody controls.
+/// The transaction that a client puts into its payment: `operation` from [`NOBODY`].
 ///
 /// `fee` is in stroops, resource fee included; `max_time` in Unix seconds.
 #[must_use]
@@ -111,7 +111,7 @@ pub fn unsigned_envelope(
     max_time: u64,
 ) -> xdr::TransactionEnvelope {
     let tx = xdr::Transaction {
-        source_account: AccountId([0; 32]).to_muxed(),
+        source_account: NOBODY.to_muxed(),
         fee,
         seq_num: xdr::SequenceNumber(1),
         cond: xdr::Preconditions::Time(xdr::TimeBounds {
@@ -122,10 +122,14 @@ pub fn unsigned_envelope(
         operations: vec![operation].try_into().expect("one operation is below the bound of 100"),
         ext: data.map_or(xdr::TransactionExt::V0, xdr::TransactionExt::V1),
     };
-    xdr::TransactionEnvelope::Tx(xdr::TransactionV1Envelope {
-        tx,
-        signatures: xdr::VecM::default(),
-    })
+    unsigned(tx)
+}
+
+/// `tx` in an envelope without signatures.
+#[must_use]
+pub fn unsigned(tx: xdr::Transaction) -> xdr::TransactionEnvelope {
+    let signatures = xdr::VecM::default();
+    xdr::TransactionEnvelope::Tx(xdr::TransactionV1Envelope { tx, signatures })
 }
 
 /// Checks that `signature` is exactly one, by `account`'s own key, over `hash`.

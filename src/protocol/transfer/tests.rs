@@ -11,11 +11,11 @@ const VECTOR_A: &str = include_str!("vector_a.txt");
 const MAX_FEE: u32 = 100_000;
 const MIN_FEE: u32 = 45_000;
 
-fn key(seed: u8) -> SigningKey {
+pub(super) fn key(seed: u8) -> SigningKey {
     SigningKey::from_bytes(&[seed; 32])
 }
 
-fn account(seed: u8) -> AccountId {
+pub(super) fn account(seed: u8) -> AccountId {
     AccountId(key(seed).verifying_key().to_bytes())
 }
 

@@ -1,23 +1,19 @@
-use ed25519_dalek::{Signer as _, SigningKey};
+use ed25519_dalek::Signer as _;
 
 use super::*;
 use crate::protocol::{
     money::Amount,
-    transfer::{authorization, sign_authorization, transfer_call, unsigned_envelope},
+    transfer::{
+        authorization, sign_authorization,
+        tests::{account, key},
+        transfer_call, unsigned_envelope,
+    },
 };
 
 const NETWORK: Network = Network::Testnet;
 const PAYER: u8 = 3;
 const PAYEE: u8 = 1;
 const SPONSOR: u8 = 9;
-
-fn key(seed: u8) -> SigningKey {
-    SigningKey::from_bytes(&[seed; 32])
-}
-
-fn account(seed: u8) -> AccountId {
-    AccountId(key(seed).verifying_key().to_bytes())
-}
 
 fn expected() -> Expected {
     Expected {
