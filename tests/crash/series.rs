@@ -67,7 +67,7 @@ impl Series {
             Fate::Late => self.come_early(purchases).await,
             Fate::Early | Fate::Never => purchases,
         };
-        self.site.pump(true);
+        self.site.pump(true).await;
         let ended = self.end(&scenario, purchases).await;
         if scenario.fate == Fate::Late {
             // Lanes moved on after this gateway had looked them up, and its next payments would be sent twice.
@@ -111,7 +111,7 @@ impl Series {
     /// Has a few payments signed, of both orders by turns.
     async fn sign(&mut self, scenario: &Scenario) -> Vec<Purchase> {
         let payers = self.site.payers(PAYMENTS).await;
-        self.site.pump(!scenario.closes_by_hand());
+        self.site.pump(!scenario.closes_by_hand()).await;
         let orders = [Order::After, Order::Before].into_iter().cycle();
         let mut purchases = Vec::new();
         for (payer, order) in payers.into_iter().zip(orders) {

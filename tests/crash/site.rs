@@ -39,7 +39,8 @@ pub(crate) struct Site {
 ///
 /// Never otherwise: an authorization lives for ten ledgers, however fast they come.
 struct Pump {
-    is_on: watch::Sender<bool>,
+    /// Held while a ledger is closed, so that none closes once it was turned off.
+    is_on: Arc<Mutex<bool>>,
     task: JoinHandle<()>,
 }
 
@@ -123,8 +124,8 @@ impl Site {
     }
 
     /// Whether ledgers close when a transaction waits.
-    pub(crate) fn pump(&self, is_on: bool) {
-        self.pump.is_on.send_replace(is_on);
+    pub(crate) async fn pump(&self, is_on: bool) {
+        *self.pump.is_on.lock().await = is_on;
     }
 
     /// Closes so many ledgers.
@@ -246,14 +247,17 @@ impl Drop for Pump {
 
 impl Pump {
     fn start(sandbox: Arc<Sandbox>, batch: Duration) -> Self {
-        let is_on = watch::Sender::new(true);
-        let mut switch = is_on.subscribe();
+        let is_on = Arc::new(Mutex::new(true));
+        let switch = is_on.clone();
         let task = tokio::spawn(async move {
             loop {
-                switch.wait_for(|is_on| *is_on).await.unwrap();
                 if sandbox.ledger().waiting() > 0 {
                     sleep(batch).await;
-                    sandbox.close_ledger().await;
+                    let is_on = switch.lock().await;
+                    if *is_on {
+                        sandbox.close_ledger().await;
+                    }
+                    drop(is_on);
                 }
                 sleep(Duration::from_millis(5)).await;
             }
