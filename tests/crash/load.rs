@@ -48,8 +48,8 @@ pub(crate) async fn kill_at_any_moment(kills: usize) {
         purchases.into_iter().partition(|purchase| purchase.end().is_none());
     let (known, open) = site.present_until_known(&gateway.base(), open).await;
     ended.extend(known);
-    // What is not on the ledger by now never will be.
-    site.pass_an_hour().await;
+    // What is not on the ledger by then never will be.
+    site.outlive(&open).await;
     let (late, open) = site.present_until_known(&gateway.base(), open).await;
     assert!(open.is_empty(), "{open:?}");
     ended.extend(late);

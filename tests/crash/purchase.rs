@@ -174,7 +174,11 @@ impl Purchase {
             {
                 Seen::End(End::Refused)
             }
+            // It comes too late, and did not move money before.
             (StatusCode::PAYMENT_REQUIRED, _, _) if text("reason").contains("expired") => {
+                Seen::End(End::Refused)
+            }
+            (StatusCode::PAYMENT_REQUIRED, _, detail) if detail.contains("leave the time to") => {
                 Seen::End(End::Refused)
             }
             _ => panic!("{status} {problem}: {self:?}"),

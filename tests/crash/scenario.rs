@@ -32,6 +32,8 @@ pub(crate) enum Point {
 pub(crate) enum Fate {
     /// It has landed when the next gateway starts.
     Early,
+    /// It has landed, and the next gateway starts when the payer's authorization has ended.
+    Overdue,
     /// It lands after somebody has asked the next gateway for it.
     Late,
     /// It never lands.
@@ -48,6 +50,8 @@ pub(crate) struct Scenario {
     pub(crate) fate: Fate,
     /// Whether the clients stay away until the next gateway has found out by itself, and was killed in its turn.
     pub(crate) is_absent: bool,
+    /// Whether the next gateway is killed while it starts.
+    pub(crate) falls_twice: bool,
 }
 
 /// What must come of a payment.
@@ -71,7 +75,7 @@ pub(crate) enum Kind {
 impl Scenario {
     /// Every way in which payments of `rail` can be killed.
     pub(crate) fn all(rail: Rail) -> Vec<Self> {
-        use Fate::{Early, Late, Never};
+        use Fate::{Early, Late, Never, Overdue};
         use Point::{Answering, Polling, Preparing, Read, Recorded, Sent, Streaming, Verifying};
         let exact = match rail {
             Rail::Pushed => &[
@@ -87,6 +91,7 @@ impl Scenario {
                 (Recorded, Early),
                 (Recorded, Never),
                 (Sent, Early),
+                (Sent, Overdue),
                 (Sent, Late),
                 (Sent, Never),
                 (Polling, Early),
@@ -103,7 +108,14 @@ impl Scenario {
         let exact = exact.iter().map(|(point, fate)| (*point, false, *fate));
         exact
             .chain(past.iter().map(|point| (*point, true, Early)))
-            .map(|(point, goes_on, fate)| Self { rail, point, goes_on, fate, is_absent: false })
+            .map(|(point, goes_on, fate)| Self {
+                rail,
+                point,
+                goes_on,
+                fate,
+                is_absent: false,
+                falls_twice: false,
+            })
             .collect()
     }
 
@@ -111,7 +123,7 @@ impl Scenario {
     pub(crate) fn without_clients(self) -> Self {
         let is_pending = matches!(self.point, Point::Recorded | Point::Sent | Point::Polling);
         let is_known = match self.fate {
-            Fate::Early => true,
+            Fate::Early | Fate::Overdue => true,
             Fate::Late => false,
             // What its payer has signed whole can land until its time is up, which no test waits for.
             Fate::Never => self.rail.is_own(),

@@ -1,10 +1,13 @@
 //! Kill after kill: payments come to a state, the gateway is killed, another one takes over, and all is compared.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use rand_core::{OsRng, RngCore as _};
 use tokio::{task::JoinHandle, time::sleep};
-use tollgate::store::ClaimKey;
+use tollgate::{client::Until, store::ClaimKey};
 use tollgate_sandbox::{Hold, Method as Rpc, Moment};
 
 use crate::{
@@ -59,13 +62,18 @@ impl Series {
         self.seal_fate(&scenario, hold, purchases.len()).await;
         self.compare_pending(&scenario, &purchases).await;
 
+        if scenario.falls_twice {
+            self.gateway = self.site.run_unready().await;
+            sleep(by_chance(STARTING)).await;
+            self.kill().await;
+        }
         self.gateway = self.site.run().await;
         if scenario.is_absent {
-            self.stay_away(purchases.len()).await;
+            self.stay_away(&purchases).await;
         }
         let purchases = match scenario.fate {
             Fate::Late => self.come_early(purchases).await,
-            Fate::Early | Fate::Never => purchases,
+            Fate::Early | Fate::Overdue | Fate::Never => purchases,
         };
         self.site.pump(true).await;
         let ended = self.end(&scenario, purchases).await;
@@ -81,20 +89,19 @@ impl Series {
     /// Ends what is undecided, and compares the sums.
     pub(crate) async fn finish(mut self) {
         self.gateway.kill().await;
-        // All that was signed is past: what is not on the ledger by now never will be.
-        self.site.pass_an_hour().await;
+        let scenarios: HashMap<ClaimKey, Scenario> = self
+            .undecided
+            .iter()
+            .map(|(purchase, scenario)| (purchase.key().unwrap(), *scenario))
+            .collect();
+        let purchases: Vec<_> = self.undecided.drain(..).map(|(purchase, _)| purchase).collect();
+        // What is not on the ledger by then never will be.
+        self.site.outlive(&purchases).await;
         self.gateway = self.site.run().await;
-        let (purchases, scenarios): (Vec<_>, Vec<_>) = self.undecided.drain(..).unzip();
-        let keys: Vec<_> = purchases.iter().filter_map(Purchase::key).collect();
         let (ended, open) = self.site.present_until_known(&self.gateway.base(), purchases).await;
         assert!(open.is_empty(), "{open:?}");
-        // In the order of the scenarios, whatever order they ended in.
-        let scenario_of = |purchase: &Purchase| {
-            let at = keys.iter().position(|key| Some(*key) == purchase.key()).unwrap();
-            scenarios[at]
-        };
         let ended = ended.into_iter().map(|purchase| {
-            let scenario = scenario_of(&purchase);
+            let scenario = scenarios[&purchase.key().unwrap()];
             (purchase, scenario)
         });
         self.close(ended.collect()).await;
@@ -185,7 +192,7 @@ impl Series {
         if scenario.closes_by_hand() && scenario.fate != Fate::Late {
             site.close_ledgers(1).await;
         }
-        if scenario.fate == Fate::Never && scenario.rail.is_own() {
+        if matches!(scenario.fate, Fate::Never | Fate::Overdue) && scenario.rail.is_own() {
             site.outlive_authorizations().await;
         }
         if scenario.fate != Fate::Late {
@@ -195,29 +202,43 @@ impl Series {
 
     /// Compares what the killed gateway has left pending with what it must have left.
     async fn compare_pending(&self, scenario: &Scenario, purchases: &[Purchase]) {
-        let found = self.site.pending().await;
-        let keys = |of: &dyn Fn(&Purchase) -> bool| -> HashSet<ClaimKey> {
-            purchases.iter().filter(|purchase| of(purchase)).filter_map(Purchase::key).collect()
-        };
         let pending = |purchase: &Purchase| scenario.expected(purchase.order).pending;
-        let undecided = self.undecided();
-        let must: HashSet<_> =
-            keys(&|purchase| pending(purchase) == Some(true)).union(&undecided).copied().collect();
-        let may: HashSet<_> =
-            keys(&|purchase| pending(purchase) != Some(false)).union(&undecided).copied().collect();
-        assert!(found.is_superset(&must), "{scenario:?} left too little: {purchases:?}");
-        assert!(found.is_subset(&may), "{scenario:?} left too much: {purchases:?}");
+        let found = self.site.pending().await;
+        let must = keys(purchases.iter().filter(|purchase| pending(purchase) == Some(true)));
+        let may = keys(purchases.iter().filter(|purchase| pending(purchase) != Some(false)));
+        self.compare(&found, &must, &may);
     }
 
-    fn undecided(&self) -> HashSet<ClaimKey> {
-        self.undecided.iter().filter_map(|(purchase, _)| purchase.key()).collect()
+    /// Compares what is pending with what `must` and what `may` be, and with what is undecided from before.
+    fn compare(
+        &self,
+        found: &HashSet<ClaimKey>,
+        must: &HashSet<ClaimKey>,
+        may: &HashSet<ClaimKey>,
+    ) {
+        let closed_at = self.site.sandbox.ledger().latest().close_time;
+        let undecided = self.undecided.iter().map(|(purchase, _)| purchase);
+        let can_land = |purchase: &&Purchase| matches!(purchase.credential.holds_until(), Some(Until::Time(last)) if last >= closed_at);
+        let old = keys(undecided.clone());
+        let open = keys(undecided.filter(can_land));
+        let missing: Vec<_> = must.union(&open).filter(|key| !found.contains(key)).collect();
+        assert!(missing.is_empty(), "not pending: {missing:?}");
+        let more: Vec<_> = found.difference(may).filter(|key| !old.contains(key)).collect();
+        assert!(more.is_empty(), "pending: {more:?}");
     }
 
-    /// Waits until the gateway has found out by itself what became of so many payments, and kills it.
-    async fn stay_away(&mut self, count: usize) {
-        self.gateway.logged_times("the outcome of a pending payment is known", count).await;
+    /// Waits until the gateway has found out by itself what became of `purchases`, and kills it.
+    async fn stay_away(&mut self, purchases: &[Purchase]) {
+        for key in keys(purchases) {
+            let line = self.gateway.logged(&format!("{key:?}")).await;
+            assert!(
+                line.to_string().contains("the outcome of a pending payment is known"),
+                "{line}"
+            );
+        }
         self.kill().await;
-        assert_eq!(self.site.pending().await, self.undecided(), "it is all recorded");
+        let nothing = HashSet::new();
+        self.compare(&self.site.pending().await, &nothing, &nothing);
         self.gateway = self.site.run().await;
     }
 
@@ -265,16 +286,26 @@ impl Series {
 impl Point {
     /// How long a payment goes on from here before the kill: as long as it may take to the next point, by chance.
     fn moment(self) -> Duration {
-        let most: u64 = match self {
+        by_chance(Duration::from_millis(match self {
             // The outcome is asked for twice a second.
-            Self::Sent => 600_000,
-            Self::Verifying | Self::Answering => 60_000,
-            _ => 10_000,
-        };
-        Duration::from_micros(OsRng.next_u64() % most)
+            Self::Sent => 600,
+            Self::Verifying | Self::Answering => 60,
+            _ => 10,
+        }))
     }
 }
 
+fn keys<'a>(purchases: impl IntoIterator<Item = &'a Purchase>) -> HashSet<ClaimKey> {
+    purchases.into_iter().filter_map(Purchase::key).collect()
+}
+
+/// Any time up to `most`.
+fn by_chance(most: Duration) -> Duration {
+    Duration::from_micros(OsRng.next_u64() % u64::try_from(most.as_micros()).unwrap())
+}
+
+/// How long a gateway takes to start, from the moment on that it listens.
+const STARTING: Duration = Duration::from_millis(20);
 /// How long a ledger waits for more transactions: those of one kill are sent at about the same time.
 const BATCH: Duration = Duration::from_millis(40);
 /// How many payments each kill meets.

@@ -3,6 +3,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use http::Request;
+use stellar_xdr::Hash;
 use tempfile::TempDir;
 use tokio::{
     sync::{Mutex, watch},
@@ -10,16 +11,20 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tollgate::{
-    client::{Client, Method, Mode, Offer, Overrides, Settings, Wanted},
+    client::{Client, Method, Mode, Offer, Overrides, Settings, Until, Wanted},
     ledger::signer::Seed,
     protocol::stellar::Network,
     store::{ClaimKey, Store},
+    telemetry::Clock,
 };
-use tollgate_sandbox::{Clock, DevAccount, Funds, Options, Sandbox, ledger::Submission};
+use tollgate_sandbox::{
+    Clock as Ledgers, DevAccount, Funds, Options, Sandbox,
+    ledger::{Submission, TransactionStatus},
+};
 
 use crate::{
     process::Process,
-    purchase::{Order, Purchase, Rail, Seen},
+    purchase::{End, Order, Purchase, Rail, Seen},
     upstream::Upstream,
 };
 
@@ -47,7 +52,7 @@ struct Pump {
 impl Site {
     /// A site whose ledgers wait so long for more transactions once they have one.
     pub(crate) async fn start(batch: Duration) -> Self {
-        let options = Options { clock: Clock::Manual, ..Options::default() };
+        let options = Options { clock: Ledgers::Manual, ..Options::default() };
         let sandbox = Arc::new(Sandbox::start(options).await.unwrap());
         let ledger = sandbox.clone();
         let upstream = Upstream::start(Box::new(move |payer| charged(&ledger, payer) > 0)).await;
@@ -67,10 +72,19 @@ impl Site {
         Self { sandbox, upstream, client, heads, payers: Mutex::default(), folder, pump }
     }
 
-    /// Starts a gateway, which is ready when this returns.
+    /// Starts a gateway, which takes payments of every kind when this returns.
     pub(crate) async fn run(&self) -> Process {
         let process = self.run_unready().await;
-        process.logged("payments can be settled").await;
+        let payer = &self.sandbox.accounts().payer;
+        let is_ready = async |rail| self.offer(&process.base(), (rail, Order::After), payer).await;
+        let ready = async {
+            for rail in Rail::ALL {
+                while is_ready(rail).await.is_none() {
+                    sleep(Duration::from_millis(5)).await;
+                }
+            }
+        };
+        timeout(PATIENCE, ready).await.unwrap_or_else(|_| panic!("not ready: {}", process.log()));
         process
     }
 
@@ -98,13 +112,11 @@ impl Site {
         (rail, order): (Rail, Order),
         payer: DevAccount,
     ) -> Option<Purchase> {
-        let path = Purchase::path(rail, order, &payer);
-        let request = Request::get(format!("{base}{path}")).body(bytes::Bytes::new()).unwrap();
-        let challenge = self.client.challenge(request).await.ok().flatten()?;
+        let offer = self.offer(base, (rail, order), &payer).await?;
         let seed: Seed = payer.secret().parse().unwrap();
-        let overrides = Overrides { seed: Some(seed.clone()), ..Overrides::default() };
-        let method = if rail == Rail::X402 { Method::X402 } else { Method::Charge };
-        let credential = match challenge.choose(&Wanted::by(method, Network::Testnet)).unwrap() {
+        let max_time = (rail == Rail::Relayed).then(|| Clock::system().now() + WHOLE_SECONDS);
+        let overrides = Overrides { seed: Some(seed.clone()), max_time, ..Overrides::default() };
+        let credential = match offer {
             Offer::X402(offer) => self.client.sign_x402(&offer, &overrides).await.unwrap(),
             Offer::Charge(offer) if rail == Rail::Pushed => {
                 let made = self.client.transaction(&offer, &overrides).await.unwrap();
@@ -116,6 +128,20 @@ impl Site {
             Offer::Charge(offer) => self.client.sign_charge(&offer, &overrides).await.unwrap(),
         };
         Some(Purchase { rail, order, payer, credential, journal: Vec::new() })
+    }
+
+    /// What `payer` is asked; `None` if the gateway is not there, or does not take payments by `rail` now.
+    async fn offer(
+        &self,
+        base: &str,
+        (rail, order): (Rail, Order),
+        payer: &DevAccount,
+    ) -> Option<Offer> {
+        let path = Purchase::path(rail, order, payer);
+        let request = Request::get(format!("{base}{path}")).body(bytes::Bytes::new()).unwrap();
+        let challenge = self.client.challenge(request).await.ok().flatten()?;
+        let method = if rail == Rail::X402 { Method::X402 } else { Method::Charge };
+        challenge.choose(&Wanted::by(method, Network::Testnet)).ok()
     }
 
     /// How often `payer` was charged.
@@ -140,10 +166,17 @@ impl Site {
         self.close_ledgers(LIFE).await;
     }
 
-    /// Closes a ledger an hour from now, for which everything that was signed comes too late.
-    pub(crate) async fn pass_an_hour(&self) {
-        let now = self.sandbox.ledger().latest().close_time;
-        self.sandbox.close_ledger_at(now + 3_600).await;
+    /// Waits until nothing that `purchases` have signed can land any more.
+    pub(crate) async fn outlive(&self, purchases: &[Purchase]) {
+        let times =
+            purchases.iter().filter_map(|purchase| match purchase.credential.holds_until() {
+                Some(Until::Time(second)) => Some(second),
+                Some(Until::Ledger(_)) | None => None,
+            });
+        let last = times.max().unwrap_or_default();
+        while Clock::system().now() <= last {
+            sleep(Duration::from_millis(100)).await;
+        }
         self.outlive_authorizations().await;
     }
 
@@ -202,8 +235,13 @@ impl Site {
         self.heads.send_replace(0);
         let present = |mut purchase: Purchase| {
             let (client, base, heads) = (self.client.clone(), base.to_owned(), self.heads.clone());
+            let sandbox = self.sandbox.clone();
             tokio::spawn(async move {
                 purchase.present(&client, &base, &heads).await;
+                // At once: a ledger does not keep its transactions for ever.
+                if let Seen::End(End::Served { transaction }) = purchase.last() {
+                    assert!(has_succeeded(&sandbox, transaction), "{purchase:?}");
+                }
                 purchase
             })
         };
@@ -275,6 +313,12 @@ pub(crate) async fn joined<T>(tasks: Vec<JoinHandle<T>>) -> Vec<T> {
     done
 }
 
+fn has_succeeded(sandbox: &Sandbox, transaction: &str) -> bool {
+    let hash: Hash = transaction.parse().unwrap();
+    let record = sandbox.ledger().transaction(&hash);
+    record.is_some_and(|record| record.status == TransactionStatus::Success)
+}
+
 fn charged(sandbox: &Sandbox, payer: &str) -> i128 {
     let spent = i128::from(FUNDS) - sandbox.usdc_balance(payer).unwrap();
     assert_eq!(spent % PRICE, 0, "{payer} spent {spent}");
@@ -320,6 +364,8 @@ pub(crate) const PRICE: i128 = 10_000;
 const FUNDS: i64 = 30_000;
 /// Longer than any authorization lives, in ledgers: a challenge ends after five minutes.
 const LIFE: u32 = 64;
+/// How long a transaction that its payer has signed whole can land: those that never do are waited for, once in a test.
+const WHOLE_SECONDS: u64 = 20;
 const PAYERS_AT_ONCE: usize = 19;
 /// How often a payment is presented before its client gives up.
 const ROUNDS: usize = 200;

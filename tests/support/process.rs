@@ -57,19 +57,11 @@ impl Process {
 
     /// Waits for the first line that says `text`.
     pub(crate) async fn logged(&self, text: &str) -> Value {
-        self.logged_times(text, 1).await
-    }
-
-    /// Waits for so many lines that say `text`, and returns the last of them.
-    pub(crate) async fn logged_times(&self, text: &str, times: usize) -> Value {
-        let last = |log: &[Value]| {
-            let mut found = log.iter().filter(|line| line.to_string().contains(text));
-            found.nth(times.saturating_sub(1)).cloned()
-        };
+        let find = |log: &[Value]| log.iter().find(|line| line.to_string().contains(text)).cloned();
         let mut log = self.log.subscribe();
-        let said = timeout(PATIENCE, log.wait_for(|log| last(log).is_some())).await;
+        let said = timeout(PATIENCE, log.wait_for(|log| find(log).is_some())).await;
         let Ok(Ok(said)) = said else { panic!("not in time: the log says {text}\n{}", self.log()) };
-        last(&said).unwrap()
+        find(&said).unwrap()
     }
 
     pub(crate) fn log(&self) -> String {
