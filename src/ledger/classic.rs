@@ -240,6 +240,24 @@ pub(super) fn reserve_stroops(sub_entries: u32) -> i64 {
     i64::from(sub_entries).saturating_add(OWN_ENTRIES).saturating_mul(RESERVE_STROOPS)
 }
 
+/// The lumens that an account can pay fees with, in stroops: neither its reserve nor what it has on offer.
+#[must_use]
+pub(super) fn spendable_stroops(account: &xdr::AccountEntry) -> i64 {
+    let mut entries = i64::from(account.num_sub_entries);
+    let mut on_offer = 0;
+    if let xdr::AccountEntryExt::V1(ext) = &account.ext {
+        on_offer = ext.liabilities.selling;
+        if let xdr::AccountEntryExtensionV1Ext::V2(ext) = &ext.ext {
+            // Others hold the reserve of what they sponsor.
+            entries = entries
+                .saturating_add(ext.num_sponsoring.into())
+                .saturating_sub(ext.num_sponsored.into());
+        }
+    }
+    let entries = u32::try_from(entries.max(0)).unwrap_or(u32::MAX);
+    account.balance.saturating_sub(reserve_stroops(entries)).saturating_sub(on_offer)
+}
+
 /// The ledger's time, which a transaction's bounds are judged by; ours where the server does not tell.
 async fn now(rpc: &Rpc, clock: &Clock) -> Result<u64, rpc::Error> {
     Ok(rpc.latest_ledger().await?.closed_at.unwrap_or_else(|| clock.now()))

@@ -197,6 +197,9 @@ impl Relay {
             Some(sought) if code == xdr::TransactionResultCode::TxBadSeq => {
                 search::resolve(&self.rpc, &sought, sent).await
             }
+            _ if code == xdr::TransactionResultCode::TxTooLate => {
+                Outcome::Refused { reason: EXPIRED.into() }
+            }
             _ => Outcome::Refused { reason: "transaction_submission_failed".into() },
         }
     }
@@ -250,7 +253,7 @@ impl Relay {
     async fn elsewhere(&self, whole: &Whole, sent: &Sent) -> Outcome {
         match sought(whole) {
             Some(sought) => search::resolve(&self.rpc, &sought, sent).await,
-            None => Outcome::Refused { reason: "transaction_expired".into() },
+            None => Outcome::Refused { reason: EXPIRED.into() },
         }
     }
 
@@ -304,9 +307,7 @@ fn check_source(whole: &Whole, source: Option<&xdr::AccountEntry>) -> Result<(),
             "the transaction has not the next sequence number of its source: it cannot land, or has landed already",
         );
     }
-    let needed =
-        classic::reserve_stroops(source.num_sub_entries).saturating_add(whole.fee().into());
-    if source.balance < needed {
+    if classic::spendable_stroops(source) < i64::from(whole.fee()) {
         return invalid(
             "insufficient_lumens",
             "the source of the transaction has not the lumens for its fee and its reserve",
@@ -348,6 +349,9 @@ fn sought(whole: &Whole) -> Option<Sought<'_>> {
 
 /// The reason of what the network knew before it was sent from here.
 pub const SENT_ALREADY: &str = "transaction_sent_already";
+
+/// The reason of what did not land in its time.
+const EXPIRED: &str = "transaction_expired";
 
 /// Questions about hashes under way at once.
 const MOST_LOOKUPS: usize = 64;
