@@ -286,7 +286,7 @@ impl Landed {
     }
 }
 
-/// The source must exist, be about to use this sequence number, and be controlled by its own key alone.
+/// The source must exist, be about to use this sequence number, afford its fee, and be controlled by its own key alone.
 fn check_source(whole: &Whole, source: Option<&xdr::AccountEntry>) -> Result<(), VerifyError> {
     let invalid = |reason: &'static str, detail: &str| {
         let payer = Some(whole.movement().payer);

@@ -115,7 +115,21 @@ impl Challenge {
     /// What a quoted string in ASCII cannot hold comes out as `?`; [`Challenge::issue`] makes no such thing.
     #[must_use]
     pub fn to_header(&self) -> HeaderValue {
-        let parameters = [
+        let mut text = String::from("Payment");
+        let mut separator = " ";
+        for (name, value) in self.parameters() {
+            text.push_str(separator);
+            text.push_str(name);
+            text.push('=');
+            quote(value, &mut text);
+            separator = ", ";
+        }
+        HeaderValue::try_from(text).expect("what is quoted is visible ASCII")
+    }
+
+    /// What it says, by the names of the wire and in their order.
+    pub(super) fn parameters(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let all = [
             ("id", Some(self.id.as_str())),
             ("realm", Some(self.realm.as_str())),
             ("method", Some(self.method.as_str())),
@@ -127,17 +141,7 @@ impl Challenge {
             ("header", self.header.parameter()),
             ("opaque", self.opaque.as_deref()),
         ];
-        let mut text = String::from("Payment");
-        let mut separator = " ";
-        for (name, value) in parameters {
-            let Some(value) = value else { continue };
-            text.push_str(separator);
-            text.push_str(name);
-            text.push('=');
-            quote(value, &mut text);
-            separator = ", ";
-        }
-        HeaderValue::try_from(text).expect("what is quoted is visible ASCII")
+        all.into_iter().filter_map(|(name, value)| Some((name, value?)))
     }
 
     /// What the id binds, in its order: seven slots, or eight with a `header` that is not the default.

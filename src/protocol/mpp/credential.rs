@@ -179,23 +179,8 @@ fn read_echo(echo: &Value) -> Result<Challenge, Malformed> {
 }
 
 fn write_echo(challenge: &Challenge) -> Value {
-    let members = [
-        ("id", Some(challenge.id.as_str())),
-        ("realm", Some(challenge.realm.as_str())),
-        ("method", Some(challenge.method.as_str())),
-        ("intent", Some(challenge.intent.as_str())),
-        ("request", Some(challenge.request.as_str())),
-        ("description", challenge.description.as_deref()),
-        ("digest", challenge.digest.as_deref()),
-        ("expires", challenge.expires.as_deref()),
-        ("header", challenge.header.parameter()),
-        ("opaque", challenge.opaque.as_deref()),
-    ];
-    members
-        .into_iter()
-        .filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?))))
-        .collect::<Map<_, _>>()
-        .into()
+    let members = challenge.parameters().map(|(name, value)| (name.to_owned(), value.into()));
+    members.collect::<Map<_, _>>().into()
 }
 
 const HEADERS: [HeaderName; 2] = [AUTHORIZATION, PAYMENT_AUTHORIZATION];
