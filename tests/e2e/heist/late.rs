@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use tokio::time::sleep;
 use tollgate::client::{Credential, Overrides};
 use tollgate_sandbox::{Clock as Ledgers, Fault, Method as Rpc, Times};
 
-use super::{by_hand, order, payer, present, pull, send, unsponsored};
+use super::{by_hand, order, payer, present, pull, send, soon, unsponsored};
 use crate::{
     upstream::Script,
     world::{Agent, PRICE, Plan, World, still},
@@ -28,7 +29,7 @@ async fn a_push_counts_for_a_day_past_its_challenge_and_buys_one_delivery() {
     let (agent, own) = payer(&world);
     let before = world.payee_usdc();
     let other = agent.charge_offer_of(Method::POST, "/order").await;
-    let soon = landed(&world, &agent, 5).await;
+    let early = landed(&world, &agent, 5).await;
     let late = landed(&world, &agent, 5).await;
     let too_late = landed(&world, &agent, 5).await;
     assert_eq!(world.payee_usdc() - before, 3 * PRICE);
@@ -36,15 +37,15 @@ async fn a_push_counts_for_a_day_past_its_challenge_and_buys_one_delivery() {
     // A challenge lives for five minutes; the first payer comes a quarter of an hour after that, the next in time.
     world.pass(Duration::from_secs(300 + 900)).await;
     world.until_ready().await;
-    present(&agent, &soon).await.assert_charge_paid();
-    present(&agent, &soon).await.assert_refused("duplicate_settlement");
+    present(&agent, &early).await.assert_charge_paid();
+    present(&agent, &early).await.assert_refused("duplicate_settlement");
     // A new process believes its clock, and forgets at the next occasion what it may forget.
     let world = world.restart_after(Duration::from_secs(23 * 3_600)).await;
     let agent = payer(&world).0;
     present(&agent, &late).await.assert_charge_paid();
     // The first transfer landed in time for another challenge, too, and is remembered for as long as that counts.
-    let again = other.push(soon.pushed().unwrap(), &own);
-    for used in [&soon, &late, &again] {
+    let again = other.push(early.pushed().unwrap(), &own);
+    for used in [&early, &late, &again] {
         present(&agent, used).await.assert_refused("duplicate_settlement");
     }
     world.pass(Duration::from_secs(3_600)).await;
@@ -79,9 +80,12 @@ async fn a_gateway_whose_clock_is_far_ahead_asks_nobody_for_money_and_loses_none
     let pulled = pull(&offer, &unsent, &own);
 
     world.clock.advance(Duration::from_secs(120));
-    while world.gateway.ready(Duration::ZERO).await.is_ok() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let trouble = async {
+        while world.gateway.ready(Duration::ZERO).await.is_ok() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    soon("it sees that its clock is ahead", trouble).await;
     for _ in 0..2 {
         agent.ask(Method::POST, "/order").await.assert_fault("payments-unavailable");
         present(&agent, &pulled).await.assert_fault("payments-unavailable");

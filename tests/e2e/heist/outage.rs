@@ -13,7 +13,7 @@ use tokio::{
 use tollgate::client::{Credential, Overrides};
 use tollgate_sandbox::{Fault, Method as Rpc, Times};
 
-use super::{by_hand, order, payer, present, pull, send, unsponsored};
+use super::{by_hand, order, payer, present, pull, send, soon, unsponsored};
 use crate::{
     forge::Spent,
     upstream::Script,
@@ -123,13 +123,14 @@ async fn bodies_that_are_read_whole_have_room_together_and_who_finds_none_is_not
         let request = agent.request(Method::POST, "/order").map(|_| Bytes::from_static(body));
         read(agent.client.exchange(request).await.unwrap()).await
     };
-    let full = loop {
+    let until = async |is_so: fn(StatusCode) -> bool| loop {
         let answer = with(b"x").await;
-        if answer.status != StatusCode::PAYMENT_REQUIRED {
+        if is_so(answer.status) {
             break answer;
         }
         sleep(Duration::from_millis(5)).await;
     };
+    let full = soon("the room is full", until(|status| status != 402)).await;
     assert_eq!(full.status, StatusCode::SERVICE_UNAVAILABLE, "{full:?}");
     assert!(full.headers.contains_key("retry-after") && full.charges().is_empty(), "{full:?}");
     let request = agent.request(Method::POST, "/order").map(|_| Bytes::from_static(b"x"));
@@ -138,9 +139,7 @@ async fn bodies_that_are_read_whole_have_room_together_and_who_finds_none_is_not
     assert_eq!(Spent::of(&world), spent);
 
     drop(slow);
-    while with(b"x").await.status != StatusCode::PAYMENT_REQUIRED {
-        sleep(Duration::from_millis(5)).await;
-    }
+    soon("there is room again", until(|status| status == 402)).await;
     // It was signed for an empty body.
     present(&agent, &credential).await.assert_charge_paid();
     world.end().await;
