@@ -17,6 +17,8 @@ pub(crate) struct Judge {
     transactions: HashSet<String>,
     /// How many payments came to which end, by the scenario that they were in.
     counts: BTreeMap<String, Counts>,
+    /// How many payments were killed in which state.
+    states: BTreeMap<&'static str, usize>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,7 +33,8 @@ struct Counts {
 impl Judge {
     pub(crate) fn new(site: &Site) -> Self {
         let before = site.payee_usdc();
-        Self { kills: 0, before, transactions: HashSet::new(), counts: BTreeMap::new() }
+        let (counts, states) = (BTreeMap::new(), BTreeMap::new());
+        Self { kills: 0, before, transactions: HashSet::new(), counts, states }
     }
 
     pub(crate) const fn kills(&self) -> usize {
@@ -54,6 +57,7 @@ impl Judge {
         let absent = if *is_absent { ", found out by the gateway" } else { "" };
         let name = format!("{rail:?} {:?}: {past}{point:?}, {fate:?}{absent}", purchase.order);
         self.count(name, kind, hits.asked);
+        *self.states.entry(scenario.state(purchase.order)).or_default() += 1;
     }
 
     /// As [`Judge::judge`], for a payment that met any number of kills, each at any moment.
@@ -119,6 +123,7 @@ impl Judge {
         for (name, counts) in &self.counts {
             println!("{name}: {counts:?}");
         }
+        println!("payments by the state that they were killed in: {:?}", self.states);
         println!(
             "{} kills, {} payments: {} served, {} served to nobody, {} refused and not charged; the upstream was asked twice for {}",
             self.kills,

@@ -91,9 +91,9 @@ impl Scenario {
                 (Recorded, Early),
                 (Recorded, Never),
                 (Sent, Early),
-                (Sent, Overdue),
-                (Sent, Late),
                 (Sent, Never),
+                (Sent, Late),
+                (Sent, Overdue),
                 (Polling, Early),
                 (Polling, Late),
                 (Answering, Early),
@@ -148,6 +148,20 @@ impl Scenario {
             Point::Recorded | Point::Sent => Some(Rpc::SendTransaction),
             Point::Polling => Some(Rpc::GetTransaction),
             Point::Answering | Point::Streaming | Point::Read => None,
+        }
+    }
+
+    /// In which state of its claim a payment in `order` is when the gateway is killed.
+    pub(crate) fn state(&self, order: Order) -> &'static str {
+        let is_settled = order == Order::Before || self.rail == Rail::Pushed;
+        match self.point {
+            _ if self.goes_on => "between two states",
+            Point::Verifying if self.rail == Rail::Pushed => "not claimed yet",
+            Point::Verifying | Point::Preparing => "claimed",
+            Point::Answering if !is_settled => "claimed",
+            Point::Recorded | Point::Sent | Point::Polling => "submitting",
+            Point::Answering => "settled",
+            Point::Streaming | Point::Read => "delivered",
         }
     }
 
