@@ -201,13 +201,14 @@ impl<F> Guard<F> {
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let wanted = Wanted::of(request.headers());
-        let (request, body) = match terms.bind_body {
+        let (request, read) = match terms.bind_body {
             false => (request.map(Either::Left), None),
             true => match self.whole.read(request, route.body_limit, route.timeout).await {
-                Ok((request, body)) => (request, Some(body)),
+                Ok((request, read)) => (request, Some(read)),
                 Err(obstacle) => return own(obstacle_problem(&obstacle, &route)),
             },
         };
+        let body = read.as_ref().map(|read| read.digest);
         let bound = Bound { method: priced_as(request.method()), target, body };
         let asked = Asked { terms, bound, wanted };
         let credential = match self.methods.parse(&asked.terms, request.headers()) {
@@ -231,7 +232,7 @@ impl<F> Guard<F> {
         // From here on money may move: the client may go away, the work goes on.
         let guard = self.clone();
         let work = self.tasks.spawn(async move {
-            let _place = place;
+            let _room = (place, read);
             let carried = match credential {
                 Credential::X402(x402, payload) => {
                     guard.carry(&*x402, *payload, request, &route, &asked).await

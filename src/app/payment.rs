@@ -123,7 +123,7 @@ impl Payment {
             let settings = x402::Settings {
                 max_timeout_seconds: x402.max_timeout_seconds,
                 public_url: public_url.clone(),
-                remembers_pushes: now.mpp.is_some(),
+                remembers_pushes: self.relay.is_some(),
             };
             let (store, clock) = (self.store.clone(), self.clock.clone());
             Arc::new(X402::new(settings, facilitator, store, self.quotes.clone(), clock))

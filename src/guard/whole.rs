@@ -9,7 +9,10 @@ use http::Request;
 use http_body::Body;
 use http_body_util::{BodyExt as _, Collected, Either, LengthLimitError, Limited};
 use sha2::{Digest as _, Sha256};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 use super::{BoxError, Obstacle};
 
@@ -20,9 +23,17 @@ pub type Onward<B> = Either<B, Collected<Bytes>>;
 #[derive(Clone, Debug)]
 pub(super) struct Room(Arc<Semaphore>);
 
+/// What was read; it keeps its room until it is dropped.
+#[derive(Debug)]
+pub(super) struct Read {
+    /// The SHA-256 of the body.
+    pub(super) digest: [u8; 32],
+    _room: OwnedSemaphorePermit,
+}
+
 impl Default for Room {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MOST_KIB)))
+        Self(Arc::new(Semaphore::new(usize::try_from(MOST_KIB).unwrap_or(usize::MAX))))
     }
 }
 
@@ -41,15 +52,16 @@ impl Room {
         request: Request<B>,
         limit: u64,
         patience: Duration,
-    ) -> Result<(Request<Onward<B>>, [u8; 32]), Obstacle>
+    ) -> Result<(Request<Onward<B>>, Read), Obstacle>
     where
         B: Body<Data = Bytes, Error: Into<BoxError>>,
     {
         let (head, body) = request.into_parts();
         // As long as it says, or else as long as it may be; what is longer than that is cut off.
         let longest = body.size_hint().upper().unwrap_or(limit).min(limit);
-        let kib = u32::try_from(longest.div_ceil(1024)).unwrap_or(u32::MAX);
-        let _room = self.0.try_acquire_many(kib).map_err(|_| Obstacle::Busy)?;
+        // A body that is larger than all the room takes all of it.
+        let kib = u32::try_from(longest.div_ceil(1024)).unwrap_or(u32::MAX).min(MOST_KIB);
+        let room = self.0.clone().try_acquire_many_owned(kib).map_err(|_| Obstacle::Busy)?;
         let mut digest = Sha256::new();
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
         let body = Limited::new(body, most).map_frame(|frame| {
@@ -67,9 +79,10 @@ impl Room {
                 Obstacle::BodyLost(error.to_string())
             }
         })?;
-        Ok((Request::from_parts(head, Either::Right(collected)), digest.finalize().into()))
+        let read = Read { digest: digest.finalize().into(), _room: room };
+        Ok((Request::from_parts(head, Either::Right(collected)), read))
     }
 }
 
-/// As many KiB as bodies that are being read may take.
-const MOST_KIB: usize = 64 << 10;
+/// As many KiB as bodies that are read whole may take together.
+const MOST_KIB: u32 = 64 << 10;

@@ -243,7 +243,7 @@ pub(super) fn reserve_stroops(sub_entries: u32) -> i64 {
 /// The lumens that an account can pay fees with, in stroops: neither its reserve nor what it has on offer.
 #[must_use]
 pub(super) fn spendable_stroops(account: &xdr::AccountEntry) -> i64 {
-    let mut entries = i64::from(account.num_sub_entries);
+    let mut entries = i64::from(account.num_sub_entries).saturating_add(OWN_ENTRIES);
     let mut on_offer = 0;
     if let xdr::AccountEntryExt::V1(ext) = &account.ext {
         on_offer = ext.liabilities.selling;
@@ -254,8 +254,8 @@ pub(super) fn spendable_stroops(account: &xdr::AccountEntry) -> i64 {
                 .saturating_sub(ext.num_sponsored.into());
         }
     }
-    let entries = u32::try_from(entries.max(0)).unwrap_or(u32::MAX);
-    account.balance.saturating_sub(reserve_stroops(entries)).saturating_sub(on_offer)
+    let reserve = entries.max(0).saturating_mul(RESERVE_STROOPS);
+    account.balance.saturating_sub(reserve).saturating_sub(on_offer)
 }
 
 /// The ledger's time, which a transaction's bounds are judged by; ours where the server does not tell.

@@ -100,7 +100,7 @@ pub(crate) async fn follow(
         polls = polls.saturating_add(1);
         match rpc.transaction(hash).await {
             Ok(Lookup::Applied(transaction)) => return Fate::Applied(transaction),
-            Ok(Lookup::NotFound { latest, oldest }) => {
+            Ok(Lookup::NotFound { latest, oldest, .. }) => {
                 heard = clock.now();
                 let late = latest.closed_at.is_some_and(|closed| closed > sent.valid_until);
                 if late && oldest <= sent.since {

@@ -18,7 +18,7 @@ use super::{
     health::Watch,
     own::simulation_failed,
     post::{self, Fate, Sending},
-    rpc::{AuthMode, LedgerMark, Lookup, Rpc, Simulation, Transaction},
+    rpc::{AuthMode, Lookup, Rpc, Simulation, Transaction},
     search::{self, Sought},
 };
 use crate::{
@@ -48,10 +48,10 @@ pub enum Found {
     Failed,
     /// Nothing is known of it, in the history that the server keeps.
     Absent {
-        /// The last ledger of that history.
-        latest: LedgerMark,
-        /// Its first ledger.
-        oldest: u32,
+        /// When the first ledger of that history closed, in Unix seconds, where the server tells.
+        since: Option<u64>,
+        /// When the last one closed.
+        until: Option<u64>,
     },
 }
 
@@ -170,7 +170,7 @@ impl Relay {
         let unknown = |failure| Outcome::Unknown { transaction: Some(hash), failure };
         match self.rpc.transaction(hash).await {
             Ok(Lookup::Applied(transaction)) => self.judge(whole, sent, &transaction).await,
-            Ok(Lookup::NotFound { latest, oldest }) => {
+            Ok(Lookup::NotFound { latest, oldest, .. }) => {
                 let late = latest.closed_at.is_some_and(|closed| closed > sent.valid_until);
                 if late && oldest <= sent.since {
                     return self.elsewhere(whole, sent).await;
@@ -212,7 +212,9 @@ impl Relay {
         let place = self.lookups.try_acquire();
         let _place = place.map_err(|_| Failure::unavailable("too many hashes are looked up"))?;
         match self.rpc.transaction(hash).await? {
-            Lookup::NotFound { latest, oldest } => Ok(Found::Absent { latest, oldest }),
+            Lookup::NotFound { latest, oldest_closed_at, .. } => {
+                Ok(Found::Absent { since: oldest_closed_at, until: latest.closed_at })
+            }
             Lookup::Applied(transaction) if !transaction.success => Ok(Found::Failed),
             Lookup::Applied(transaction) => {
                 let closed_at = transaction.closed_at.ok_or_else(|| {

@@ -91,7 +91,7 @@ async fn look_up(
         Lookup::Applied(transaction) => {
             Ok(judge(sought, hash, &transaction).map_or(Found::Gone, Found::Settled))
         }
-        Lookup::NotFound { latest, oldest } => {
+        Lookup::NotFound { latest, oldest, .. } => {
             let late = latest.closed_at.is_some_and(|closed| closed > sent.valid_until)
                 || latest.sequence > sought.expires;
             Ok(if late && oldest <= sent.since { Found::Gone } else { Found::Nothing })

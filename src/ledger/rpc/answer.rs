@@ -101,6 +101,8 @@ pub enum Lookup {
         latest: LedgerMark,
         /// Its first ledger.
         oldest: u32,
+        /// When that closed, in Unix seconds, where the server tells.
+        oldest_closed_at: Option<u64>,
     },
     /// The transaction was applied.
     Applied(Box<Transaction>),

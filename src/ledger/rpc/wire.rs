@@ -163,6 +163,8 @@ pub(super) struct Found {
     #[serde(default)]
     latest_ledger_close_time: Value,
     oldest_ledger: u32,
+    #[serde(default)]
+    oldest_ledger_close_time: Value,
 }
 
 impl Found {
@@ -174,7 +176,12 @@ impl Found {
             "NOT_FOUND" => {
                 let closed_at = seconds(&self.latest_ledger_close_time);
                 let latest = LedgerMark { sequence: self.latest_ledger, closed_at };
-                return Ok(Lookup::NotFound { latest, oldest: self.oldest_ledger });
+                let oldest_closed_at = seconds(&self.oldest_ledger_close_time);
+                return Ok(Lookup::NotFound {
+                    latest,
+                    oldest: self.oldest_ledger,
+                    oldest_closed_at,
+                });
             }
             _ => return Err("status"),
         };

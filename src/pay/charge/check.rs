@@ -216,8 +216,9 @@ impl Charge {
                 let detail = "the transaction failed on the ledger, and moved nothing";
                 return Err(invalid("transaction_failed", detail).into());
             }
-            Ok(Found::Absent { latest, .. })
-                if latest.closed_at.is_some_and(|closed| closed > ours.expires) =>
+            // Final only where the history that was searched covers all of the challenge's life.
+            Ok(Found::Absent { since: Some(since), until: Some(until) })
+                if since <= ours.issued && until > ours.expires =>
             {
                 let detail = "no such transaction landed before the challenge ended";
                 return Err(invalid("transaction_not_found", detail).into());
