@@ -10,6 +10,11 @@ mod alias;
 mod crash;
 mod model;
 mod race;
+#[path = "../support/relay.rs"]
+mod relay;
+mod servers;
+#[path = "../support/redis.rs"]
+mod support;
 
 use std::{path::PathBuf, time::Duration};
 
