@@ -3,6 +3,8 @@
 //! Nothing here reads a clock, draws randomness or does I/O: time, nonces and the ledger's view come
 //! in as arguments, so every rule can be tested by its inputs alone. A test holds the module to it.
 
+pub mod channel;
+pub mod commitment;
 pub mod json;
 pub mod money;
 pub mod mpp;

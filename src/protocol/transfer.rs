@@ -20,6 +20,7 @@ pub use self::authorization::{
     account_signature, authorization, preimage_hash, sign_authorization, transfer_call, unsigned,
     unsigned_envelope,
 };
+pub(in crate::protocol) use self::authorization::{bytes, symbol};
 pub use self::{error::Error, whole::Whole};
 use super::{
     money::Amount,

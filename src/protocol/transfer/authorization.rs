@@ -165,11 +165,11 @@ fn field<const N: usize>(entry: &xdr::ScMapEntry, name: &str) -> Option<[u8; N]>
     bytes.0.as_slice().try_into().ok()
 }
 
-fn bytes(of: &[u8]) -> xdr::ScVal {
+pub(in crate::protocol) fn bytes(of: &[u8]) -> xdr::ScVal {
     let bytes = of.to_vec().try_into().expect("a key or a signature is below the bound of 2^32");
     xdr::ScVal::Bytes(xdr::ScBytes(bytes))
 }
 
-pub(super) fn symbol(name: &'static str) -> xdr::ScSymbol {
+pub(in crate::protocol) fn symbol(name: &'static str) -> xdr::ScSymbol {
     xdr::ScSymbol(name.try_into().expect("a name of the interface has at most 32 characters"))
 }
