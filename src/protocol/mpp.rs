@@ -2,7 +2,8 @@
 //!
 //! Knows the shapes, and which challenges were issued here; what a payment must be worth is [`super::transfer`]'s to say,
 //! and whether a challenge is past or was used is the guard's. Time and randomness come in as arguments.
-//! Source: draft-httpauth-payment-00, as `mppx` 0.6 to 0.11 speak it. The method `stellar` is in [`charge`].
+//! Source: draft-httpauth-payment-00, as `mppx` 0.6 to 0.11 speak it. The method `stellar` is in [`charge`] and
+//! [`channel`].
 
 mod challenge;
 mod credential;
@@ -13,6 +14,7 @@ mod accept;
 mod opaque;
 mod receipt;
 
+pub mod channel;
 pub mod charge;
 pub mod digest;
 pub mod timestamp;
@@ -34,7 +36,7 @@ pub use self::field::parse_challenges;
 pub use self::opaque::Opaque;
 pub use self::receipt::Receipt;
 pub use self::secrets::{Secrets, WeakSecret, Which};
-use super::json;
+use super::{json, money::Amount};
 
 /// Response header of a paid answer: base64url of a [`Receipt`].
 pub const PAYMENT_RECEIPT: HeaderName = HeaderName::from_static("payment-receipt");
@@ -140,6 +142,25 @@ fn optional_text(value: &Value, key: &'static str) -> Result<Option<String>, Mal
 
 fn text(value: &Value, key: &'static str) -> Result<String, Malformed> {
     optional_text(value, key)?.ok_or(Malformed::Member(key))
+}
+
+/// The amount in base units under `key`.
+fn units(value: &Value, key: &'static str) -> Result<Amount, Malformed> {
+    Amount::parse_units(&text(value, key)?).map_err(|_| Malformed::Member(key))
+}
+
+fn parsed<T: std::str::FromStr>(value: &Value, key: &'static str) -> Result<T, Malformed> {
+    text(value, key)?.parse().map_err(|_| Malformed::Member(key))
+}
+
+/// Checks that `value`, which stands under `name`, is an object of no other members than `keys`.
+fn only(value: &Value, keys: &[&str], name: &'static str) -> Result<(), Malformed> {
+    let members = value.as_object().ok_or(Malformed::Member(name))?;
+    if members.keys().all(|key| keys.contains(&key.as_str())) {
+        Ok(())
+    } else {
+        Err(Malformed::Member(name))
+    }
 }
 
 const LENIENT: GeneralPurpose = GeneralPurpose::new(

@@ -8,7 +8,9 @@ use http::HeaderValue;
 use serde_json::Value;
 use sha2::Sha256;
 
-use super::{CredentialHeader, Opaque, Secrets, digest, encode_canonical, timestamp};
+use super::{
+    CredentialHeader, Malformed, Opaque, Secrets, digest, encode_canonical, field, timestamp,
+};
 
 /// One way to pay, as a 402 offers it and as a credential echoes it.
 ///
@@ -115,14 +117,30 @@ impl Challenge {
     /// What a quoted string in ASCII cannot hold comes out as `?`; [`Challenge::issue`] makes no such thing.
     #[must_use]
     pub fn to_header(&self) -> HeaderValue {
-        let mut text = String::from("Payment");
-        let mut separator = " ";
-        for (name, value) in self.parameters() {
-            text.push_str(separator);
+        self.write("Payment ")
+    }
+
+    /// The value of a [`super::channel::PAYMENT_NEXT`] header: as [`Challenge::to_header`], but for the scheme's name.
+    #[must_use]
+    pub fn to_next(&self) -> HeaderValue {
+        self.write("")
+    }
+
+    /// Reads what [`Challenge::to_next`] writes: the parameters of one challenge, and of no other scheme.
+    ///
+    /// # Errors
+    /// [`Malformed`] tells which rule it breaks.
+    pub fn from_next(value: &HeaderValue) -> Result<Self, Malformed> {
+        field::parse_parameters(value.as_bytes())
+    }
+
+    fn write(&self, scheme: &str) -> HeaderValue {
+        let mut text = scheme.to_owned();
+        for (at, (name, value)) in self.parameters().enumerate() {
+            text.push_str(if at > 0 { ", " } else { "" });
             text.push_str(name);
             text.push('=');
             quote(value, &mut text);
-            separator = ", ";
         }
         HeaderValue::try_from(text).expect("what is quoted is visible ASCII")
     }

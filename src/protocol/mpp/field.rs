@@ -16,6 +16,18 @@ pub fn parse_challenges<'a>(
     values.into_iter().flat_map(|value| challenges_of(value.as_bytes())).collect()
 }
 
+/// Reads the parameters of one challenge, without the scheme's name before them.
+pub(super) fn parse_parameters(list: &[u8]) -> Result<Challenge, Malformed> {
+    let mut parameters = Parameters::default();
+    for element in split_list(list).into_iter().filter(|element| !element.is_empty()) {
+        match Element::read(element) {
+            Element::Parameter(name, value) => parameters.add(name, value)?,
+            Element::Scheme(..) | Element::Other => return Err(Malformed::Syntax),
+        }
+    }
+    parameters.into_challenge()
+}
+
 /// Splits a list at the commas outside of quoted strings; a string that does not end takes the rest.
 pub(super) fn split_list(list: &[u8]) -> Vec<&[u8]> {
     let (mut quoted, mut escaped) = (false, false);

@@ -10,6 +10,7 @@ mod field;
 mod property;
 mod stellar;
 mod vector;
+mod voucher;
 
 /// What `mppx` signs its test vectors with.
 const KEY: &str = "stellar-mpp-test-vector-secret-0123456789";

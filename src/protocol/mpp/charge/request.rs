@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::{Malformed, decode_json, encode_canonical, optional_text, text};
+use super::super::{Malformed, decode_json, encode_canonical, only, optional_text, parsed, units};
 use crate::protocol::{
     money::Amount,
     stellar::{Address, ContractId, Network},
@@ -96,10 +96,10 @@ impl Request {
         let details = value.get("methodDetails").cloned().unwrap_or_else(|| json!({}));
         only(&details, &DETAIL_KEYS, "methodDetails")?;
         optional_text(&value, "description")?;
-        let amount = Amount::parse_units(&text(&value, "amount")?)
-            .ok()
-            .filter(|amount| !amount.is_zero())
-            .ok_or(Malformed::Member("amount"))?;
+        let amount = units(&value, "amount")?;
+        if amount.is_zero() {
+            return Err(Malformed::Member("amount"));
+        }
         Ok(Self {
             amount,
             currency: parsed(&value, "currency")?,
@@ -126,19 +126,6 @@ fn credential_types(details: &Value) -> Result<Vec<CredentialType>, Malformed> {
     let names = kinds.as_array().ok_or(MEMBER)?.iter().map(|kind| kind.as_str().ok_or(MEMBER));
     let known = names.map(|name| Ok(CredentialType::from_name(name?)));
     Ok(known.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
-}
-
-fn parsed<T: std::str::FromStr>(value: &Value, key: &'static str) -> Result<T, Malformed> {
-    text(value, key)?.parse().map_err(|_| Malformed::Member(key))
-}
-
-fn only(value: &Value, keys: &[&str], name: &'static str) -> Result<(), Malformed> {
-    let members = value.as_object().ok_or(Malformed::Member(name))?;
-    if members.keys().all(|key| keys.contains(&key.as_str())) {
-        Ok(())
-    } else {
-        Err(Malformed::Member(name))
-    }
 }
 
 const KEYS: [&str; 6] =
