@@ -1,16 +1,18 @@
-//! What stands on the network when it starts: tellers, the USDC issuer and contract, and the dev accounts.
+//! What stands on the network when it starts: tellers, the USDC issuer and contract, the dev accounts, and the code of
+//! channels.
 
 use ed25519_dalek::SigningKey;
 use stellar_xdr::{
-    ContractExecutable, ContractIdPreimage, CreateContractArgs, HostFunction, InvokeHostFunctionOp,
-    Operation, OperationBody, Transaction, TransactionResult, VecM,
+    ContractExecutable, ContractIdPreimage, CreateContractArgs, HostFunction, Operation,
+    TransactionEnvelope, TransactionResult,
 };
 
+use crate::channel::{CHANNEL_FACTORY_WASM, CHANNEL_WASM};
 use crate::dev_accounts::DevAccounts;
 use crate::ledger::{Ledger, SimulationFailure, Submission, TransactionStatus};
 use crate::treasury::{self, Funds, Treasury};
 use crate::usdc::{self, UNITS};
-use crate::{clock, envelope};
+use crate::{clock, code, envelope};
 
 /// Why the network did not come up.
 #[derive(Debug, thiserror::Error)]
@@ -18,11 +20,11 @@ pub enum Error {
     /// A transaction of the bootstrap could not be built.
     #[error("build the bootstrap's transaction")]
     Build(#[source] stellar_xdr::Error),
-    /// The ledger holds no root account, or one of its numbers is off.
-    #[error("the root account cannot pay for the bootstrap")]
+    /// The ledger holds no root account or no teller, or one of its numbers is off.
+    #[error("no account can pay for the bootstrap")]
     NoRoot,
-    /// The USDC contract could not be simulated.
-    #[error("simulate the deployment of the USDC contract")]
+    /// The USDC contract, or the code of channels, could not be simulated.
+    #[error("simulate the deployment of contracts")]
     Simulate(#[source] SimulationFailure),
     /// The host panicked, or the runtime is going down.
     #[error("the bootstrap was stopped")]
@@ -63,33 +65,57 @@ pub(crate) async fn run(
         accounts.sponsor.key(),
     ];
     let transaction = envelope::next(ledger, &root, operations).ok_or(Error::NoRoot)?;
-    apply(ledger, transaction, &signers).await?;
+    apply(ledger, vec![envelope::sign(ledger, transaction, &signers).map_err(Error::Build)?])
+        .await?;
 
-    let deploy = envelope::next(ledger, &root, vec![deploy_usdc()]).ok_or(Error::NoRoot)?;
+    // An account has one transaction a ledger, so that each of these has a source of its own.
+    let uploads = [CHANNEL_WASM, CHANNEL_FACTORY_WASM].map(|wasm| code::upload(None, wasm));
+    let tellers: Vec<_> = treasury::tellers().take(uploads.len()).collect();
+    let mut calls = vec![(&root, deploy_usdc())];
+    for (teller, upload) in tellers.iter().zip(uploads) {
+        calls.push((teller.key(), upload.map_err(Error::Build)?));
+    }
+    let mut deployments = Vec::new();
+    for (source, call) in calls {
+        deployments.push(deployment(ledger, source, call).await?);
+    }
+    apply(ledger, deployments).await
+}
+
+/// The signed transaction of `source` that makes `call`, which needs no authorization.
+async fn deployment(
+    ledger: &Ledger,
+    source: &SigningKey,
+    call: Operation,
+) -> Result<TransactionEnvelope, Error> {
+    let deploy = envelope::next(ledger, source, vec![call]).ok_or(Error::NoRoot)?;
     let found = envelope::simulate(ledger, deploy.clone()).await.ok_or(Error::Stopped)?;
     let found = found.map_err(Error::Simulate)?.transaction_data;
     let deploy = envelope::with_resources(deploy, found).ok_or(Error::NoRoot)?;
-    apply(ledger, deploy, &[&root]).await
+    envelope::sign(ledger, deploy, &[source]).map_err(Error::Build)
 }
 
-async fn apply(
-    ledger: &Ledger,
-    transaction: Transaction,
-    signers: &[&SigningKey],
-) -> Result<(), Error> {
-    let signed = envelope::sign(ledger, transaction, signers).map_err(Error::Build)?;
-    let submission = ledger.submit_unsigned(signed);
-    let hash = match &submission {
-        Submission::Pending { hash } => hash.clone(),
-        Submission::Error { result, .. } => return Err(Error::Refused(result.clone())),
-        _ => return Err(Error::Lost(Box::new(submission))),
-    };
-    clock::close(ledger, clock::unix_now()).await.ok_or(Error::Stopped)?;
-    match ledger.transaction(&hash) {
-        Some(record) if record.status == TransactionStatus::Success => Ok(()),
-        Some(record) => Err(Error::Refused(Box::new(record.result.clone()))),
-        None => Err(Error::Lost(Box::new(submission))),
+/// Gets `signed` into the next ledger.
+async fn apply(ledger: &Ledger, signed: Vec<TransactionEnvelope>) -> Result<(), Error> {
+    let mut submissions = Vec::new();
+    for signed in signed {
+        let submission = ledger.submit_unsigned(signed);
+        let hash = match &submission {
+            Submission::Pending { hash } => hash.clone(),
+            Submission::Error { result, .. } => return Err(Error::Refused(result.clone())),
+            _ => return Err(Error::Lost(Box::new(submission))),
+        };
+        submissions.push((hash, submission));
     }
+    clock::close(ledger, clock::unix_now()).await.ok_or(Error::Stopped)?;
+    for (hash, submission) in submissions {
+        match ledger.transaction(&hash) {
+            Some(record) if record.status == TransactionStatus::Success => {}
+            Some(record) => return Err(Error::Refused(Box::new(record.result.clone()))),
+            None => return Err(Error::Lost(Box::new(submission))),
+        }
+    }
+    Ok(())
 }
 
 fn deploy_usdc() -> Operation {
@@ -97,8 +123,7 @@ fn deploy_usdc() -> Operation {
         contract_id_preimage: ContractIdPreimage::Asset(usdc::asset()),
         executable: ContractExecutable::StellarAsset,
     });
-    let body = InvokeHostFunctionOp { host_function, auth: VecM::default() };
-    envelope::operation(None, OperationBody::InvokeHostFunction(body))
+    code::invoke(None, host_function)
 }
 
 /// The stroops above the reserve of an account that holds `xlm` lumens in all.

@@ -4,18 +4,15 @@
 
 use std::fmt;
 
-use sha2::{Digest, Sha256};
 use stellar_strkey::Contract;
 use stellar_xdr::{
     AccountId, ContractExecutable, ContractId, ContractIdPreimage, ContractIdPreimageFromAddress,
-    CreateContractArgsV2, Error, Hash, HashIdPreimage, HashIdPreimageContractId, HostFunction,
-    Int128Parts, InvokeContractArgs, InvokeHostFunctionOp, LedgerKey, LedgerKeyContractCode,
-    Limits, Operation, OperationBody, PublicKey, ScAddress, ScBytes, ScSymbol, ScVal,
-    SorobanAuthorizationEntry, Uint256, VecM, WriteXdr,
+    CreateContractArgsV2, Error, Hash, HostFunction, InvokeContractArgs, LedgerKey,
+    LedgerKeyContractCode, Operation, PublicKey, ScAddress, ScBytes, ScSymbol, ScVal, Uint256,
 };
 
+use crate::code;
 use crate::dev_accounts::DevAccount;
-use crate::envelope;
 use crate::ledger::Snapshot;
 use crate::usdc;
 
@@ -30,12 +27,8 @@ impl ContractPayer {
     /// The payer of this `number` on the network `network_id`; the same on every network of one passphrase.
     pub(crate) fn new(network_id: &Hash, number: u32) -> Result<Self, Error> {
         let signer = DevAccount::from_label(&format!("contract payer {number}"));
-        let preimage = HashIdPreimage::ContractId(HashIdPreimageContractId {
-            network_id: network_id.clone(),
-            contract_id_preimage: preimage(&signer),
-        });
-        let id = Sha256::digest(preimage.to_xdr(Limits::none())?);
-        Ok(Self { contract: ContractId(Hash(id.into())), signer })
+        let contract = code::contract_id(network_id, preimage(&signer))?;
+        Ok(Self { contract, signer })
     }
 
     /// The `C…` address.
@@ -62,14 +55,14 @@ impl fmt::Debug for ContractPayer {
 
 /// Whether the code of the account contract is on the ledger.
 pub(crate) fn is_uploaded(snapshot: &Snapshot) -> bool {
-    let hash = code_hash();
+    let hash = code::hash(WASM);
     let key = LedgerKey::ContractCode(LedgerKeyContractCode { hash });
     !snapshot.entries(&[key]).is_empty()
 }
 
 /// Uploads the code.
 pub(crate) fn upload() -> Result<Operation, Error> {
-    Ok(invoke(HostFunction::UploadContractWasm(WASM.try_into()?)))
+    code::upload(Some(&usdc::issuer()), WASM)
 }
 
 /// Creates the contract of `payer`, as the USDC issuer.
@@ -77,7 +70,7 @@ pub(crate) fn create(payer: &ContractPayer) -> Result<Operation, Error> {
     let key = ScBytes(payer.signer.key().verifying_key().to_bytes().try_into()?);
     Ok(invoke(HostFunction::CreateContractV2(CreateContractArgsV2 {
         contract_id_preimage: preimage(&payer.signer),
-        executable: ContractExecutable::Wasm(code_hash()),
+        executable: ContractExecutable::Wasm(code::hash(WASM)),
         constructor_args: vec![ScVal::Bytes(key)].try_into()?,
     })))
 }
@@ -88,34 +81,17 @@ pub(crate) fn mint(
     payer: &ContractPayer,
     units: i64,
 ) -> Result<Operation, Error> {
-    let wide = i128::from(units);
-    let amount = Int128Parts {
-        hi: i64::try_from(wide >> 64).expect("the upper half of an i128 is an i64"),
-        lo: u64::from_ne_bytes(units.to_ne_bytes()),
-    };
     let to = ScVal::Address(ScAddress::Contract(payer.contract.clone()));
     Ok(invoke(HostFunction::InvokeContract(InvokeContractArgs {
         contract_address: ScAddress::Contract(usdc::contract_id(network_id)),
         function_name: ScSymbol("mint".try_into()?),
-        args: vec![to, ScVal::I128(amount)].try_into()?,
+        args: vec![to, i128::from(units).into()].try_into()?,
     })))
-}
-
-/// `operation` with the authorizations that its simulation recorded.
-pub(crate) fn authorized(
-    mut operation: Operation,
-    auth: Vec<SorobanAuthorizationEntry>,
-) -> Result<Operation, Error> {
-    if let OperationBody::InvokeHostFunction(invoke) = &mut operation.body {
-        invoke.auth = auth.try_into()?;
-    }
-    Ok(operation)
 }
 
 /// A call by the USDC issuer, who may do everything that is done here.
 fn invoke(host_function: HostFunction) -> Operation {
-    let body = InvokeHostFunctionOp { host_function, auth: VecM::default() };
-    envelope::operation(Some(&usdc::issuer()), OperationBody::InvokeHostFunction(body))
+    code::invoke(Some(&usdc::issuer()), host_function)
 }
 
 fn preimage(signer: &DevAccount) -> ContractIdPreimage {
@@ -124,10 +100,6 @@ fn preimage(signer: &DevAccount) -> ContractIdPreimage {
         address: ScAddress::Account(usdc::issuer()),
         salt: Uint256(salt),
     })
-}
-
-fn code_hash() -> Hash {
-    Hash(Sha256::digest(WASM).into())
 }
 
 /// What `contracts/account.wat` assembles to.

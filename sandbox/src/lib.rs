@@ -27,6 +27,7 @@ mod faucet;
 mod treasury;
 
 mod bootstrap;
+mod channel;
 mod contract_account;
 mod dev_accounts;
 mod usdc;
@@ -39,6 +40,7 @@ pub mod ledger;
 
 mod balance;
 mod blocking;
+mod code;
 mod env_file;
 mod envelope;
 mod tls;
@@ -49,13 +51,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use stellar_xdr::Hash;
+use stellar_xdr::{ContractId, Hash};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 pub use self::bootstrap::Error as BootstrapError;
+pub use self::channel::{
+    CHANNEL_FACTORY_WASM, CHANNEL_WASM, OpenChannel, channel_code, channel_factory_code,
+};
 pub use self::clock::Clock;
 pub use self::contract_account::ContractPayer;
 pub use self::dev_accounts::{DevAccount, DevAccounts};
@@ -290,6 +295,48 @@ impl Sandbox {
         self.service.treasury.new_contract_payer(usdc_units).await
     }
 
+    /// Opens a channel, and closes the ledger. Its payer needs no lumens: the sandbox pays the fee.
+    ///
+    /// # Errors
+    /// [`FundError`] by what the network refused.
+    pub async fn open_channel(&self, wanted: &OpenChannel<'_>) -> Result<ContractId, FundError> {
+        self.service.treasury.open_channel(wanted).await
+    }
+
+    /// Moves `units` more from `payer` into `channel`, and closes the ledger.
+    ///
+    /// # Errors
+    /// [`FundError`] by what the network refused.
+    pub async fn top_up(
+        &self,
+        channel: &ContractId,
+        payer: &DevAccount,
+        units: i128,
+    ) -> Result<(), FundError> {
+        let args = vec![units.into()];
+        self.service.treasury.call_channel(channel, payer, "top_up", args).await
+    }
+
+    /// Starts a close of `channel` as its payer, and closes the ledger.
+    ///
+    /// # Errors
+    /// [`FundError`] by what the network refused.
+    pub async fn close_start(
+        &self,
+        channel: &ContractId,
+        payer: &DevAccount,
+    ) -> Result<(), FundError> {
+        self.service.treasury.call_channel(channel, payer, "close_start", vec![]).await
+    }
+
+    /// Gives what `channel` holds back to its payer, once a close is effective, and closes the ledger.
+    ///
+    /// # Errors
+    /// [`FundError`] by what the network refused.
+    pub async fn refund(&self, channel: &ContractId, payer: &DevAccount) -> Result<(), FundError> {
+        self.service.treasury.call_channel(channel, payer, "refund", vec![]).await
+    }
+
     /// Creates `account` with `stroops`, and closes the ledger.
     ///
     /// # Errors
@@ -327,6 +374,7 @@ impl Sandbox {
         let accounts = &self.accounts;
         lines.extend([
             ("USDC_CONTRACT", self.usdc_contract()),
+            ("CHANNEL_CODE", hex::encode(channel_code())),
             ("STELLAR_RECIPIENT", accounts.recipient.address()),
             ("RECIPIENT_SECRET", accounts.recipient.secret()),
             ("STELLAR_SECRET_KEY", accounts.payer.secret()),
@@ -365,6 +413,7 @@ impl fmt::Display for Sandbox {
         writeln!(f, "Faucet     {}?addr=G…&amount=10", self.faucet_url())?;
         writeln!(f, "Network    {NETWORK} ({PASSPHRASE})")?;
         writeln!(f, "USDC       {}", self.usdc_contract())?;
+        writeln!(f, "Channels   code {}", hex::encode(channel_code()))?;
         writeln!(f, "\nAccounts, the same at every start; never use one on a real network:")?;
         let DevAccounts { recipient, payer, zero_xlm_payer, sponsor } = &self.accounts;
         for (role, account, holds) in [

@@ -8,12 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ed25519_dalek::SigningKey;
 use stellar_xdr::{
-    AccountId, Hash, Operation, OperationBody, OperationResult, OperationResultTr, PaymentResult,
-    Transaction, TransactionResult, TransactionResultResult,
+    AccountId, ContractId, Hash, Operation, OperationBody, OperationResult, OperationResultTr,
+    PaymentResult, ScVal, Transaction, TransactionResult, TransactionResultResult,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::channel::{self, OpenChannel};
 use crate::clock::{self, Clock};
+use crate::code;
 use crate::contract_account::{self, ContractPayer};
 use crate::dev_accounts::DevAccount;
 use crate::ledger::{Ledger, SimulationFailure, Submission, TransactionRecord, TransactionStatus};
@@ -77,6 +79,7 @@ pub(crate) struct Treasury {
     tellers: Mutex<Vec<SigningKey>>,
     payers: AtomicU32,
     contract_payers: AtomicU32,
+    channels: AtomicU32,
 }
 
 impl Treasury {
@@ -90,6 +93,7 @@ impl Treasury {
             tellers: Mutex::new(tellers),
             payers: AtomicU32::new(0),
             contract_payers: AtomicU32::new(0),
+            channels: AtomicU32::new(0),
         }
     }
 
@@ -159,6 +163,27 @@ impl Treasury {
         Ok(payer)
     }
 
+    /// Opens a channel; the payer authorizes it, a teller pays the fee.
+    pub(crate) async fn open_channel(&self, wanted: &OpenChannel<'_>) -> Result<ContractId, Error> {
+        let number = self.channels.fetch_add(1, Ordering::Relaxed);
+        let network_id = self.ledger.network_id();
+        let (channel, call) = channel::open(&network_id, wanted, number).map_err(Error::Build)?;
+        self.pay(vec![call], &[wanted.payer.key()], Inclusion::AtOnce).await?;
+        Ok(channel)
+    }
+
+    /// Calls `function` of `channel` as `payer`; a teller pays the fee.
+    pub(crate) async fn call_channel(
+        &self,
+        channel: &ContractId,
+        payer: &DevAccount,
+        function: &str,
+        args: Vec<ScVal>,
+    ) -> Result<(), Error> {
+        let call = channel::call(channel, payer, function, args).map_err(Error::Build)?;
+        self.pay(vec![call], &[payer.key()], Inclusion::AtOnce).await.map(drop)
+    }
+
     /// Account, trustline and USDC of one new payer.
     pub(crate) fn funding(&self, payer: &DevAccount, funds: Funds) -> Vec<Operation> {
         let id = payer.account_id();
@@ -215,7 +240,7 @@ impl Treasury {
         };
         let simulated = envelope::simulate(&self.ledger, next(operations.clone())?).await;
         let found = simulated.ok_or(Error::Stopped)?.map_err(Error::Simulate)?;
-        let call = contract_account::authorized(call.clone(), found.auth).map_err(Error::Build)?;
+        let call = code::authorized(call.clone(), found.auth).map_err(Error::Build)?;
         envelope::with_resources(next(vec![call])?, found.transaction_data).ok_or(Error::NoTeller)
     }
 

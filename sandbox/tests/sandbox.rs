@@ -28,6 +28,9 @@ mod funding;
 #[path = "sandbox/contract.rs"]
 mod contract;
 
+#[path = "sandbox/channel.rs"]
+mod channel;
+
 #[path = "sandbox/unsponsored.rs"]
 mod unsponsored;
 

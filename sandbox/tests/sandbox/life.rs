@@ -85,6 +85,7 @@ async fn the_env_lines_are_these_keys_and_the_keys_are_the_same_at_every_start()
             "STELLAR_RPC_TLS_URL",
             "NODE_EXTRA_CA_CERTS",
             "USDC_CONTRACT",
+            "CHANNEL_CODE",
             "STELLAR_RECIPIENT",
             "RECIPIENT_SECRET",
             "STELLAR_SECRET_KEY",
