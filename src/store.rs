@@ -1,17 +1,26 @@
 //! Remembers which payments were made and what became of them, so that each buys one delivery.
 //!
+//! Payments that move the money one by one are claims; those from a channel are the steps of its account: see
+//! [`channel`].
+//!
 //! A payment is a *claim*: `claimed → submitting → settled → delivered`, with `released` and `refused` as other ends.
 //! Whoever holds a claim has its [`Ticket`]; every verb that moves the claim on takes it. A verb is one atomic step, and
 //! is durable before it returns. Knows no HTTP, no ledger and no clock: bytes, hashes and seconds come in as arguments.
 
+pub mod channel;
+
+mod bytes;
+mod channels;
 mod claim;
 mod embedded;
+mod error;
 mod record;
 
-use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
-use bytes::Bytes;
+use ::bytes::Bytes;
 
+pub use self::{channels::Reservation, error::Error};
 use crate::protocol::stellar::TxHash;
 
 /// Names one payment: a digest of what makes it unrepeatable, such as network, payer and nonce.
@@ -26,7 +35,7 @@ impl fmt::Debug for ClaimKey {
 
 /// What a payment is for: a digest of all that must be the same when it comes again (the request's route, method and
 /// canonical target, the offer that was accepted, and the authorization).
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Binding(pub [u8; 32]);
 
 impl fmt::Debug for Binding {
@@ -347,75 +356,4 @@ impl Store {
     pub async fn close(&self) -> Result<(), Error> {
         self.0.close().await
     }
-}
-
-/// Why the store did not do what it was asked. Each is a fault, never an admission.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Error {
-    /// It did not answer in time; the step may or may not be recorded, and repeating it is safe.
-    #[error("the store did not answer within {waited:?}")]
-    Unreachable {
-        /// How long it was waited for.
-        waited: Duration,
-    },
-    /// It has stopped for good: a write failed, after which nobody knows what the disk holds, or it was closed.
-    #[error("the store has stopped: {reason}")]
-    Stopped {
-        /// What stopped it.
-        reason: Arc<str>,
-    },
-    /// What is stored is not what was written.
-    #[error(
-        "the store is corrupt: {what}; restore the file from a backup, or move it away to begin anew"
-    )]
-    Corrupt {
-        /// What was found.
-        what: Arc<str>,
-    },
-    /// Written by another version; reading it by guess could sell a payment twice.
-    #[error(
-        "the store has format {found}, and this version reads format {known}: run the version that wrote it"
-    )]
-    UnknownFormat {
-        /// As found.
-        found: u8,
-        /// As known here.
-        known: u8,
-    },
-    /// Another process has the file open.
-    #[error("`{path}` is in use by another process: each gateway needs a file of its own")]
-    Locked {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The folder of the file does not exist.
-    #[error("`{path}` cannot be made: its folder does not exist")]
-    NoFolder {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file cannot be opened.
-    #[error("open `{path}`")]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: Arc<io::Error>,
-    },
-    /// The claim is in no state for this verb: a fault of the caller.
-    #[error("a claim that is {state} cannot become {asked}")]
-    OutOfOrder {
-        /// The state that it has.
-        state: &'static str,
-        /// The state that was asked for.
-        asked: &'static str,
-    },
-    /// A receipt or a memo above 16 KiB.
-    #[error("a receipt or memo of {length} bytes is above the {max} that the store keeps")]
-    TooLarge {
-        /// As given.
-        length: usize,
-        /// As allowed.
-        max: usize,
-    },
 }

@@ -69,6 +69,21 @@ impl Amount {
         self.0 == 0
     }
 
+    /// The sum; `None` above `i128::MAX`.
+    #[must_use]
+    pub const fn checked_add(self, other: Self) -> Option<Self> {
+        match self.0.checked_add(other.0) {
+            Some(sum) => Some(Self(sum)),
+            None => None,
+        }
+    }
+
+    /// What is left after taking `other` away; nothing if that is more than there is.
+    #[must_use]
+    pub fn less(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0).max(0))
+    }
+
     /// The amount as decimal text of an asset with `decimals`, without trailing zeros: `0.001`.
     #[must_use]
     pub fn to_decimal(self, decimals: Decimals) -> String {

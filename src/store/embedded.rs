@@ -7,6 +7,7 @@
 //! Who holds a claim is known to this process alone, and the file is locked to it: the holds live in memory, a claim
 //! costs no write, and when the process dies its holds die with it.
 
+mod channels;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -23,8 +24,14 @@ use std::{
 use redb::StorageBackend;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+pub(super) use self::channels::Flight;
 use self::{tables::Tables, writer::Writer};
-use super::{Claim, ClaimKey, Claiming, Error, Outcome, Pending, Submitting, claim::Step};
+use super::{
+    Claim, ClaimKey, Claiming, Error, Outcome, Pending, Submitting,
+    channel::{Account, Listed, Stepped},
+    claim::Step,
+};
+use crate::{protocol::stellar::ContractId, store::channel};
 
 /// A handle on the writer.
 #[derive(Clone)]
@@ -60,9 +67,28 @@ enum Wish {
     Claim(Claim, Reply<Claiming>),
     Step(Permit, Step, Reply<()>),
     LetGo(Permit),
-    Resolve { key: ClaimKey, submitting: Submitting, outcome: Outcome, reply: Reply<bool> },
-    Pending { after: Option<ClaimKey>, reply: Reply<Vec<Pending>> },
-    Secret { name: &'static str, reply: Reply<[u8; 32]> },
+    Resolve {
+        key: ClaimKey,
+        submitting: Submitting,
+        outcome: Outcome,
+        reply: Reply<bool>,
+    },
+    Pending {
+        after: Option<ClaimKey>,
+        reply: Reply<Vec<Pending>>,
+    },
+    Secret {
+        name: &'static str,
+        reply: Reply<[u8; 32]>,
+    },
+    Channel(ContractId, channel::Step, Reply<Stepped>),
+    Account(ContractId, Reply<Option<Account>>),
+    Accounts {
+        after: Option<ContractId>,
+        reply: Reply<Vec<Listed>>,
+    },
+    /// A reservation that was dropped.
+    Dropped(ContractId, channel::Token),
     Close(Reply<()>),
 }
 

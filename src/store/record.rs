@@ -4,20 +4,15 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
-
 use super::{
     Binding, ClaimKey, Error, Redelivery, Settled, Submitting,
+    bytes::{Reader, checksum, put_bytes, put_digest},
     claim::{Origin, Record, State},
 };
 use crate::protocol::stellar::TxHash;
 
-/// The format of records and of the tables that hold them.
+/// The format of records.
 pub(super) const FORMAT: u8 = 2;
-
-/// The longest receipt or memo, in bytes.
-const MAX_BYTES: usize = 16 * 1024;
 
 /// Writes the record of `key`.
 ///
@@ -54,7 +49,7 @@ pub(super) fn encode(key: ClaimKey, record: &Record) -> Result<Vec<u8>, Error> {
             put_bytes(&mut out, reason.as_bytes())?;
         }
     }
-    let sum = checksum(key, &out);
+    let sum = checksum(&key.0, &out);
     out.extend(sum);
     Ok(out)
 }
@@ -74,10 +69,10 @@ pub(super) fn decode(key: ClaimKey, bytes: &[u8]) -> Result<Record, Error> {
 
 fn read(key: ClaimKey, bytes: &[u8]) -> Option<Record> {
     let (body, sum) = bytes.split_last_chunk()?;
-    if checksum(key, body) != *sum {
+    if checksum(&key.0, body) != *sum {
         return None;
     }
-    let mut reader = Reader(body.get(1..)?);
+    let mut reader = Reader::new(body.get(1..)?);
     let origin = Origin {
         alias: reader.digest()?.map(ClaimKey),
         binding: Binding(reader.array()?),
@@ -91,66 +86,29 @@ fn read(key: ClaimKey, bytes: &[u8]) -> Option<Record> {
         SUBMITTING => State::Submitting(Submitting {
             transaction: reader.digest()?.map(TxHash),
             valid_until: reader.u64()?,
-            since_ledger: u32::from_be_bytes(reader.array()?),
+            since_ledger: reader.u32()?,
             memo: reader.bytes()?,
         }),
         SETTLED => {
             let attempts = reader.u8()?;
-            State::Settled { settled: reader.settled()?, attempts }
+            State::Settled { settled: settled(&mut reader)?, attempts }
         }
         DELIVERED => {
             let status = reader.u16()?;
-            State::Delivered { settled: reader.settled()?, status }
+            State::Delivered { settled: settled(&mut reader)?, status }
         }
         REFUSED => State::Refused { reason: String::from_utf8(reader.bytes()?.into()).ok()? },
         _ => return None,
     };
-    reader.0.is_empty().then_some(Record { origin, state })
+    reader.is_done().then_some(Record { origin, state })
 }
 
-struct Reader<'a>(&'a [u8]);
-
-impl Reader<'_> {
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (head, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*head)
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.array().map(|[byte]| byte)
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        self.array().map(u16::from_be_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_be_bytes)
-    }
-
-    fn bytes(&mut self) -> Option<Bytes> {
-        let length = usize::from(self.u16()?);
-        let (head, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(Bytes::copy_from_slice(head))
-    }
-
-    fn digest(&mut self) -> Option<Option<[u8; 32]>> {
-        match self.u8()? {
-            0 => Some(None),
-            1 => self.array().map(Some),
-            _ => None,
-        }
-    }
-
-    fn settled(&mut self) -> Option<Settled> {
-        Some(Settled {
-            transaction: self.digest()?.map(TxHash),
-            receipt: self.bytes()?,
-            at: self.u64()?,
-        })
-    }
+fn settled(reader: &mut Reader<'_>) -> Option<Settled> {
+    Some(Settled {
+        transaction: reader.digest()?.map(TxHash),
+        receipt: reader.bytes()?,
+        at: reader.u64()?,
+    })
 }
 
 fn put_settled(out: &mut Vec<u8>, settled: &Settled) -> Result<(), Error> {
@@ -158,30 +116,6 @@ fn put_settled(out: &mut Vec<u8>, settled: &Settled) -> Result<(), Error> {
     put_bytes(out, &settled.receipt)?;
     out.extend(settled.at.to_be_bytes());
     Ok(())
-}
-
-fn put_digest(out: &mut Vec<u8>, digest: Option<[u8; 32]>) {
-    match digest {
-        None => out.push(0),
-        Some(digest) => {
-            out.push(1);
-            out.extend(digest);
-        }
-    }
-}
-
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Error> {
-    let length = u16::try_from(bytes.len()).ok().filter(|_| bytes.len() <= MAX_BYTES);
-    let length = length.ok_or(Error::TooLarge { length: bytes.len(), max: MAX_BYTES })?;
-    out.extend(length.to_be_bytes());
-    out.extend(bytes);
-    Ok(())
-}
-
-/// Not against an attacker, who could write the file anyway: against a bit that flipped.
-fn checksum(key: ClaimKey, body: &[u8]) -> [u8; 8] {
-    let digest: [u8; 32] = Sha256::new().chain_update(key.0).chain_update(body).finalize().into();
-    *digest.first_chunk().expect("32 bytes begin with 8")
 }
 
 fn corrupt(key: ClaimKey) -> Error {
@@ -195,9 +129,11 @@ const REFUSED: u8 = 4;
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::store::bytes::MAX_BYTES;
 
     fn records() -> impl Strategy<Value = Record> {
         let hash = || proptest::option::of(any::<[u8; 32]>().prop_map(TxHash));

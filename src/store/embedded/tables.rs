@@ -2,7 +2,7 @@
 //!
 //! `claims` has the records by key, and `aliases` those keys by alias. `due` has the same keys by the instant after which
 //! a record may be forgotten, and the alias that goes with it, so that pruning reads nothing else; what is pending stands
-//! at its end. `meta` has the format and the secrets.
+//! at its end. `channels` has the accounts by channel. `meta` has the format and the secrets.
 
 use std::{
     collections::HashMap,
@@ -18,10 +18,14 @@ use redb::{
     StorageBackend, StorageError, TableDefinition, backends::FileBackend,
 };
 
-use crate::store::{
-    ClaimKey, Error, Pending,
-    claim::{NEVER, Record, State},
-    record::{self, FORMAT},
+use crate::{
+    protocol::stellar::ContractId,
+    store::{
+        ClaimKey, Error, Pending,
+        channel::{self, Account},
+        claim::{NEVER, Record, State},
+        record,
+    },
 };
 
 /// An open file.
@@ -34,6 +38,7 @@ pub(super) struct View {
     claims: ReadOnlyTable<&'static [u8; 32], &'static [u8]>,
     aliases: ReadOnlyTable<&'static [u8; 32], &'static [u8; 32]>,
     due: ReadOnlyTable<&'static [u8; 40], Option<&'static [u8; 32]>>,
+    channels: ReadOnlyTable<&'static [u8; 32], &'static [u8]>,
     meta: ReadOnlyTable<&'static str, &'static [u8]>,
 }
 
@@ -44,6 +49,8 @@ pub(super) struct Changes {
     /// Whose an alias is from now on; `None` is nobody's.
     pub(super) aliases: HashMap<ClaimKey, Option<ClaimKey>>,
     pub(super) secrets: HashMap<&'static str, [u8; 32]>,
+    /// The accounts that changed, as bytes.
+    pub(super) accounts: Vec<(ContractId, Vec<u8>)>,
 }
 
 /// What becomes of one record.
@@ -90,7 +97,7 @@ impl From<&Record> for Filed {
 impl Changes {
     /// An alias changes with its claim only.
     pub(super) fn is_empty(&self) -> bool {
-        self.claims.is_empty() && self.secrets.is_empty()
+        self.claims.is_empty() && self.secrets.is_empty() && self.accounts.is_empty()
     }
 }
 
@@ -144,11 +151,13 @@ impl Tables {
         let tx = db.begin_write()?;
         let found = tx.open_table(META)?.get("format")?.map(|format| format.value().to_vec());
         match found.as_deref() {
-            None => {
+            // A file without channels becomes one with none: its claims are as they are now.
+            None | Some([WITHOUT_CHANNELS]) => {
                 tx.open_table(META)?.insert("format", [FORMAT].as_slice())?;
                 tx.open_table(CLAIMS)?;
                 tx.open_table(ALIASES)?;
                 tx.open_table(DUE)?;
+                tx.open_table(CHANNELS)?;
                 tx.commit()?;
                 Ok(())
             }
@@ -167,6 +176,7 @@ impl Tables {
             claims: tx.open_table(CLAIMS)?,
             aliases: tx.open_table(ALIASES)?,
             due: tx.open_table(DUE)?,
+            channels: tx.open_table(CHANNELS)?,
             meta: tx.open_table(META)?,
         })
     }
@@ -226,6 +236,12 @@ impl Tables {
                 }
                 claims.remove(&key.0)?;
             }
+            if !changes.accounts.is_empty() {
+                let mut channels = tx.open_table(CHANNELS)?;
+                for (channel, bytes) in &changes.accounts {
+                    channels.insert(&channel.0, bytes.as_slice())?;
+                }
+            }
             if !changes.secrets.is_empty() {
                 let mut meta = tx.open_table(META)?;
                 for (name, secret) in &changes.secrets {
@@ -273,6 +289,31 @@ impl View {
                 return Err(Error::Corrupt { what: what.into() }.into());
             };
             page.push(Pending { key, submitting });
+            if page.len() >= PAGE {
+                break;
+            }
+        }
+        Ok(page)
+    }
+
+    /// The account of `channel`.
+    pub(super) fn account(&self, channel: ContractId) -> Result<Option<Account>, Fault> {
+        let Some(bytes) = self.channels.get(&channel.0)? else { return Ok(None) };
+        Ok(Some(channel::record::decode(channel, bytes.value())?))
+    }
+
+    /// The channels after `after` in their order, at most [`PAGE`].
+    pub(super) fn channels(
+        &self,
+        after: Option<ContractId>,
+    ) -> Result<Vec<ContractId>, redb::Error> {
+        let first = after.map_or([0; 32], |channel| channel.0);
+        let mut page = Vec::new();
+        for entry in self.channels.range::<&[u8; 32]>(&first..)? {
+            let channel = ContractId(*entry?.0.value());
+            if Some(channel) != after {
+                page.push(channel);
+            }
             if page.len() >= PAGE {
                 break;
             }
@@ -341,9 +382,14 @@ fn secret_name(name: &str) -> String {
 const CLAIMS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("claims");
 const ALIASES: TableDefinition<'_, &[u8; 32], &[u8; 32]> = TableDefinition::new("aliases");
 const DUE: TableDefinition<'_, &[u8; 40], Option<&[u8; 32]>> = TableDefinition::new("due");
+const CHANNELS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("channels");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
-/// Pending claims in one answer.
+/// The format of the tables; records have their own.
+const FORMAT: u8 = 3;
+const WITHOUT_CHANNELS: u8 = 2;
+
+/// Pending claims or channels in one answer.
 pub(super) const PAGE: usize = 256;
 
 /// Of pages in memory, in bytes: a bound, not what is used. Claims are looked up once and again while young.

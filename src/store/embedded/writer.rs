@@ -1,7 +1,7 @@
 //! The one writer: takes what waits, carries it out, commits once, answers.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -17,17 +17,21 @@ use super::{
     Hold, Permit, Queued, Reply, Wish,
     tables::{Change, Changes, Fault, Filed, PAGE, Tables, View, stopping},
 };
+use crate::protocol::stellar::ContractId;
 use crate::store::{
     Claim, ClaimKey, Claiming, Error, Outcome, Pending, Submitting, TakenBy, TakenState, Ticket,
+    channel::Account,
     claim::{After, Origin, Presented, Record, State, Step},
     record,
 };
 
 pub(super) struct Writer {
-    tables: Tables,
+    pub(super) tables: Tables,
     holds: HashMap<ClaimKey, Held>,
     /// Whose the aliases of the holds are.
     aliases: HashMap<ClaimKey, ClaimKey>,
+    /// The accounts that were asked for, as this process left them: nobody else writes.
+    pub(super) accounts: HashMap<ContractId, Account>,
     /// What is due before its time may be forgotten.
     time: Time,
     queue: mpsc::WeakUnboundedSender<Queued>,
@@ -80,9 +84,11 @@ struct Held {
 }
 
 /// What was carried out together: read against one view, stored by one commit, answered after it.
-struct Batch {
-    view: View,
+pub(super) struct Batch {
+    pub(super) view: View,
     changes: Changes,
+    /// The accounts that changed.
+    pub(super) channels: HashSet<ContractId>,
     answers: Vec<Box<dyn FnOnce()>>,
     close: Option<Reply<()>>,
 }
@@ -98,6 +104,7 @@ impl Writer {
             tables,
             holds: HashMap::new(),
             aliases: HashMap::new(),
+            accounts: HashMap::new(),
             time: Time { told: None, slack },
             queue,
             stopped,
@@ -106,6 +113,11 @@ impl Writer {
 
     /// Serves wishes until the store is closed, nobody is left to ask, or the disk fails.
     pub(super) fn run(mut self, mut wishes: mpsc::UnboundedReceiver<Queued>) {
+        if let Err(failed) = self.give_back_orphans() {
+            error!(error = %failed, "the store has stopped: nothing can be paid until the next start");
+            self.stop(&failed.to_string(), &mut wishes);
+            return;
+        }
         while let Some(first) = wishes.blocking_recv() {
             match self.serve(first, &mut wishes) {
                 Ok(None) => {}
@@ -137,6 +149,7 @@ impl Writer {
         let mut batch = Batch {
             view: self.tables.view()?,
             changes: Changes::default(),
+            channels: HashSet::new(),
             answers: Vec::new(),
             close: None,
         };
@@ -150,8 +163,9 @@ impl Writer {
             self.carry_out(wish, &mut batch)?;
         }
         // The view would keep the commit from using the pages that it frees.
-        let Batch { view, changes, answers, close } = batch;
+        let Batch { view, mut changes, channels, answers, close } = batch;
         drop(view);
+        changes.accounts.extend(self.encoded(channels));
         if !changes.is_empty() {
             self.tables.commit(&changes, self.time.now(), |key| self.holds.contains_key(&key))?;
         }
@@ -194,6 +208,19 @@ impl Writer {
                 let secret = batch.secret(name);
                 batch.answer(reply, secret)
             }
+            Wish::Channel(channel, step, reply) => {
+                let stepped = self.step_channel(channel, &step, batch);
+                batch.answer(reply, stepped)
+            }
+            Wish::Account(channel, reply) => {
+                let account = self.account(channel, batch).map(|account| account.cloned());
+                batch.answer(reply, account)
+            }
+            Wish::Accounts { after, reply } => {
+                let page = self.list(after, batch);
+                batch.answer(reply, page)
+            }
+            Wish::Dropped(channel, token) => self.dropped(channel, token, batch),
             Wish::Close(reply) => {
                 batch.close = Some(reply);
                 Ok(())

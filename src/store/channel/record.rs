@@ -1,0 +1,208 @@
+//! Accounts as bytes: a version, the fields in a fixed order, and a checksum over them and their channel.
+
+use crate::{
+    protocol::{
+        money::Amount,
+        stellar::{ContractId, TxHash},
+    },
+    store::{
+        Binding, Error,
+        bytes::{Reader, checksum, put_digest},
+    },
+};
+
+use super::{Account, ChallengeDigest, Claimed, Collection, Held, Phase, Token, Use, UseState};
+
+/// Writes the account of `channel`.
+pub(in crate::store) fn encode(channel: ContractId, account: &Account) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    out.push(FORMAT);
+    for amount in [account.authorised, account.spent, account.withdrawn, account.floor] {
+        put_amount(&mut out, amount);
+    }
+    match account.phase {
+        Phase::Open => out.push(OPEN),
+        Phase::Closing => out.push(CLOSING),
+        Phase::Closed { transaction } => {
+            out.push(CLOSED);
+            put_digest(&mut out, transaction.map(|TxHash(hash)| hash));
+        }
+    }
+    match &account.collection {
+        None => out.push(0),
+        Some(collection) => {
+            out.push(1);
+            out.push(collection.closes.into());
+            put_amount(&mut out, collection.amount);
+            out.extend(collection.transaction.0);
+            out.extend(collection.valid_until.to_be_bytes());
+            out.extend(collection.since_ledger.to_be_bytes());
+        }
+    }
+    // 0 is no instant at which anything was sold.
+    out.extend(account.unsettled_since.unwrap_or(0).to_be_bytes());
+    out.extend(account.used_at.to_be_bytes());
+    put_count(&mut out, account.held.len());
+    for held in &account.held {
+        put_amount(&mut out, held.amount);
+        out.extend(held.signature);
+    }
+    put_count(&mut out, account.uses.len());
+    for used in &account.uses {
+        put_use(&mut out, used);
+    }
+    let sum = checksum(&channel.0, &out);
+    out.extend(sum);
+    out
+}
+
+/// Reads the account of `channel`.
+///
+/// # Errors
+/// [`Error::UnknownFormat`] or [`Error::Corrupt`].
+pub(in crate::store) fn decode(channel: ContractId, bytes: &[u8]) -> Result<Account, Error> {
+    match bytes.first() {
+        Some(&FORMAT) => {}
+        Some(&found) => return Err(Error::UnknownFormat { found, known: FORMAT }),
+        None => return Err(corrupt(channel)),
+    }
+    read(channel, bytes).ok_or_else(|| corrupt(channel))
+}
+
+fn read(channel: ContractId, bytes: &[u8]) -> Option<Account> {
+    let (body, sum) = bytes.split_last_chunk()?;
+    if checksum(&channel.0, body) != *sum {
+        return None;
+    }
+    let mut reader = Reader::new(body.get(1..)?);
+    let reader = &mut reader;
+    let account = Account {
+        authorised: amount(reader)?,
+        spent: amount(reader)?,
+        withdrawn: amount(reader)?,
+        floor: amount(reader)?,
+        phase: match reader.u8()? {
+            OPEN => Phase::Open,
+            CLOSING => Phase::Closing,
+            CLOSED => Phase::Closed { transaction: reader.digest()?.map(TxHash) },
+            _ => return None,
+        },
+        collection: match reader.u8()? {
+            0 => None,
+            1 => Some(Collection {
+                closes: flag(reader)?,
+                amount: amount(reader)?,
+                transaction: TxHash(reader.array()?),
+                valid_until: reader.u64()?,
+                since_ledger: reader.u32()?,
+            }),
+            _ => return None,
+        },
+        unsettled_since: Some(reader.u64()?).filter(|since| *since > 0),
+        used_at: reader.u64()?,
+        held: list(reader, |reader| {
+            Some(Held { amount: amount(reader)?, signature: reader.array()? })
+        })?,
+        uses: list(reader, read_use)?,
+    };
+    reader.is_done().then_some(account)
+}
+
+fn put_use(out: &mut Vec<u8>, used: &Use) {
+    put_amount(out, used.amount);
+    out.extend(used.challenge.0);
+    match &used.state {
+        UseState::Kept { status } => {
+            out.push(KEPT);
+            out.extend(status.to_be_bytes());
+        }
+        UseState::InFlight { token, lease_until, price, claim } => {
+            out.push(IN_FLIGHT);
+            out.extend(token.0);
+            out.extend(lease_until.to_be_bytes());
+            put_amount(out, *price);
+            put_claim(out, claim);
+        }
+        UseState::Returned(claim) => {
+            out.push(RETURNED);
+            put_claim(out, claim);
+        }
+    }
+}
+
+fn read_use(reader: &mut Reader<'_>) -> Option<Use> {
+    Some(Use {
+        amount: amount(reader)?,
+        challenge: ChallengeDigest(reader.array()?),
+        state: match reader.u8()? {
+            KEPT => UseState::Kept { status: reader.u16()? },
+            IN_FLIGHT => UseState::InFlight {
+                token: Token(reader.array()?),
+                lease_until: reader.u64()?,
+                price: amount(reader)?,
+                claim: read_claim(reader)?,
+            },
+            RETURNED => UseState::Returned(read_claim(reader)?),
+            _ => return None,
+        },
+    })
+}
+
+fn put_claim(out: &mut Vec<u8>, claim: &Claimed) {
+    out.extend(claim.binding.0);
+    out.push(claim.attempts);
+    out.push(claim.most);
+    out.extend(claim.until.to_be_bytes());
+}
+
+fn read_claim(reader: &mut Reader<'_>) -> Option<Claimed> {
+    Some(Claimed {
+        binding: Binding(reader.array()?),
+        attempts: reader.u8()?,
+        most: reader.u8()?,
+        until: reader.u64()?,
+    })
+}
+
+fn put_amount(out: &mut Vec<u8>, amount: Amount) {
+    out.extend(amount.units().to_be_bytes());
+}
+
+fn amount(reader: &mut Reader<'_>) -> Option<Amount> {
+    Amount::from_units(i128::from_be_bytes(reader.array()?))
+}
+
+fn flag(reader: &mut Reader<'_>) -> Option<bool> {
+    match reader.u8()? {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    }
+}
+
+/// The lists of an account are bounded far below this.
+fn put_count(out: &mut Vec<u8>, count: usize) {
+    out.extend(u16::try_from(count).unwrap_or(u16::MAX).to_be_bytes());
+}
+
+fn list<T>(
+    reader: &mut Reader<'_>,
+    mut item: impl FnMut(&mut Reader<'_>) -> Option<T>,
+) -> Option<Vec<T>> {
+    let count = reader.u16()?;
+    (0..count).map(|_| item(reader)).collect()
+}
+
+fn corrupt(channel: ContractId) -> Error {
+    Error::Corrupt { what: format!("the account of channel {channel} does not read").into() }
+}
+
+const FORMAT: u8 = 1;
+
+const OPEN: u8 = 0;
+const CLOSING: u8 = 1;
+const CLOSED: u8 = 2;
+
+const KEPT: u8 = 1;
+const IN_FLIGHT: u8 = 2;
+const RETURNED: u8 = 3;

@@ -1,0 +1,105 @@
+//! One step of an account as a value, so that every store carries out the same ones.
+
+use super::{Account, Collection, Held, Lapsed, Reserve, Reserving, Standing, Token};
+use crate::protocol::{money::Amount, stellar::TxHash};
+
+/// What is asked of an account.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// [`Account::reserve`].
+    Reserve(Box<Reserve>),
+    /// [`Account::keep`].
+    Keep {
+        /// The reservation.
+        token: Token,
+        /// The answer's status.
+        status: u16,
+    },
+    /// [`Account::give_back`].
+    GiveBack {
+        /// The reservation.
+        token: Token,
+        /// Whether anything was asked to deliver.
+        tried: bool,
+    },
+    /// [`Account::sweep`].
+    Sweep {
+        /// The time now, in seconds since 1970.
+        now: u64,
+    },
+    /// [`Account::begin_closing`].
+    BeginClosing,
+    /// [`Account::collect`].
+    Collect(Collection),
+    /// [`Account::collected`].
+    Collected {
+        /// Which one.
+        transaction: TxHash,
+        /// Whether it landed.
+        landed: bool,
+    },
+    /// [`Account::saw_withdrawn`].
+    SawWithdrawn(Amount),
+    /// [`Account::ended`].
+    Ended,
+    /// [`Account::restore`].
+    Restore {
+        /// What was authorised.
+        commitment: Held,
+        /// What was spent.
+        spent: Amount,
+    },
+}
+
+/// What came of a [`Step`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stepped {
+    /// Of [`Step::Reserve`].
+    Reserving(Reserving),
+    /// Of [`Step::Keep`] and [`Step::GiveBack`].
+    Stands(Result<Standing, Lapsed>),
+    /// Of [`Step::Collect`].
+    Collecting(Result<(), Collection>),
+    /// Of every other step: whether it changed what was known.
+    Done(bool),
+}
+
+impl Account {
+    /// Carries out `step`. What it leaves must be durable before anybody is told what came of it.
+    pub fn step(&mut self, step: &Step) -> Stepped {
+        match step {
+            Step::Reserve(ask) => Stepped::Reserving(self.reserve(ask)),
+            Step::Keep { token, status } => Stepped::Stands(self.keep(*token, *status)),
+            Step::GiveBack { token, tried } => Stepped::Stands(self.give_back(*token, *tried)),
+            Step::Sweep { now } => Stepped::Done(self.sweep(*now)),
+            Step::BeginClosing => Stepped::Done(self.begin_closing()),
+            Step::Collect(collection) => Stepped::Collecting(self.collect(collection.clone())),
+            Step::Collected { transaction, landed } => {
+                Stepped::Done(self.collected(*transaction, *landed))
+            }
+            Step::SawWithdrawn(withdrawn) => Stepped::Done(self.saw_withdrawn(*withdrawn)),
+            Step::Ended => {
+                self.ended();
+                Stepped::Done(true)
+            }
+            Step::Restore { commitment, spent } => {
+                self.restore(*commitment, *spent);
+                Stepped::Done(true)
+            }
+        }
+    }
+}
+
+impl Stepped {
+    /// Whether the step may have changed its account. A reservation that was refused may have swept others away: that
+    /// is swept again by the next one, so it need not be stored.
+    #[must_use]
+    pub const fn may_have_changed(&self) -> bool {
+        match self {
+            Self::Reserving(outcome) => matches!(outcome, Reserving::Reserved(_)),
+            Self::Stands(Ok(_)) | Self::Collecting(Ok(())) => true,
+            Self::Stands(Err(_)) | Self::Collecting(Err(_)) => false,
+            Self::Done(changed) => *changed,
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! The steps of an account.
+
+use super::{
+    Account, ChallengeDigest, Claimed, Collection, Held, Lapsed, MOST_HELD, MOST_IN_FLIGHT, Phase,
+    Reserve, Reserving, Standing, Token, Unfit, Use, UseState, WINDOW,
+};
+use crate::protocol::{money::Amount, stellar::TxHash};
+
+impl Account {
+    /// Takes a commitment for a request: claims its challenge and its amount, keeps its signature, and reserves the
+    /// price. Unless the outcome is [`Reserving::Reserved`], nothing of the account changes but what [`Account::sweep`]
+    /// would change.
+    ///
+    /// Asked again with the same token it answers the same, so one whose answer was lost may be repeated.
+    pub fn reserve(&mut self, ask: &Reserve) -> Reserving {
+        self.sweep(ask.now);
+        let known = ask.at_least.max(ask.withdrawn);
+        if self.authorised < known {
+            return Reserving::RolledBack { found: self.authorised, at_least: known };
+        }
+        if self.phase != Phase::Open {
+            return Reserving::Ended(self.phase);
+        }
+        let again = match self.find(ask.commitment.amount) {
+            Some(used) => match self.again(used, ask) {
+                Ok(claim) => Some(claim),
+                Err(outcome) => return outcome,
+            },
+            None => None,
+        };
+        if again.is_none()
+            && let Err(unfit) = self.fits(ask)
+        {
+            return Reserving::Refused(unfit);
+        }
+        if ask.commitment.amount > ask.deposited {
+            return Reserving::Refused(Unfit::OverDeposit);
+        }
+        let authorised = self.authorised.max(ask.commitment.amount);
+        let Some(spent) = self.spent.checked_add(ask.price) else {
+            return Reserving::Refused(Unfit::OverDeposit);
+        };
+        if authorised < spent {
+            return Reserving::Refused(Unfit::Short { needed: spent });
+        }
+        if self.flights() >= MOST_IN_FLIGHT {
+            return Reserving::Busy;
+        }
+        let claim = again.unwrap_or(Claimed {
+            binding: ask.binding,
+            attempts: 0,
+            most: ask.redelivery.attempts,
+            until: ask.now.saturating_add(ask.redelivery.within.as_secs()),
+        });
+        let claim = Claimed { attempts: claim.attempts.saturating_add(1), ..claim };
+        self.put(Use {
+            amount: ask.commitment.amount,
+            challenge: ask.challenge,
+            state: UseState::InFlight {
+                token: ask.token,
+                lease_until: ask.lease_until,
+                price: ask.price,
+                claim,
+            },
+        });
+        self.spent = spent;
+        self.authorised = authorised;
+        self.withdrawn = self.withdrawn.max(ask.withdrawn);
+        self.used_at = self.used_at.max(ask.now);
+        self.unsettled_since.get_or_insert(ask.now);
+        self.hold(ask.commitment);
+        self.trim();
+        Reserving::Reserved(self.standing())
+    }
+
+    /// Records that a reservation bought an answer with `status`; it is spent for good.
+    ///
+    /// # Errors
+    /// [`Lapsed`] if it was given back meanwhile: the answer must not leave.
+    pub fn keep(&mut self, token: Token, status: u16) -> Result<Standing, Lapsed> {
+        let used = self.flight(token).ok_or(Lapsed)?;
+        used.state = UseState::Kept { status };
+        self.trim();
+        Ok(self.standing())
+    }
+
+    /// Gives a reservation back: nothing was delivered for it. If nothing was even asked to deliver, which `tried` says,
+    /// that counts as no attempt.
+    ///
+    /// # Errors
+    /// [`Lapsed`] if it is not in flight.
+    pub fn give_back(&mut self, token: Token, tried: bool) -> Result<Standing, Lapsed> {
+        let used = self.flight(token).ok_or(Lapsed)?;
+        if let UseState::InFlight { price, mut claim, .. } = used.state {
+            if !tried {
+                claim.attempts = claim.attempts.saturating_sub(1);
+            }
+            used.state = UseState::Returned(claim);
+            self.spent = self.spent.less(price);
+        }
+        self.settle_clock();
+        self.trim();
+        Ok(self.standing())
+    }
+
+    /// Gives back every reservation whose lease ended before `now`: whoever made it is gone. Whether there was one.
+    pub fn sweep(&mut self, now: u64) -> bool {
+        self.give_back_where(|lease_until| lease_until < now)
+    }
+
+    /// Gives back every reservation: whoever made them is gone. Whether there was one.
+    pub fn give_back_all(&mut self) -> bool {
+        self.give_back_where(|_| true)
+    }
+
+    /// Takes no more commitments: what is in flight ends, and then the channel is closed on the ledger. Whether that is
+    /// new.
+    pub fn begin_closing(&mut self) -> bool {
+        let is_new = self.phase == Phase::Open;
+        if is_new {
+            self.phase = Phase::Closing;
+        }
+        is_new
+    }
+
+    /// Records the transaction that is about to be sent to collect. One at a time.
+    ///
+    /// # Errors
+    /// The one that is under way, if there is one; the same one again is no error.
+    pub fn collect(&mut self, collection: Collection) -> Result<(), Collection> {
+        match &self.collection {
+            Some(other) if *other != collection => Err(other.clone()),
+            _ => {
+                self.collection = Some(collection);
+                Ok(())
+            }
+        }
+    }
+
+    /// Records what became of a collection: whether it landed. Does nothing, and says `false`, if that one is not under
+    /// way: whoever found out first has recorded it.
+    pub fn collected(&mut self, transaction: TxHash, landed: bool) -> bool {
+        let Some(collection) = self.collection.take_if(|it| it.transaction == transaction) else {
+            return false;
+        };
+        if landed {
+            if collection.closes {
+                self.phase = Phase::Closed { transaction: Some(transaction) };
+            }
+            self.saw_withdrawn(collection.amount);
+        }
+        true
+    }
+
+    /// Records what the ledger says was withdrawn; it never falls. Whether that is new.
+    pub fn saw_withdrawn(&mut self, withdrawn: Amount) -> bool {
+        let is_new = withdrawn > self.withdrawn;
+        self.withdrawn = self.withdrawn.max(withdrawn);
+        self.settle_clock();
+        self.trim();
+        is_new
+    }
+
+    /// Records that somebody else ended the channel on the ledger.
+    pub fn ended(&mut self) {
+        if !matches!(self.phase, Phase::Closed { .. }) {
+            self.phase = Phase::Closed { transaction: None };
+        }
+    }
+
+    /// Raises what was authorised to a commitment that a journal remembers, and what was spent with it. For an account
+    /// that was rolled back: all that the journal knows of counts as delivered.
+    pub fn restore(&mut self, commitment: Held, spent: Amount) {
+        self.authorised = self.authorised.max(commitment.amount);
+        self.spent = self.spent.max(spent.min(self.authorised));
+        self.floor = self.floor.max(commitment.amount);
+        self.hold(commitment);
+        self.trim();
+    }
+
+    fn give_back_where(&mut self, is_over: impl Fn(u64) -> bool) -> bool {
+        let over = |used: &Use| match used.state {
+            UseState::InFlight { token, lease_until, .. } if is_over(lease_until) => Some(token),
+            _ => None,
+        };
+        let tokens: Vec<_> = self.uses.iter().filter_map(over).collect();
+        tokens.iter().filter(|token| self.give_back(**token, true).is_ok()).count() > 0
+    }
+
+    /// Whether a new commitment may be used at all.
+    fn fits(&self, ask: &Reserve) -> Result<(), Unfit> {
+        let amount = ask.commitment.amount;
+        if amount <= self.floor {
+            return Err(Unfit::Used);
+        }
+        if amount <= self.withdrawn.max(ask.withdrawn) || amount <= ask.base {
+            return Err(Unfit::TooLow);
+        }
+        // Every answer to a challenge has an amount above the challenge's base. So if one was forgotten, the floor is above
+        // the base.
+        if ask.base < self.floor || self.is_answered(ask.challenge) {
+            return Err(Unfit::ChallengeUsed);
+        }
+        Ok(())
+    }
+
+    /// What the same amount buys when it comes again.
+    fn again(&self, used: &Use, ask: &Reserve) -> Result<Claimed, Reserving> {
+        if used.challenge != ask.challenge {
+            return Err(Reserving::Refused(Unfit::Used));
+        }
+        match &used.state {
+            UseState::InFlight { token, .. } if *token == ask.token => {
+                Err(Reserving::Reserved(self.standing()))
+            }
+            UseState::InFlight { .. } => Err(Reserving::InFlight),
+            UseState::Kept { status } => {
+                Err(Reserving::Bought { status: *status, standing: self.standing() })
+            }
+            UseState::Returned(claim)
+                if claim.binding == ask.binding
+                    && claim.attempts < claim.most
+                    && ask.now <= claim.until =>
+            {
+                Ok(*claim)
+            }
+            UseState::Returned(_) => Err(Reserving::Refused(Unfit::Spent)),
+        }
+    }
+
+    fn find(&self, amount: Amount) -> Option<&Use> {
+        let at = self.uses.binary_search_by_key(&amount, |used| used.amount).ok()?;
+        self.uses.get(at)
+    }
+
+    fn put(&mut self, used: Use) {
+        match self.uses.binary_search_by_key(&used.amount, |other| other.amount) {
+            Ok(at) => {
+                if let Some(place) = self.uses.get_mut(at) {
+                    *place = used;
+                }
+            }
+            Err(at) => self.uses.insert(at, used),
+        }
+    }
+
+    fn flight(&mut self, token: Token) -> Option<&mut Use> {
+        self.uses.iter_mut().find(
+            |used| matches!(used.state, UseState::InFlight { token: held, .. } if held == token),
+        )
+    }
+
+    fn flights(&self) -> usize {
+        self.uses.iter().filter(|used| matches!(used.state, UseState::InFlight { .. })).count()
+    }
+
+    fn is_answered(&self, challenge: ChallengeDigest) -> bool {
+        self.uses.iter().any(|used| used.challenge == challenge)
+    }
+
+    /// Holds a commitment, and the last one always.
+    fn hold(&mut self, commitment: Held) {
+        match self.held.binary_search_by_key(&commitment.amount, |held| held.amount) {
+            Ok(_) => {}
+            Err(at) => self.held.insert(at, commitment),
+        }
+        if self.held.len() > MOST_HELD {
+            self.held.remove(self.held.len().saturating_sub(2));
+        }
+    }
+
+    /// Forgets what is of no use any more: finished uses beyond the window, and commitments below the smallest one that
+    /// covers what was delivered and is yet to be withdrawn.
+    fn trim(&mut self) {
+        let finished = |used: &Use| !matches!(used.state, UseState::InFlight { .. });
+        let mut surplus = self.uses.iter().filter(|used| finished(used)).count();
+        surplus = surplus.saturating_sub(WINDOW);
+        while surplus > 0 {
+            let Some(at) = self.uses.iter().position(finished) else { break };
+            let forgotten = self.uses.remove(at);
+            self.floor = self.floor.max(forgotten.amount);
+            surplus = surplus.saturating_sub(1);
+        }
+        let needed = self.delivered().max(self.withdrawn);
+        let first = self.held.iter().position(|held| held.amount >= needed);
+        // The last one stays whatever was withdrawn: it is what `authorised` stands for.
+        let first = first.unwrap_or_else(|| self.held.len().saturating_sub(1));
+        self.held.drain(..first);
+    }
+
+    /// Nothing is unsettled any more once what is spent was withdrawn.
+    fn settle_clock(&mut self) {
+        if self.spent <= self.withdrawn {
+            self.unsettled_since = None;
+        }
+    }
+}

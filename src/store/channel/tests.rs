@@ -1,0 +1,285 @@
+//! The accounting rules, one at a time.
+
+use std::time::Duration;
+
+use super::*;
+
+/// An account with this deposit, and what is asked of it with the rest as usual.
+struct Desk {
+    account: Account,
+    deposited: i128,
+    drawn: u8,
+}
+
+impl Desk {
+    fn new(deposited: i128) -> Self {
+        Self { account: Account::default(), deposited, drawn: 0 }
+    }
+
+    fn ask(&mut self, commitment: i128, challenge: u8, price: i128) -> Reserve {
+        self.drawn = self.drawn.wrapping_add(1);
+        let authorised = self.account.authorised;
+        Reserve {
+            commitment: Held { amount: units(commitment), signature: [7; 64] },
+            challenge: ChallengeDigest([challenge; 16]),
+            base: if units(commitment) > authorised { authorised } else { Amount::ZERO },
+            binding: Binding([1; 32]),
+            price: units(price),
+            deposited: units(self.deposited),
+            withdrawn: self.account.withdrawn,
+            at_least: Amount::ZERO,
+            token: Token([self.drawn; 16]),
+            now: 1_000,
+            lease_until: 1_100,
+            redelivery: Redelivery { attempts: 3, within: Duration::from_secs(86_400) },
+        }
+    }
+
+    fn reserve(&mut self, commitment: i128, challenge: u8, price: i128) -> Reserving {
+        let ask = self.ask(commitment, challenge, price);
+        self.account.reserve(&ask)
+    }
+
+    fn token(&self) -> Token {
+        Token([self.drawn; 16])
+    }
+
+    fn buy(&mut self, commitment: i128, challenge: u8, price: i128) {
+        let outcome = self.reserve(commitment, challenge, price);
+        assert!(matches!(outcome, Reserving::Reserved(_)), "{outcome:?}");
+        self.account.keep(self.token(), 200).unwrap();
+    }
+}
+
+fn units(units: i128) -> Amount {
+    Amount::from_units(units).unwrap()
+}
+
+fn stands(authorised: i128, spent: i128) -> Reserving {
+    Reserving::Reserved(Standing { authorised: units(authorised), spent: units(spent) })
+}
+
+#[test]
+fn each_commitment_buys_one_request_and_raises_the_mark() {
+    let mut desk = Desk::new(100);
+    assert_eq!(desk.reserve(10, 1, 10), stands(10, 10));
+    desk.account.keep(desk.token(), 200).unwrap();
+    assert_eq!(desk.reserve(20, 2, 10), stands(20, 20));
+}
+
+#[test]
+fn c01_the_same_credential_is_told_its_outcome_and_buys_nothing_more() {
+    let mut desk = Desk::new(100);
+    assert_eq!(desk.reserve(10, 1, 10), stands(10, 10));
+    let first = desk.token();
+    assert_eq!(desk.reserve(10, 1, 10), Reserving::InFlight);
+    desk.account.keep(first, 204).unwrap();
+    let standing = desk.account.standing();
+    assert_eq!(desk.reserve(10, 1, 10), Reserving::Bought { status: 204, standing });
+    assert_eq!(desk.reserve(10, 2, 10), Reserving::Refused(Unfit::Used));
+    assert_eq!(desk.reserve(5, 3, 5), Reserving::Refused(Unfit::Short { needed: units(15) }));
+    assert_eq!(desk.account.standing(), standing);
+}
+
+#[test]
+fn c02_a_commitment_that_is_one_short_is_refused_and_not_kept_as_a_tip() {
+    let mut desk = Desk::new(100);
+    desk.buy(10, 1, 10);
+    let before = desk.account.clone();
+    let needed = units(20);
+    assert_eq!(desk.reserve(19, 2, 10), Reserving::Refused(Unfit::Short { needed }));
+    assert_eq!(desk.account, before);
+    assert_eq!(desk.reserve(20, 2, 10), stands(20, 20));
+}
+
+#[test]
+fn c07_a_commitment_above_the_deposit_never_replaces_a_collectable_one() {
+    let mut desk = Desk::new(100);
+    desk.buy(90, 1, 90);
+    let before = desk.account.clone();
+    assert_eq!(desk.reserve(101, 2, 10), Reserving::Refused(Unfit::OverDeposit));
+    assert_eq!(desk.account, before);
+    assert_eq!(desk.account.collectable().unwrap().commitment.amount, units(90));
+    assert_eq!(desk.reserve(100, 2, 10), stands(100, 100));
+}
+
+#[test]
+fn what_was_paid_too_much_is_credit() {
+    let mut desk = Desk::new(100);
+    desk.buy(50, 1, 10);
+    assert_eq!(desk.account.standing().credit(), units(40));
+    for n in 0..4 {
+        desk.buy(i128::from(51 + n), 2 + n, 10);
+    }
+    assert_eq!(desk.reserve(55, 9, 10), Reserving::Refused(Unfit::Short { needed: units(60) }));
+}
+
+#[test]
+fn c17_commitments_of_a_parallel_client_may_arrive_in_any_order() {
+    let mut desk = Desk::new(100);
+    for n in [5, 1, 4, 2, 3] {
+        assert!(matches!(desk.reserve(n, n.try_into().unwrap(), 1), Reserving::Reserved(_)));
+    }
+    assert_eq!(desk.account.standing(), Standing { authorised: units(5), spent: units(5) });
+}
+
+#[test]
+fn what_was_not_delivered_is_given_back_and_may_come_again() {
+    let mut desk = Desk::new(100);
+    desk.reserve(10, 1, 10);
+    desk.account.give_back(desk.token(), true).unwrap();
+    assert_eq!(desk.account.standing(), Standing { authorised: units(10), spent: units(0) });
+    assert_eq!(desk.account.collectable(), None);
+    assert_eq!(desk.reserve(10, 2, 10), Reserving::Refused(Unfit::Used), "by another challenge");
+    assert_eq!(desk.reserve(10, 1, 10), stands(10, 10));
+    desk.account.give_back(desk.token(), true).unwrap();
+    desk.reserve(10, 1, 10);
+    desk.account.give_back(desk.token(), true).unwrap();
+    assert_eq!(desk.reserve(10, 1, 10), Reserving::Refused(Unfit::Spent), "three attempts");
+    assert_eq!(desk.reserve(11, 2, 10), stands(11, 10), "the credit is there all the same");
+}
+
+#[test]
+fn a_reservation_is_given_back_when_its_lease_has_ended_and_cannot_be_kept_then() {
+    let mut desk = Desk::new(100);
+    desk.reserve(10, 1, 10);
+    let token = desk.token();
+    assert!(!desk.account.sweep(1_100));
+    assert!(desk.account.sweep(1_101));
+    assert_eq!(desk.account.keep(token, 200), Err(Lapsed));
+    assert_eq!(desk.account.standing().spent, units(0));
+}
+
+#[test]
+fn a_step_whose_answer_was_lost_may_be_repeated() {
+    let mut desk = Desk::new(100);
+    let ask = desk.ask(10, 1, 10);
+    assert_eq!(desk.account.reserve(&ask), stands(10, 10));
+    assert_eq!(desk.account.reserve(&ask), stands(10, 10));
+}
+
+#[test]
+fn the_smallest_commitment_that_covers_what_was_delivered_is_collected() {
+    let mut desk = Desk::new(1_000);
+    desk.buy(100, 1, 10);
+    desk.reserve(300, 2, 150);
+    assert_eq!(desk.account.collectable().unwrap().commitment.amount, units(100));
+    desk.account.keep(desk.token(), 200).unwrap();
+    assert_eq!(desk.account.collectable().unwrap().commitment.amount, units(300));
+    assert!(desk.account.saw_withdrawn(units(300)));
+    assert_eq!(desk.account.collectable(), None);
+    assert_eq!(desk.account.unsettled_since(), None);
+}
+
+#[test]
+fn c09_after_a_settlement_the_deposit_still_counts_whole() {
+    let mut desk = Desk::new(1_000);
+    desk.buy(500, 1, 500);
+    desk.account.saw_withdrawn(units(500));
+    assert_eq!(desk.reserve(600, 2, 100), stands(600, 600));
+}
+
+#[test]
+fn an_amount_that_was_withdrawn_is_public_and_buys_nothing() {
+    let mut desk = Desk::new(1_000);
+    desk.buy(500, 1, 10);
+    desk.account.saw_withdrawn(units(500));
+    assert_eq!(desk.reserve(400, 2, 10), Reserving::Refused(Unfit::TooLow));
+    assert_eq!(desk.reserve(501, 2, 10), stands(501, 20), "what was paid too much still counts");
+}
+
+#[test]
+fn a_challenge_is_answered_once_however_long_ago() {
+    let mut desk = Desk::new(10_000);
+    desk.buy(1, 1, 1);
+    let mut again = desk.ask(2, 1, 1);
+    again.base = units(0);
+    assert_eq!(desk.account.reserve(&again), Reserving::Refused(Unfit::ChallengeUsed));
+    for n in 2..200_u8 {
+        let mut ask = desk.ask(n.into(), n, 1);
+        ask.base = units(i128::from(n) - 1);
+        assert!(matches!(desk.account.reserve(&ask), Reserving::Reserved(_)));
+        desk.account.keep(desk.token(), 200).unwrap();
+    }
+    let mut forgotten = desk.ask(200, 1, 1);
+    forgotten.base = units(0);
+    assert_eq!(desk.account.reserve(&forgotten), Reserving::Refused(Unfit::ChallengeUsed));
+    assert_eq!(desk.account.uses.len(), WINDOW);
+    assert_eq!(desk.reserve(100, 250, 1), Reserving::Refused(Unfit::Used), "below the floor");
+}
+
+#[test]
+fn a_commitment_at_or_below_what_its_challenge_named_is_refused() {
+    let mut desk = Desk::new(100);
+    desk.buy(10, 1, 1);
+    let mut ask = desk.ask(9, 2, 1);
+    ask.base = units(10);
+    assert_eq!(desk.account.reserve(&ask), Reserving::Refused(Unfit::TooLow));
+    ask.commitment.amount = units(11);
+    assert_eq!(desk.account.reserve(&ask), stands(11, 2));
+}
+
+#[test]
+fn k07_an_account_that_is_less_than_it_was_pays_for_nothing() {
+    let mut desk = Desk::new(100);
+    let mut ask = desk.ask(10, 1, 10);
+    ask.at_least = units(5);
+    let (found, at_least) = (units(0), units(5));
+    assert_eq!(desk.account.reserve(&ask), Reserving::RolledBack { found, at_least });
+    assert_eq!(desk.account, Account::default());
+    ask.at_least = units(0);
+    assert_eq!(desk.account.reserve(&ask), stands(10, 10));
+}
+
+#[test]
+fn k12_more_withdrawn_than_was_authorised_is_a_store_that_was_rolled_back() {
+    let mut desk = Desk::new(100);
+    let mut ask = desk.ask(60, 1, 10);
+    ask.withdrawn = units(50);
+    assert!(matches!(desk.account.reserve(&ask), Reserving::RolledBack { .. }));
+}
+
+#[test]
+fn c16_a_channel_that_is_being_closed_takes_no_commitment_and_ends_what_is_in_flight() {
+    let mut desk = Desk::new(100);
+    desk.reserve(10, 1, 10);
+    let token = desk.token();
+    assert!(desk.account.begin_closing());
+    assert_eq!(desk.reserve(20, 2, 10), Reserving::Ended(Phase::Closing));
+    desk.account.keep(token, 200).unwrap();
+    assert_eq!(desk.account.collectable().unwrap().commitment.amount, units(10));
+}
+
+#[test]
+fn one_collection_at_a_time_and_what_landed_is_withdrawn() {
+    let mut desk = Desk::new(100);
+    desk.buy(10, 1, 10);
+    let collection = Collection {
+        closes: true,
+        amount: units(10),
+        transaction: TxHash([1; 32]),
+        valid_until: 2_000,
+        since_ledger: 5,
+    };
+    let other = Collection { transaction: TxHash([2; 32]), ..collection.clone() };
+    assert_eq!(desk.account.collect(collection.clone()), Ok(()));
+    assert_eq!(desk.account.collect(collection.clone()), Ok(()));
+    assert_eq!(desk.account.collect(other.clone()), Err(collection.clone()));
+    assert!(!desk.account.collected(other.transaction, true));
+    assert!(desk.account.collected(collection.transaction, true));
+    assert_eq!(desk.account.withdrawn(), units(10));
+    let transaction = Some(collection.transaction);
+    assert_eq!(desk.account.phase(), Phase::Closed { transaction });
+}
+
+#[test]
+fn held_commitments_have_a_bound_and_the_highest_is_always_among_them() {
+    let mut desk = Desk::new(100_000);
+    for n in 0..150_u8 {
+        desk.buy(10_000 + i128::from(n), n, 1);
+        assert!(desk.account.held.len() <= MOST_HELD);
+        assert_eq!(desk.account.held.last().unwrap().amount, desk.account.authorised);
+        let collectable = desk.account.collectable().unwrap();
+        assert!(collectable.commitment.amount >= collectable.delivered);
+    }
+}

@@ -1,0 +1,232 @@
+//! The store's verbs for channels: each is one step of one account, atomic, and durable before it returns.
+
+use std::fmt;
+
+use rand_core::{OsRng, RngCore as _};
+
+use super::{
+    Error, Store,
+    channel::{
+        Account, Collection, Held, Lapsed, Listed, Reserve, Reserving, Standing, Step, Stepped,
+        Token,
+    },
+    embedded,
+};
+use crate::protocol::{
+    money::Amount,
+    stellar::{ContractId, TxHash},
+};
+
+/// The permit to end one reservation.
+///
+/// Dropping it is [`Store::give_back`] without waiting, so a panic or a cancelled request leaves no price reserved.
+pub struct Reservation {
+    hold: embedded::Flight,
+    standing: Standing,
+}
+
+impl Reservation {
+    /// Where the channel stood once the price was reserved.
+    #[must_use]
+    pub const fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// Which channel it is of.
+    #[must_use]
+    pub const fn channel(&self) -> ContractId {
+        self.hold.channel()
+    }
+}
+
+impl fmt::Debug for Reservation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reservation")
+            .field("channel", &self.channel())
+            .field("standing", &self.standing)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Token {
+    /// A name that no other reservation has.
+    #[must_use]
+    pub fn draw() -> Self {
+        let mut token = [0; 16];
+        OsRng.fill_bytes(&mut token);
+        Self(token)
+    }
+}
+
+impl Store {
+    /// Takes a commitment for a request and reserves its price: challenge, amount and signature are durable when this
+    /// returns. See [`Account::reserve`].
+    ///
+    /// # Errors
+    /// As for every verb on a channel: [`Error::Unreachable`], [`Error::Stopped`]; [`Error::Corrupt`] and
+    /// [`Error::UnknownFormat`] for this account. After [`Error::Unreachable`] the price may be reserved until its lease
+    /// ends.
+    pub async fn reserve(
+        &self,
+        channel: ContractId,
+        ask: Reserve,
+    ) -> Result<Result<Reservation, Reserving>, Error> {
+        let flight = self.0.flight(channel, ask.token);
+        match self.step_channel(channel, Step::Reserve(Box::new(ask))).await {
+            Ok(Stepped::Reserving(Reserving::Reserved(standing))) => {
+                Ok(Ok(Reservation { hold: flight, standing }))
+            }
+            Ok(stepped) => {
+                flight.forget();
+                match stepped {
+                    Stepped::Reserving(outcome) => Ok(Err(outcome)),
+                    other => Err(unexpected(&other)),
+                }
+            }
+            // It may be reserved all the same: dropping the flight gives it back then.
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Records that a reservation bought an answer with `status`, before that answer leaves.
+    ///
+    /// # Errors
+    /// As [`Store::reserve`]; [`Error::Lapsed`] if the reservation was given back meanwhile: the answer must not leave.
+    pub async fn keep(&self, reservation: Reservation, status: u16) -> Result<Standing, Error> {
+        let Reservation { hold, .. } = reservation;
+        let (channel, token) = hold.forget();
+        self.stands(channel, Step::Keep { token, status }).await
+    }
+
+    /// Gives a reservation back, since nothing was delivered for it; `tried` says whether anything was asked to.
+    ///
+    /// # Errors
+    /// As [`Store::keep`]. It is given back when its lease ends at the latest.
+    pub async fn give_back(
+        &self,
+        reservation: Reservation,
+        tried: bool,
+    ) -> Result<Standing, Error> {
+        let Reservation { hold, .. } = reservation;
+        let (channel, token) = hold.forget();
+        self.stands(channel, Step::GiveBack { token, tried }).await
+    }
+
+    /// What is remembered of `channel`; `None` if nothing was ever reserved from it.
+    ///
+    /// # Errors
+    /// As [`Store::reserve`].
+    pub async fn account(&self, channel: ContractId) -> Result<Option<Account>, Error> {
+        self.0.account(channel).await
+    }
+
+    /// The accounts after `after`, at most 256 of them, in the order of their channels. Fewer than 256 are the last.
+    ///
+    /// # Errors
+    /// As [`Store::reserve`].
+    pub async fn accounts(&self, after: Option<ContractId>) -> Result<Vec<Listed>, Error> {
+        self.0.accounts(after).await
+    }
+
+    /// Gives back what was reserved by gateways that are gone: what the leases say at `now`. Whether there was any.
+    ///
+    /// # Errors
+    /// As [`Store::reserve`].
+    pub async fn sweep(&self, channel: ContractId, now: u64) -> Result<bool, Error> {
+        self.done(channel, Step::Sweep { now }).await
+    }
+
+    /// Has `channel` take no more commitments. Whether it did until now.
+    ///
+    /// # Errors
+    /// As [`Store::reserve`].
+    pub async fn begin_closing(&self, channel: ContractId) -> Result<bool, Error> {
+        self.done(channel, Step::BeginClosing).await
+    }
+
+    /// Records the transaction that is about to be sent to collect what `channel` holds. Durable when this returns: call it
+    /// before sending. `Err` is another one that is under way: find out what became of it first.
+    ///
+    /// # Errors
+    /// As [`Store::reserve`].
+    pub async fn collect(
+        &self,
+        channel: ContractId,
+        collection: Collection,
+    ) -> Result<Result<(), Collection>, Error> {
+        match self.step_channel(channel, Step::Collect(collection)).await? {
+            Stepped::Collecting(outcome) => Ok(outcome),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Records whether a collection landed; not landed, it must be certain never to. `false` if it is not under way.
+    ///
+    /// # Errors
+    /// As [`Store::reserve`].
+    pub async fn collected(
+        &self,
+        channel: ContractId,
+        transaction: TxHash,
+        landed: bool,
+    ) -> Result<bool, Error> {
+        self.done(channel, Step::Collected { transaction, landed }).await
+    }
+
+    /// Records what the ledger says was withdrawn from `channel`. Whether that is new.
+    ///
+    /// # Errors
+    /// As [`Store::reserve`].
+    pub async fn saw_withdrawn(
+        &self,
+        channel: ContractId,
+        withdrawn: Amount,
+    ) -> Result<bool, Error> {
+        self.done(channel, Step::SawWithdrawn(withdrawn)).await
+    }
+
+    /// Records that the ledger has `channel` ended, by whomever.
+    ///
+    /// # Errors
+    /// As [`Store::reserve`].
+    pub async fn channel_ended(&self, channel: ContractId) -> Result<(), Error> {
+        self.done(channel, Step::Ended).await.map(drop)
+    }
+
+    /// Raises an account to what a journal or the ledger proves that it was. See [`Account::restore`].
+    ///
+    /// # Errors
+    /// As [`Store::reserve`].
+    pub async fn restore(
+        &self,
+        channel: ContractId,
+        commitment: Held,
+        spent: Amount,
+    ) -> Result<(), Error> {
+        self.done(channel, Step::Restore { commitment, spent }).await.map(drop)
+    }
+
+    async fn step_channel(&self, channel: ContractId, step: Step) -> Result<Stepped, Error> {
+        self.0.step_channel(channel, step).await
+    }
+
+    async fn stands(&self, channel: ContractId, step: Step) -> Result<Standing, Error> {
+        match self.step_channel(channel, step).await? {
+            Stepped::Stands(Ok(standing)) => Ok(standing),
+            Stepped::Stands(Err(Lapsed)) => Err(Error::Lapsed),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn done(&self, channel: ContractId, step: Step) -> Result<bool, Error> {
+        match self.step_channel(channel, step).await? {
+            Stepped::Done(changed) => Ok(changed),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// A store answers a step with what came of that step; another answer is a fault of the store.
+fn unexpected(stepped: &Stepped) -> Error {
+    Error::Corrupt { what: format!("a step was answered with {stepped:?}").into() }
+}

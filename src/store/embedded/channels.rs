@@ -1,0 +1,183 @@
+//! The writer's share in channels: accounts in memory, each change of them in the batch's commit.
+
+use std::collections::HashSet;
+
+use tokio::sync::mpsc;
+
+use super::{
+    Embedded, Queued, Wish,
+    tables::{Changes, Fault, PAGE},
+    writer::{Batch, Writer},
+};
+use crate::{
+    protocol::stellar::ContractId,
+    store::{
+        Error,
+        channel::{self, Account, Listed, Step, Stepped, Token},
+    },
+};
+
+/// A reservation that is asked for or held; given back when dropped.
+pub(in crate::store) struct Flight {
+    channel: ContractId,
+    token: Token,
+    /// Where to give it back; `None` once somebody ended it.
+    queue: Option<mpsc::WeakUnboundedSender<Queued>>,
+}
+
+impl Flight {
+    pub(in crate::store) const fn channel(&self) -> ContractId {
+        self.channel
+    }
+
+    /// Leaves it to the caller to end.
+    pub(in crate::store) fn forget(mut self) -> (ContractId, Token) {
+        self.queue = None;
+        (self.channel, self.token)
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if let Some(queue) = self.queue.take().and_then(|queue| queue.upgrade()) {
+            // A queue that is closed belongs to a store that gives everything back when it opens again.
+            let wish = Wish::Dropped(self.channel, self.token);
+            drop(queue.send(Queued { wish, room: None }));
+        }
+    }
+}
+
+impl Embedded {
+    pub(in crate::store) fn flight(&self, channel: ContractId, token: Token) -> Flight {
+        Flight { channel, token, queue: Some(self.queue.downgrade()) }
+    }
+
+    pub(in crate::store) async fn step_channel(
+        &self,
+        channel: ContractId,
+        step: Step,
+    ) -> Result<Stepped, Error> {
+        self.ask(|reply| Wish::Channel(channel, step, reply)).await
+    }
+
+    pub(in crate::store) async fn account(
+        &self,
+        channel: ContractId,
+    ) -> Result<Option<Account>, Error> {
+        self.ask(|reply| Wish::Account(channel, reply)).await
+    }
+
+    pub(in crate::store) async fn accounts(
+        &self,
+        after: Option<ContractId>,
+    ) -> Result<Vec<Listed>, Error> {
+        self.ask(|reply| Wish::Accounts { after, reply }).await
+    }
+}
+
+impl Writer {
+    /// What was reserved when the process before this one ended is given back: nobody holds it any more.
+    pub(super) fn give_back_orphans(&mut self) -> Result<(), redb::Error> {
+        let mut after = None;
+        loop {
+            let view = self.tables.view()?;
+            let page = view.channels(after)?;
+            let mut changes = Changes::default();
+            for channel in &page {
+                // One that does not read fails whoever asks for it.
+                let Ok(Some(mut account)) = view.account(*channel) else { continue };
+                if account.give_back_all() {
+                    changes.accounts.push((*channel, channel::record::encode(*channel, &account)));
+                }
+            }
+            drop(view);
+            if !changes.is_empty() {
+                self.tables.commit(&changes, 0, |_| true)?;
+            }
+            if page.len() < PAGE {
+                return Ok(());
+            }
+            after = page.last().copied();
+        }
+    }
+
+    pub(super) fn step_channel(
+        &mut self,
+        channel: ContractId,
+        step: &Step,
+        batch: &mut Batch,
+    ) -> Result<Stepped, Fault> {
+        self.account(channel, batch)?;
+        let stepped = match self.accounts.get_mut(&channel) {
+            Some(account) => account.step(step),
+            None => {
+                let mut account = Account::default();
+                let stepped = account.step(step);
+                if stepped.may_have_changed() {
+                    self.accounts.insert(channel, account);
+                }
+                stepped
+            }
+        };
+        if stepped.may_have_changed() {
+            batch.channels.insert(channel);
+        }
+        Ok(stepped)
+    }
+
+    pub(super) fn dropped(
+        &mut self,
+        channel: ContractId,
+        token: Token,
+        batch: &mut Batch,
+    ) -> Result<(), redb::Error> {
+        let step = Step::GiveBack { token, tried: true };
+        match self.step_channel(channel, &step, batch) {
+            Ok(_) | Err(Fault::Wish(_)) => Ok(()),
+            Err(Fault::Disk(error)) => Err(error),
+        }
+    }
+
+    /// The account of `channel`, from memory if it was asked for before.
+    pub(super) fn account(
+        &mut self,
+        channel: ContractId,
+        batch: &Batch,
+    ) -> Result<Option<&Account>, Fault> {
+        if !self.accounts.contains_key(&channel)
+            && let Some(account) = batch.view.account(channel)?
+        {
+            self.accounts.insert(channel, account);
+        }
+        Ok(self.accounts.get(&channel))
+    }
+
+    pub(super) fn list(
+        &mut self,
+        after: Option<ContractId>,
+        batch: &Batch,
+    ) -> Result<Vec<Listed>, Fault> {
+        let mut channels: Vec<_> = batch.view.channels(after)?;
+        // Those that this batch is about to store for the first time.
+        channels.extend(batch.channels.iter().filter(|channel| Some(**channel) > after));
+        channels.sort_unstable();
+        channels.dedup();
+        channels.truncate(PAGE);
+        let mut page = Vec::with_capacity(channels.len());
+        for channel in channels {
+            if let Some(account) = self.account(channel, batch)? {
+                page.push(Listed { channel, account: account.clone() });
+            }
+        }
+        Ok(page)
+    }
+
+    /// The accounts that changed, as bytes.
+    pub(super) fn encoded(&self, changed: HashSet<ContractId>) -> Vec<(ContractId, Vec<u8>)> {
+        let encode = |channel| {
+            let account = self.accounts.get(&channel)?;
+            Some((channel, channel::record::encode(channel, account)))
+        };
+        changed.into_iter().filter_map(encode).collect()
+    }
+}
