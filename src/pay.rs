@@ -8,6 +8,7 @@
 pub mod charge;
 pub mod claims;
 pub mod methods;
+pub mod mpp;
 pub mod x402;
 
 use std::{fmt, sync::Arc, time::Duration};

@@ -21,6 +21,7 @@ use crate::{
     pay::{
         charge::{self, Charge},
         methods::Methods,
+        mpp::Issuer,
         x402::{self, X402},
     },
     protocol::{mpp::Secrets, quote},
@@ -129,20 +130,25 @@ impl Payment {
             Arc::new(X402::new(settings, facilitator, store, self.quotes.clone(), clock))
         });
         let charge = now.mpp.as_ref().zip(self.relay.clone()).map(|(mpp, relay)| {
-            let settings = charge::Settings {
-                network: self.fixed.network,
-                realm: mpp.realm.clone(),
-                secrets: match &mpp.secrets {
-                    Some(named) => named.clone().and(&self.secrets),
-                    None => self.secrets.clone(),
-                },
-                challenge_ttl: mpp.challenge_ttl,
-                unsigned_push: mpp.unsigned_push,
-            };
+            let settings =
+                charge::Settings { issuer: self.issuer(mpp), unsigned_push: mpp.unsigned_push };
             let (store, clock) = (self.store.clone(), self.clock.clone());
             Arc::new(Charge::new(settings, self.own.clone(), relay, store, clock))
         });
         Methods { x402, charge }
+    }
+
+    /// Who issues MPP challenges under the settings of `now`.
+    fn issuer(&self, now: &config::Mpp) -> Issuer {
+        Issuer {
+            network: self.fixed.network,
+            realm: now.realm.clone(),
+            secrets: match &now.secrets {
+                Some(named) => named.clone().and(&self.secrets),
+                None => self.secrets.clone(),
+            },
+            challenge_ttl: now.challenge_ttl,
+        }
     }
 
     /// Waits until payments can be taken, or says after `patience` why they cannot.

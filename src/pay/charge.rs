@@ -9,15 +9,16 @@ mod check;
 mod denial;
 mod rail;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
-use self::denial::{expired, invalid, not_ours, unpaid};
+use self::denial::{invalid, unpaid};
 use super::{
-    Bound, Challenge, Denied, Draw, Fault, Method, Offer, Receipt, Refusal, RefusalKind, Terms,
+    Bound, Challenge, Denied, Draw, Fault, Method, Offer, Receipt, Refusal, Terms,
     claims::{self, Held},
+    mpp::{Issue, Issuer, expired, not_ours, scope},
 };
 use crate::{
     ledger::{
@@ -27,10 +28,9 @@ use crate::{
     },
     protocol::{
         mpp::{
-            self, ChallengeId, Credential, FindError, Opaque, Secrets,
+            ChallengeId, Credential,
             charge::{CredentialType, INTENT, METHOD, Request},
         },
-        stellar::Network,
         transfer::Whole,
     },
     store::{Binding, Claim, ClaimKey, Pending, Store},
@@ -51,14 +51,8 @@ pub struct Charge {
 /// How a gateway takes charges.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The network of all payments.
-    pub network: Network,
-    /// Who asks: `api.example.com`.
-    pub realm: Arc<str>,
-    /// What challenge ids are made under.
-    pub secrets: Secrets,
-    /// How long a challenge can be paid.
-    pub challenge_ttl: Duration,
+    /// Who issues the challenges.
+    pub issuer: Issuer,
     /// Whether the bare hash of a transaction pays, which anyone who watches the ledger has.
     pub unsigned_push: bool,
 }
@@ -202,21 +196,13 @@ impl Method for Charge {
             fee_payer,
             credential_types,
         };
-        let now = draw.now_ms.div_euclid(1_000);
-        let opaque = Opaque { scope: scope(terms, bound), nonce: draw.random, issued_at: now };
-        let ttl = u64::try_from(self.settings.challenge_ttl.as_millis()).unwrap_or(u64::MAX);
-        let parts = mpp::Parts {
-            realm: &self.settings.realm,
-            method: METHOD,
+        let issue = Issue {
             intent: INTENT,
             request: &request.to_json(),
-            description: Some(&*terms.description).filter(|text| !text.is_empty()),
+            scope: scope(terms, bound),
             body: bound.body,
-            expires_ms: draw.now_ms.saturating_add(ttl),
-            header: terms.credential_header,
-            opaque: Some(&opaque),
         };
-        let challenge = mpp::Challenge::issue(&self.settings.secrets, &parts);
+        let challenge = self.settings.issuer.issue(terms, issue, draw);
         Challenge {
             header: (http::header::WWW_AUTHENTICATE, challenge.to_header()),
             id: Some(challenge.id.as_str().to_owned()),
@@ -224,16 +210,7 @@ impl Method for Charge {
     }
 
     fn parse(&self, _terms: &Terms, headers: &HeaderMap) -> Result<Option<Credential>, Refusal> {
-        mpp::find(headers).map_err(|error| match error {
-            FindError::Ambiguous => Refusal::new(
-                RefusalKind::Ambiguous,
-                "ambiguous_payment",
-                "the request carries more than one `Payment` credential: send one payment",
-            ),
-            FindError::Malformed(_) => {
-                Refusal::new(RefusalKind::Malformed, "malformed_credential", error.to_string())
-            }
-        })
+        super::mpp::find(headers)
     }
 
     async fn verify(
@@ -291,11 +268,6 @@ impl Paid {
             Form::Relayed(whole) | Form::Pushed(_, whole) => whole.claim_key(),
         })
     }
-}
-
-/// What a challenge is for: the method as it is priced, and the route.
-fn scope(terms: &Terms, bound: &Bound) -> String {
-    format!("{} {}", bound.method, terms.route)
 }
 
 /// What must be the same when a payment comes again: route, method, target and body, the challenge, and the payment

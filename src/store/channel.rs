@@ -148,6 +148,10 @@ pub struct Reserve {
     pub withdrawn: Amount,
     /// What `authorised` is known to have been: less than that is a store that was rolled back.
     pub at_least: Amount,
+    /// The most that may be spent and not withdrawn.
+    pub most_unsettled: Amount,
+    /// Whether its challenge has ended: then it may come again, and not for the first time.
+    pub expired: bool,
     /// Names the reservation.
     pub token: Token,
     /// The time now, in seconds since 1970.
@@ -193,6 +197,8 @@ pub enum Reserving {
     Refused(Unfit),
     /// The channel takes no commitments any more.
     Ended(Phase),
+    /// More would be unsettled than may be: it is collected first.
+    Unsettled,
     /// So many of the channel's reservations are in flight that no more fit.
     Busy,
     /// The account is not what it is known to have been.
@@ -217,6 +223,8 @@ pub enum Unfit {
     Spent,
     /// It is more than the channel was given.
     OverDeposit,
+    /// Its challenge has ended.
+    Expired,
     /// With it, the channel has not authorised what is spent and the price.
     Short {
         /// The least amount that pays.

@@ -2,22 +2,20 @@
 //!
 //! Needs no ledger, but for one question about a transaction that the payer has sent.
 
-use super::{
-    Charge, Form, Paid,
-    denial::{invalid, malformed, not_ours},
-    scope,
-};
+use super::{Charge, Form, Paid, denial::invalid};
 use crate::{
     ledger::{
         facilitator::Payment,
         relay::{Found, Landed},
     },
-    pay::{Bound, Denied, Fault, Refusal, RefusalKind, Terms},
+    pay::{
+        Bound, Denied, Fault, Refusal, RefusalKind, Terms,
+        mpp::{self, malformed, not_ours, scope},
+    },
     protocol::{
         mpp::{
-            ChallengeId, Credential, Opaque,
-            charge::{CredentialType, INTENT, METHOD, Payload, Request, Source, check_signed_hash},
-            digest, harmless, timestamp,
+            ChallengeId, Credential,
+            charge::{CredentialType, INTENT, Payload, Request, Source, check_signed_hash},
         },
         stellar::{AccountId, Address, TxHash},
         transfer::{self, Expected, Pulled, Whole},
@@ -26,16 +24,9 @@ use crate::{
 
 /// What a challenge of ours says.
 struct Ours {
-    id: ChallengeId,
+    common: mpp::Ours,
     request: Request,
-    /// The request as it came.
-    text: String,
-    /// In Unix seconds.
-    issued: u64,
-    /// In Unix seconds.
-    expires: u64,
     source: Option<Source>,
-    realm_is_ours: bool,
 }
 
 impl Charge {
@@ -56,7 +47,7 @@ impl Charge {
             }
             Payload::SignedHash { hash, signature } => {
                 let payer = ours.payer()?;
-                check_signed_hash(payer, &ours.id, &hash, &signature)
+                check_signed_hash(payer, &ours.common.id, &hash, &signature)
                     .map_err(|error| invalid("bad_source_signature", error.to_string()))?;
                 (self.pushed(&ours, &expected, payer, hash).await?, String::new())
             }
@@ -65,8 +56,8 @@ impl Charge {
                 (self.pushed(&ours, &expected, payer, hash).await?, String::new())
             }
         };
-        let Ours { id, expires, text, realm_is_ours, .. } = ours;
-        Ok(Paid { challenge: id, expires, realm_is_ours, form, transaction, request: text })
+        let mpp::Ours { id, expires, request, realm_is_ours, .. } = ours.common;
+        Ok(Paid { challenge: id, expires, realm_is_ours, form, transaction, request })
     }
 
     /// Reads what a memo of this method says, as far as it takes to find the payment on the ledger.
@@ -97,33 +88,15 @@ impl Charge {
         credential: Credential,
     ) -> Result<(Ours, Payload), Refusal> {
         let Credential { challenge, payload, source } = credential;
-        let issued_here = challenge.verify_id(&self.settings.secrets, terms.credential_header);
-        issued_here.map_err(|error| not_ours(error.to_string()))?;
-        if challenge.method != METHOD || challenge.intent != INTENT {
-            return Err(not_ours("the challenge is for another kind of payment"));
-        }
-        let opaque = challenge.opaque.as_deref().map(Opaque::decode);
-        let Some(Ok(opaque)) = opaque else {
-            return Err(not_ours("the challenge does not say what it is for"));
-        };
-        if opaque.scope != scope(terms, bound) {
+        let common = self.settings.issuer.read(challenge, terms, bound, &[INTENT])?;
+        if common.scope != scope(terms, bound) {
             return Err(not_ours("the challenge is for another route or method"));
         }
-        match (&challenge.digest, &bound.body) {
-            (None, None) => {}
-            (Some(digest), Some(body)) if digest::matches(digest, body) => {}
-            (Some(_), Some(_)) => return Err(not_ours("the challenge is for another body")),
-            _ => return Err(not_ours("the challenge was issued under another configuration")),
-        }
-        let request = Request::decode(&challenge.request)
+        let request = Request::decode(&common.request)
             .map_err(|error| not_ours(format!("the challenge asks for no charge: {error}")))?;
-        if request.network != self.settings.network {
+        if request.network != self.settings.issuer.network {
             return Err(not_ours("the challenge is for another network"));
         }
-        let expires = challenge.expires.as_deref().map(timestamp::read);
-        let Some(Ok(expires)) = expires else {
-            return Err(not_ours("the challenge does not say when it ends"));
-        };
         let payload = payload.ok_or_else(|| malformed("`payload` is missing"))?;
         let payload = Payload::from_json(&payload).map_err(|error| malformed(error.to_string()))?;
         // A signed hash is as good a proof as any, whatever was asked: its payer may have sent what it was to have pulled.
@@ -139,15 +112,7 @@ impl Charge {
         if source.is_some_and(|source| source.network != request.network) {
             return Err(invalid("network_mismatch", "`source` is on another network"));
         }
-        let ours = Ours {
-            id: challenge.id,
-            request,
-            text: challenge.request,
-            issued: opaque.issued_at,
-            expires: expires.div_euclid(1_000),
-            source,
-            realm_is_ours: challenge.realm == harmless(&self.settings.realm),
-        };
+        let ours = Ours { common, request, source };
         Ok((ours, payload))
     }
 
@@ -169,7 +134,7 @@ impl Charge {
                     .check(expected, expected.payee.account().as_slice())
                     .and_then(|()| transfer.check_signature(network))
                     .map_err(refused)?;
-                let left = ours.expires.saturating_sub(self.clock.now());
+                let left = ours.common.expires.saturating_sub(self.clock.now());
                 Form::Sponsored(Payment {
                     transfer: *transfer,
                     expected: expected.clone(),
@@ -218,7 +183,7 @@ impl Charge {
             }
             // Final only where the history that was searched covers all of the challenge's life.
             Ok(Found::Absent { since: Some(since), until: Some(until) })
-                if since <= ours.issued && until > ours.expires =>
+                if since <= ours.common.issued && until > ours.common.expires =>
             {
                 let detail = "no such transaction landed before the challenge ended";
                 return Err(invalid("transaction_not_found", detail).into());
@@ -257,11 +222,11 @@ impl Charge {
         let behind =
             landed.latest_closed_at.map_or(0, |latest| self.clock.now().saturating_sub(latest));
         let tolerance = CLOCK_TOLERANCE_SECONDS.max(behind);
-        if landed.closed_at < ours.issued.saturating_sub(tolerance) {
+        if landed.closed_at < ours.common.issued.saturating_sub(tolerance) {
             let detail = "the transaction landed before this challenge was issued: it paid for something else";
             return Err(invalid("transaction_too_old", detail));
         }
-        if landed.closed_at > ours.expires {
+        if landed.closed_at > ours.common.expires {
             let detail = "the transaction landed after the challenge had ended";
             return Err(Refusal::new(RefusalKind::Expired, "payment_expired", detail));
         }

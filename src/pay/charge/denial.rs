@@ -2,29 +2,13 @@
 
 use crate::{
     ledger::relay::SENT_ALREADY,
-    pay::{Denied, Fault, Refusal, RefusalKind},
+    pay::{Denied, Fault, Refusal, RefusalKind, mpp::not_ours},
     store::{TakenBy, TakenState},
 };
-
-/// A challenge that was not issued for this.
-pub(super) fn not_ours(detail: impl Into<String>) -> Refusal {
-    Refusal::new(RefusalKind::NotOffered, "invalid_challenge", detail)
-}
-
-/// A payload that cannot be read as one that this challenge takes.
-pub(super) fn malformed(detail: impl Into<String>) -> Refusal {
-    Refusal::new(RefusalKind::InvalidPayload, "invalid_payload", detail)
-}
 
 /// A payment that does not pay; `reason` may be an x402 code, whose prefix says nothing here.
 pub(super) fn invalid(reason: &str, detail: impl Into<String>) -> Refusal {
     Refusal::new(RefusalKind::Invalid, plain(reason), detail)
-}
-
-/// A challenge that has ended.
-pub(super) fn expired() -> Refusal {
-    let detail = "the challenge that this payment is for has ended: take the new one";
-    Refusal::new(RefusalKind::Expired, "payment_expired", detail)
 }
 
 /// A payment that the ledger's side finds wanting.

@@ -43,6 +43,10 @@ impl Account {
         if authorised < spent {
             return Reserving::Refused(Unfit::Short { needed: spent });
         }
+        let withdrawn = self.withdrawn.max(ask.withdrawn);
+        if spent.less(withdrawn) > ask.most_unsettled {
+            return Reserving::Unsettled;
+        }
         if self.flights() >= MOST_IN_FLIGHT {
             return Reserving::Busy;
         }
@@ -65,7 +69,7 @@ impl Account {
         });
         self.spent = spent;
         self.authorised = authorised;
-        self.withdrawn = self.withdrawn.max(ask.withdrawn);
+        self.withdrawn = withdrawn;
         self.used_at = self.used_at.max(ask.now);
         self.unsettled_since.get_or_insert(ask.now);
         self.hold(ask.commitment);
@@ -200,6 +204,9 @@ impl Account {
         // the base.
         if ask.base < self.floor || self.is_answered(ask.challenge) {
             return Err(Unfit::ChallengeUsed);
+        }
+        if ask.expired {
+            return Err(Unfit::Expired);
         }
         Ok(())
     }

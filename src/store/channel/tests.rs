@@ -28,6 +28,8 @@ impl Desk {
             deposited: units(self.deposited),
             withdrawn: self.account.withdrawn,
             at_least: Amount::ZERO,
+            most_unsettled: units(i128::MAX),
+            expired: false,
             token: Token([self.drawn; 16]),
             now: 1_000,
             lease_until: 1_100,
@@ -282,4 +284,30 @@ fn held_commitments_have_a_bound_and_the_highest_is_always_among_them() {
         let collectable = desk.account.collectable().unwrap();
         assert!(collectable.commitment.amount >= collectable.delivered);
     }
+}
+
+#[test]
+fn a13_a_challenge_that_has_ended_is_answered_only_by_what_answered_it_before() {
+    let mut desk = Desk::new(100);
+    let mut ask = desk.ask(10, 1, 10);
+    desk.account.reserve(&ask);
+    desk.account.give_back(ask.token, true).unwrap();
+    (ask.expired, ask.token) = (true, Token([99; 16]));
+    assert_eq!(desk.account.reserve(&ask), stands(10, 10));
+    let mut other = desk.ask(20, 2, 10);
+    other.expired = true;
+    assert_eq!(desk.account.reserve(&other), Reserving::Refused(Unfit::Expired));
+    other.expired = false;
+    assert_eq!(desk.account.reserve(&other), stands(20, 20));
+}
+
+#[test]
+fn no_more_is_served_than_may_be_unsettled() {
+    let mut desk = Desk::new(1_000);
+    desk.buy(50, 1, 50);
+    let mut ask = desk.ask(100, 2, 50);
+    ask.most_unsettled = units(99);
+    assert_eq!(desk.account.reserve(&ask), Reserving::Unsettled);
+    ask.withdrawn = units(50);
+    assert_eq!(desk.account.reserve(&ask), stands(100, 100));
 }
