@@ -52,6 +52,15 @@ impl AcceptPayment {
         ranked.into_iter().map(|(_, index)| index).collect()
     }
 
+    /// Whether the client asks for just this offer: a range without wildcards has it, and it counts for something.
+    ///
+    /// For what is offered only to who knows of it, such as another name of an intent.
+    #[must_use]
+    pub fn names(&self, offer: (&str, &str)) -> bool {
+        let exact = |range: &Range| range.specificity() == 2 && range.has(offer);
+        self.0.iter().any(exact) && self.weight(offer) > 0
+    }
+
     /// Thousandths; 0 if no range has the offer.
     fn weight(&self, offer: (&str, &str)) -> u16 {
         let matching = self.0.iter().filter(|range| range.has(offer));

@@ -83,3 +83,25 @@ fn lines_are_read_as_one_list_and_one_bad_line_spoils_it() {
     );
     assert_eq!(read(&["*/*", "!"]), None);
 }
+
+#[test]
+fn a_session_is_offered_beside_a_channel_to_who_names_it() {
+    let offers = [("stellar", "charge"), ("stellar", "channel"), ("stellar", "session")];
+    let session = ("stellar", channel::SESSION_INTENT);
+    for (header, names, order) in [
+        ("stellar/channel, stellar/session", true, [1, 2].as_slice()),
+        ("stellar/session, stellar/channel;q=0.5", true, &[2, 1]),
+        ("stellar/session;q=0.1, */*", true, &[0, 1, 2]),
+        ("stellar/session", true, &[2]),
+        ("stellar/channel", false, &[1]),
+        ("stellar/*", false, &[0, 1, 2]),
+        ("*/session", false, &[2]),
+        ("*/*", false, &[0, 1, 2]),
+        ("stellar/session;q=0, */*", false, &[0, 1]),
+        ("tempo/session, stellar/channel", false, &[1]),
+    ] {
+        let accept = AcceptPayment::parse(header).unwrap();
+        assert_eq!(accept.names(session), names, "{header}");
+        assert_eq!(accept.rank(&offers), order, "{header}");
+    }
+}
