@@ -35,8 +35,17 @@ pub(crate) fn unix_now() -> u64 {
 
 /// Closes a ledger. `None` if the ledger panicked or the runtime is going down.
 pub(crate) async fn close(ledger: &Ledger, now: u64) -> Option<Arc<ClosedLedger>> {
+    close_after(ledger, 0, now).await
+}
+
+/// As [`close`], when `skipped` ledgers have passed at once.
+pub(crate) async fn close_after(
+    ledger: &Ledger,
+    skipped: u32,
+    now: u64,
+) -> Option<Arc<ClosedLedger>> {
     let ledger = ledger.clone();
-    blocking::run(move || ledger.close(now)).await
+    blocking::run(move || ledger.close_after(skipped, now)).await
 }
 
 /// Closes a ledger each `interval` until `stop`.

@@ -231,16 +231,22 @@ impl Ledger {
     ///
     /// `now` is the Unix time in seconds; the close time is `now`, or the previous one if that is later.
     pub fn close(&self, now: u64) -> Arc<ClosedLedger> {
+        self.close_after(0, now)
+    }
+
+    /// As [`Ledger::close`], when `skipped` ledgers have passed at once, empty and without a trace: entries age by them.
+    pub fn close_after(&self, skipped: u32, now: u64) -> Arc<ClosedLedger> {
         let inner = &*self.inner;
         let _closing = inner.closing.lock().unwrap_or_else(PoisonError::into_inner);
         let (head, waiting, sequence) = {
             let state = self.state();
-            let sequence = state.head.ledger.sequence.saturating_add(1);
+            let sequence = state.head.ledger.sequence.saturating_add(1).saturating_add(skipped);
             (state.head.clone(), state.queue.due(sequence), sequence)
         };
         let header = Header { sequence, close_time: now.max(head.ledger.close_time) };
         let mut applied = self.apply(&head, &waiting, header);
-        if header.sequence.is_multiple_of(LEDGERS_BETWEEN_EVICTIONS) {
+        let evictions_by = |sequence: u32| sequence / LEDGERS_BETWEEN_EVICTIONS;
+        if evictions_by(header.sequence) != evictions_by(head.ledger.sequence) {
             store::evict(&mut applied.entries, header.sequence);
         }
         let closed = Arc::new(header::close(Some(&head.ledger), &applied, header));
@@ -273,18 +279,6 @@ impl Ledger {
             let matches = Box::new(matches);
             self.state().queue.arm(ArmedFault { fault, left: count, matches });
         }
-    }
-
-    /// Pretends that all ledgers up to `sequence` have closed empty, so that entries age.
-    #[cfg(test)]
-    fn jump(&self, sequence: u32) {
-        let mut state = self.state();
-        let head = state.head.clone();
-        let header = Header { sequence, close_time: head.ledger.close_time };
-        let applied = Applied::nothing(&head);
-        let ledger = Arc::new(header::close(Some(&head.ledger), &applied, header));
-        state.head = Snapshot { ledger, entries: applied.entries };
-        state.history = History::new(&self.inner.config);
     }
 
     fn admit(&self, envelope: TransactionEnvelope, trusted: bool) -> Submission {

@@ -265,6 +265,19 @@ impl Sandbox {
         clock::close(&self.ledger, now).await.expect("closing a ledger does not panic")
     }
 
+    /// Lets `count` ledgers pass at once, one at least, and answers the last: the others are empty and leave no trace.
+    ///
+    /// Their number is what it is about: waiting periods end, contract entries near the end of their life (120,960 ledgers
+    /// after they were created) or are archived. Close times move as in [`Sandbox::close_ledger`].
+    ///
+    /// # Panics
+    /// If the ledger does: that is a bug of the sandbox.
+    pub async fn skip_ledgers(&self, count: u32) -> Arc<ClosedLedger> {
+        let closed =
+            clock::close_after(&self.ledger, count.saturating_sub(1), clock::unix_now()).await;
+        closed.expect("closing a ledger does not panic")
+    }
+
     /// The base units of USDC that an account's trustline or a contract holds; `None` where there is neither.
     pub fn usdc_balance(&self, address: &str) -> Option<i128> {
         balance::usdc(&self.ledger.snapshot(), &self.network_id(), address)

@@ -87,13 +87,9 @@ impl History {
     }
 
     fn pages(&self, first: u32, last: u32) -> impl Iterator<Item = &Page> {
-        let oldest = self.oldest().map_or(0, |mark| mark.sequence);
-        let skipped = usize::try_from(first.saturating_sub(oldest)).unwrap_or(usize::MAX);
-        self.ledgers
-            .iter()
-            .skip(skipped)
-            .take_while(move |page| page.mark.sequence <= last)
-            .filter(move |page| page.mark.sequence >= first)
+        // Ledgers may have been skipped, so that a place does not follow from a sequence.
+        let before = self.ledgers.partition_point(|page| page.mark.sequence < first);
+        self.ledgers.iter().skip(before).take_while(move |page| page.mark.sequence <= last)
     }
 }
 

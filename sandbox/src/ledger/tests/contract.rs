@@ -126,7 +126,7 @@ fn a_nonce_is_forgotten_when_its_entry_has_expired() {
     let world = sponsored_world();
     let tx = sponsored(&world, 10);
     world.apply(world.sign(tx, &[&key(3)]));
-    world.ledger.jump(1022);
+    world.jump(1022);
     world.close();
     assert_eq!(nonces(&world), 1);
     world.close();

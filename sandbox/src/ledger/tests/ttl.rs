@@ -26,7 +26,7 @@ fn live_until(world: &World) -> u32 {
 /// A world in which the USDC contract has been archived.
 fn archived() -> World {
     let world = World::with_usdc(&[&key(1), &key(2)]);
-    world.ledger.jump(live_until(&world) + 1);
+    world.jump(live_until(&world) + 1);
     world
 }
 
