@@ -19,7 +19,7 @@ use super::{
 pub struct Commitment {
     /// All that the payee may take out of the channel, what it took before included.
     pub amount: Amount,
-    /// By the channel's [`CommitmentKey`], over [`bytes`].
+    /// By the channel's [`CommitmentKey`], over [`bytes()`].
     pub signature: [u8; 64],
 }
 

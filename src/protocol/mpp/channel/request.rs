@@ -23,7 +23,7 @@ pub struct Request {
     pub external_id: Option<String>,
     /// The network that the channel is on.
     pub network: Network,
-    /// What the receipt will know the payment by: unlike any other's, see [`reference`].
+    /// What the receipt will know the payment by: unlike any other's, see [`reference()`].
     pub reference: String,
 }
 
