@@ -7,6 +7,7 @@
     reason = "a test ends where it finds something else"
 )]
 
+mod channel;
 mod fate;
 #[path = "../../sandbox/tests/support/npm.rs"]
 mod npm;
