@@ -105,6 +105,18 @@ fn c03_a_signature_has_one_spelling() {
 }
 
 #[test]
+fn c03_a_signature_that_only_lax_verification_takes_is_refused() {
+    // By the seed's holder, with the identity for its point and s = k·a: the ledger refuses it, so it cannot be cashed.
+    let lax = "0100000000000000000000000000000000000000000000000000000000000000fe0792fe969e311d66f9edc31a86ed093dcfec4d0cbad6f2ef382e6bc93dff0c";
+    let signature = hex::decode(lax).unwrap().try_into().unwrap();
+    let key = VerifyingKey::from_bytes(&seed().key().to_bytes()).unwrap();
+    let message = bytes(Network::Testnet, CHANNEL, c1().amount);
+    let taken = ed25519_dalek::Verifier::verify(&key, &message, &Signature::from_bytes(&signature));
+    assert!(taken.is_ok());
+    assert_eq!(verdict(&Commitment { signature, ..c1() }), Err(BadSignature));
+}
+
+#[test]
 fn c05_what_was_signed_otherwise_than_the_contract_has_it_is_refused() {
     let id = Network::Testnet.id();
     let good = entries(id, CHANNEL, 1_000_000);
