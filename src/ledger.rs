@@ -6,6 +6,7 @@
 
 pub mod facilitator;
 
+pub mod channels;
 pub mod own;
 pub mod relay;
 pub mod remote;

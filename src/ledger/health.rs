@@ -4,15 +4,15 @@
 //! time can be judged rightly.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
-use super::rpc::{Error, Rpc};
+use super::rpc::{Error, LedgerMark, Rpc};
 use crate::telemetry::Clock;
 
 /// What keeps the RPC from being relied on.
@@ -28,7 +28,7 @@ pub(super) async fn look(
     rpc: &Rpc,
     clock: &Clock,
     network_checked: &mut bool,
-) -> Result<(), Trouble> {
+) -> Result<LedgerMark, Trouble> {
     if !*network_checked {
         rpc.check_network().await?;
         *network_checked = true;
@@ -44,7 +44,7 @@ pub(super) async fn look(
             )));
         }
     }
-    Ok(())
+    Ok(latest)
 }
 
 /// The sentence for an operator about an RPC that does not answer.
@@ -63,25 +63,42 @@ impl From<Error> for Trouble {
 
 /// Looks at the RPC all the time. Clones share what it has seen.
 #[derive(Clone, Debug)]
-pub(super) struct Watch(Arc<Mutex<Option<String>>>);
+pub(super) struct Watch {
+    /// Whose payments need it, for the log.
+    rail: &'static str,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    trouble: Option<String>,
+    /// The latest ledger, and when it was heard of first.
+    latest: Option<(u32, Instant)>,
+}
 
 impl Watch {
     /// Starts looking, on `tasks`, until `stop`.
     pub(super) fn start(
+        rail: &'static str,
         rpc: Rpc,
         clock: Clock,
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        let watch = Self(Arc::new(Mutex::new(Some("the Stellar RPC is not asked yet".to_owned()))));
+        let trouble = Some("the Stellar RPC is not asked yet".to_owned());
+        let watch = Self { rail, state: Arc::new(Mutex::new(State { trouble, latest: None })) };
         let seen = watch.clone();
         tasks.spawn(async move {
             let (mut network_checked, mut failures) = (false, 0_u32);
             loop {
+                let asked = Instant::now();
                 let trouble = tokio::select! {
                     () = stop.cancelled() => return,
                     looked = look(&rpc, &clock, &mut network_checked) => match looked {
-                        Ok(()) => None,
+                        Ok(latest) => {
+                            seen.hear(latest.sequence, asked);
+                            None
+                        }
                         Err(Trouble::Told(trouble)) => Some(trouble),
                         Err(Trouble::Silent(error)) => Some(silent(&rpc, &error)),
                     },
@@ -102,19 +119,36 @@ impl Watch {
 
     /// What keeps the RPC from being relied on now.
     pub(super) fn trouble(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state().trouble.clone()
+    }
+
+    /// The latest ledger that was heard of, and when for the first time.
+    pub(super) fn latest(&self) -> Option<(u32, Instant)> {
+        self.state().latest
+    }
+
+    fn hear(&self, sequence: u32, asked: Instant) {
+        let latest = &mut self.state().latest;
+        if latest.is_none_or(|(before, _)| before < sequence) {
+            *latest = Some((sequence, asked));
+        }
     }
 
     fn set(&self, trouble: Option<String>) {
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
+        let slot = &mut state.trouble;
         match (&*slot, &trouble) {
             (before, Some(now)) if before.as_ref() != Some(now) => {
-                warn!(reason = now, "charges cannot be taken");
+                warn!(rail = self.rail, reason = now, "payments cannot be taken");
             }
-            (Some(_), None) => info!("charges can be taken"),
+            (Some(_), None) => info!(rail = self.rail, "payments can be taken"),
             _ => {}
         }
         *slot = trouble;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

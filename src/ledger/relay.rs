@@ -71,7 +71,7 @@ impl Relay {
     /// Starts a relay to the network of `rpc`; it looks after the RPC in the background, on `tasks`, until `stop`.
     #[must_use]
     pub fn start(rpc: Rpc, clock: Clock, tasks: &TaskTracker, stop: CancellationToken) -> Self {
-        let watch = Watch::start(rpc.clone(), clock.clone(), tasks, stop);
+        let watch = Watch::start("charge", rpc.clone(), clock.clone(), tasks, stop);
         Self { rpc, clock, watch, lookups: Arc::new(Semaphore::new(MOST_LOOKUPS)) }
     }
 

@@ -17,8 +17,8 @@ use stellar_xdr as xdr;
 use xdr::{LedgerEntryData, LedgerKey, TransactionEnvelope};
 
 pub use self::answer::{
-    AuthMode, Event, EventPage, EventQuery, LedgerMark, Lookup, Simulated, Simulation, Start,
-    Submission, Transaction,
+    AuthMode, Event, EventPage, EventQuery, LedgerMark, LiveEntry, Lookup, Simulated, Simulation,
+    Snapshot, Start, Submission, Transaction,
 };
 use super::{Http, HttpError};
 use crate::protocol::{
@@ -111,13 +111,34 @@ impl Rpc {
         &self,
         keys: &[LedgerKey],
     ) -> Result<Vec<(LedgerKey, LedgerEntryData)>, Error> {
-        const METHOD: &str = "getLedgerEntries";
-        let keys: Vec<String> = keys.iter().map(wire::encode).collect();
-        let answer: wire::Entries = self.call(METHOD, json!({ "keys": keys }), LARGE).await?;
-        let entries = answer.entries.unwrap_or_default();
+        let found = self.entries_under(keys).await?.entries.unwrap_or_default();
         let decode =
             |entry: &wire::Entry| Some((wire::decode(&entry.key)?, wire::decode(&entry.xdr)?));
-        entries.iter().map(decode).collect::<Option<_>>().ok_or_else(|| garbage(METHOD, "entries"))
+        found.iter().map(decode).collect::<Option<_>>().ok_or_else(|| garbage(ENTRIES, "entries"))
+    }
+
+    /// The entries under `keys`, at most [`MOST_ENTRIES`], all as of one ledger; those that do not exist are left out.
+    ///
+    /// # Errors
+    /// What kept the server from answering.
+    pub async fn snapshot(&self, keys: &[LedgerKey]) -> Result<Snapshot, Error> {
+        let answer = self.entries_under(keys).await?;
+        let ledger = answer.latest_ledger.ok_or_else(|| garbage(ENTRIES, "latestLedger"))?;
+        let found = answer.entries.unwrap_or_default();
+        let read = |entry: &wire::Entry| {
+            let live_until = entry.live_until_ledger_seq;
+            Some((
+                wire::decode(&entry.key)?,
+                LiveEntry { data: wire::decode(&entry.xdr)?, live_until },
+            ))
+        };
+        let entries = found.iter().map(read).collect::<Option<_>>();
+        Ok(Snapshot { ledger, entries: entries.ok_or_else(|| garbage(ENTRIES, "entries"))? })
+    }
+
+    async fn entries_under(&self, keys: &[LedgerKey]) -> Result<wire::Entries, Error> {
+        let keys: Vec<String> = keys.iter().map(wire::encode).collect();
+        self.call(ENTRIES, json!({ "keys": keys }), LARGE).await
     }
 
     /// The accounts among `accounts`, at most [`MOST_ENTRIES`], that exist.
@@ -297,6 +318,7 @@ pub const TESTNET_URL: &str = "https://soroban-testnet.stellar.org";
 /// As many ledger entries as one call may ask for.
 pub const MOST_ENTRIES: usize = 200;
 
+const ENTRIES: &str = "getLedgerEntries";
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Answers of a few numbers.
 const SMALL: usize = 256 << 10;

@@ -1,5 +1,7 @@
 //! What the Stellar RPC says, as types that cannot be half true.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 use stellar_xdr as xdr;
 
@@ -13,6 +15,24 @@ pub struct LedgerMark {
     pub sequence: u32,
     /// When it closed, in Unix seconds, where the server tells.
     pub closed_at: Option<u64>,
+}
+
+/// Entries of the ledger as they stood together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The ledger after which they stood so.
+    pub ledger: u32,
+    /// Those that were asked for and exist.
+    pub entries: HashMap<xdr::LedgerKey, LiveEntry>,
+}
+
+/// An entry, and how long it lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveEntry {
+    /// What it holds.
+    pub data: xdr::LedgerEntryData,
+    /// The last ledger in which it can be used without being restored; `None` if it lives for ever.
+    pub live_until: Option<u32>,
 }
 
 /// What a simulation does about authorizations.

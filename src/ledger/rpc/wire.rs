@@ -47,14 +47,18 @@ pub(super) struct Percentiles {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Entries {
     pub(super) entries: Option<Vec<Entry>>,
+    pub(super) latest_ledger: Option<u32>,
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Entry {
     pub(super) key: String,
     pub(super) xdr: String,
+    pub(super) live_until_ledger_seq: Option<u32>,
 }
 
 #[derive(Deserialize)]
