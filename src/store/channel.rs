@@ -38,6 +38,8 @@ pub struct Account {
     pub(super) unsettled_since: Option<u64>,
     /// When it was last reserved from, in seconds since 1970.
     pub(super) used_at: u64,
+    /// How many steps have changed it.
+    pub(super) steps: u64,
 }
 
 /// A commitment that the contract honours. Its `Debug` shows no signature, which is money.
@@ -292,6 +294,12 @@ impl Account {
         self.used_at
     }
 
+    /// How many steps have changed it: an account that is behind one that was seen was rolled back.
+    #[must_use]
+    pub const fn steps(&self) -> u64 {
+        self.steps
+    }
+
     /// The value of the reservations that are in flight.
     #[must_use]
     pub fn in_flight(&self) -> Amount {
@@ -333,7 +341,10 @@ impl Account {
 }
 
 /// Finished uses that are remembered by their amounts; one more lifts the floor.
-pub const WINDOW: usize = 64;
+///
+/// Enough for a payer that has commitments for 64 requests in a row on their way: when one comes in that answers the oldest
+/// challenge, up to 63 may have finished that were on their way when the challenge was made, and 63 that were sent after it.
+pub const WINDOW: usize = 128;
 
 /// Reservations of one channel that may be in flight at once.
 pub const MOST_IN_FLIGHT: usize = 256;

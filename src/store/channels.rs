@@ -193,7 +193,8 @@ impl Store {
         self.done(channel, Step::Ended).await.map(drop)
     }
 
-    /// Raises an account to what a journal or the ledger proves that it was. See [`Account::restore`].
+    /// Raises an account to what a journal or the ledger proves that it was. Whether it was behind that. See
+    /// [`Account::restore`].
     ///
     /// # Errors
     /// As [`Store::reserve`].
@@ -202,8 +203,9 @@ impl Store {
         channel: ContractId,
         commitment: Held,
         spent: Amount,
-    ) -> Result<(), Error> {
-        self.done(channel, Step::Restore { commitment, spent }).await.map(drop)
+        steps: u64,
+    ) -> Result<bool, Error> {
+        self.done(channel, Step::Restore { commitment, spent, steps }).await
     }
 
     async fn step_channel(&self, channel: ContractId, step: Step) -> Result<Stepped, Error> {

@@ -42,6 +42,7 @@ pub(in crate::store) fn encode(channel: ContractId, account: &Account) -> Vec<u8
     // 0 is no instant at which anything was sold.
     out.extend(account.unsettled_since.unwrap_or(0).to_be_bytes());
     out.extend(account.used_at.to_be_bytes());
+    out.extend(account.steps.to_be_bytes());
     put_count(&mut out, account.held.len());
     for held in &account.held {
         put_amount(&mut out, held.amount);
@@ -100,6 +101,7 @@ fn read(channel: ContractId, bytes: &[u8]) -> Option<Account> {
         },
         unsettled_since: Some(reader.u64()?).filter(|since| *since > 0),
         used_at: reader.u64()?,
+        steps: reader.u64()?,
         held: list(reader, |reader| {
             Some(Held { amount: amount(reader)?, signature: reader.array()? })
         })?,

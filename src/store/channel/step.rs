@@ -48,6 +48,8 @@ pub enum Step {
         commitment: Held,
         /// What was spent.
         spent: Amount,
+        /// After how many steps.
+        steps: u64,
     },
 }
 
@@ -67,6 +69,15 @@ pub enum Stepped {
 impl Account {
     /// Carries out `step`. What it leaves must be durable before anybody is told what came of it.
     pub fn step(&mut self, step: &Step) -> Stepped {
+        let stepped = self.carry_out(step);
+        let is_new = !matches!(step, Step::Restore { .. });
+        if is_new && stepped.may_have_changed() {
+            self.steps = self.steps.saturating_add(1);
+        }
+        stepped
+    }
+
+    fn carry_out(&mut self, step: &Step) -> Stepped {
         match step {
             Step::Reserve(ask) => Stepped::Reserving(self.reserve(ask)),
             Step::Keep { token, status } => Stepped::Stands(self.keep(*token, *status)),
@@ -82,9 +93,8 @@ impl Account {
                 self.ended();
                 Stepped::Done(true)
             }
-            Step::Restore { commitment, spent } => {
-                self.restore(*commitment, *spent);
-                Stepped::Done(true)
+            Step::Restore { commitment, spent, steps } => {
+                Stepped::Done(self.restore(*commitment, *spent, *steps))
             }
         }
     }

@@ -14,7 +14,10 @@ impl Account {
     /// Asked again with the same token it answers the same, so one whose answer was lost may be repeated.
     pub fn reserve(&mut self, ask: &Reserve) -> Reserving {
         self.sweep(ask.now);
-        let known = ask.at_least.max(ask.withdrawn);
+        if self.uses.iter().any(|used| used.is_held_by(ask.token)) {
+            return Reserving::Reserved(self.standing());
+        }
+        let known = ask.at_least.max(ask.withdrawn).max(self.withdrawn);
         if self.authorised < known {
             return Reserving::RolledBack { found: self.authorised, at_least: known };
         }
@@ -72,6 +75,7 @@ impl Account {
         self.withdrawn = withdrawn;
         self.used_at = self.used_at.max(ask.now);
         self.unsettled_since.get_or_insert(ask.now);
+        self.settle_clock();
         self.hold(ask.commitment);
         self.trim();
         Reserving::Reserved(self.standing())
@@ -80,9 +84,15 @@ impl Account {
     /// Records that a reservation bought an answer with `status`; it is spent for good.
     ///
     /// # Errors
-    /// [`Lapsed`] if it was given back meanwhile: the answer must not leave.
+    /// [`Lapsed`] if it was given back meanwhile, or if what ends the channel does not collect it: the answer must not leave.
     pub fn keep(&mut self, token: Token, status: u16) -> Result<Standing, Lapsed> {
+        let (delivered, last) = (self.delivered(), self.last_collected());
         let used = self.flight(token).ok_or(Lapsed)?;
+        if let (UseState::InFlight { price, .. }, Some(last)) = (&used.state, last)
+            && delivered.checked_add(*price).is_none_or(|delivered| delivered > last)
+        {
+            return Err(Lapsed);
+        }
         used.state = UseState::Kept { status };
         self.trim();
         Ok(self.standing())
@@ -127,7 +137,8 @@ impl Account {
         is_new
     }
 
-    /// Records the transaction that is about to be sent to collect. One at a time.
+    /// Records the transaction that is about to be sent to collect. One at a time. One that closes the channel has it
+    /// take no more commitments, as [`Account::begin_closing`].
     ///
     /// # Errors
     /// The one that is under way, if there is one; the same one again is no error.
@@ -135,6 +146,9 @@ impl Account {
         match &self.collection {
             Some(other) if *other != collection => Err(other.clone()),
             _ => {
+                if collection.closes {
+                    self.begin_closing();
+                }
                 self.collection = Some(collection);
                 Ok(())
             }
@@ -172,14 +186,30 @@ impl Account {
         }
     }
 
-    /// Raises what was authorised to a commitment that a journal remembers, and what was spent with it. For an account
-    /// that was rolled back: all that the journal knows of counts as delivered.
-    pub fn restore(&mut self, commitment: Held, spent: Amount) {
+    /// Raises an account to what a journal, or the ledger, remembers of it: what was authorised, and what was spent after so
+    /// many steps. Whether it was behind, which is an account that was rolled back. Then every amount up to the commitment
+    /// is used, and what was in flight with one counts as delivered: whether it was, nobody can say any more.
+    pub fn restore(&mut self, commitment: Held, spent: Amount, steps: u64) -> bool {
+        if self.authorised >= commitment.amount && self.steps >= steps {
+            return false;
+        }
         self.authorised = self.authorised.max(commitment.amount);
         self.spent = self.spent.max(spent.min(self.authorised));
         self.floor = self.floor.max(commitment.amount);
+        self.uses.retain(|used| used.amount > commitment.amount);
+        self.steps = self.steps.max(steps);
         self.hold(commitment);
         self.trim();
+        true
+    }
+
+    /// What is collected in all once the channel has ended, if it has or may be about to.
+    const fn last_collected(&self) -> Option<Amount> {
+        match (self.phase, &self.collection) {
+            (Phase::Closed { .. }, _) => Some(self.withdrawn),
+            (_, Some(collection)) if collection.closes => Some(collection.amount),
+            _ => None,
+        }
     }
 
     fn give_back_where(&mut self, is_over: impl Fn(u64) -> bool) -> bool {
@@ -217,12 +247,13 @@ impl Account {
             return Err(Reserving::Refused(Unfit::Used));
         }
         match &used.state {
-            UseState::InFlight { token, .. } if *token == ask.token => {
-                Err(Reserving::Reserved(self.standing()))
-            }
             UseState::InFlight { .. } => Err(Reserving::InFlight),
             UseState::Kept { status } => {
                 Err(Reserving::Bought { status: *status, standing: self.standing() })
+            }
+            // Once it was collected it is public.
+            UseState::Returned(_) if used.amount <= self.withdrawn.max(ask.withdrawn) => {
+                Err(Reserving::Refused(Unfit::TooLow))
             }
             UseState::Returned(claim)
                 if claim.binding == ask.binding
@@ -252,9 +283,7 @@ impl Account {
     }
 
     fn flight(&mut self, token: Token) -> Option<&mut Use> {
-        self.uses.iter_mut().find(
-            |used| matches!(used.state, UseState::InFlight { token: held, .. } if held == token),
-        )
+        self.uses.iter_mut().find(|used| used.is_held_by(token))
     }
 
     fn flights(&self) -> usize {
@@ -300,5 +329,11 @@ impl Account {
         if self.spent <= self.withdrawn {
             self.unsettled_since = None;
         }
+    }
+}
+
+impl Use {
+    fn is_held_by(&self, token: Token) -> bool {
+        matches!(self.state, UseState::InFlight { token: held, .. } if held == token)
     }
 }

@@ -42,6 +42,12 @@ impl Desk {
         self.account.reserve(&ask)
     }
 
+    /// As the stores do it.
+    fn reserve_step(&mut self, commitment: i128, challenge: u8, price: i128) {
+        let step = Step::Reserve(Box::new(self.ask(commitment, challenge, price)));
+        self.account.step(&step);
+    }
+
     fn token(&self) -> Token {
         Token([self.drawn; 16])
     }
@@ -158,6 +164,8 @@ fn a_step_whose_answer_was_lost_may_be_repeated() {
     let ask = desk.ask(10, 1, 10);
     assert_eq!(desk.account.reserve(&ask), stands(10, 10));
     assert_eq!(desk.account.reserve(&ask), stands(10, 10));
+    desk.account.begin_closing();
+    assert_eq!(desk.account.reserve(&ask), stands(10, 10), "whatever came between");
 }
 
 #[test]
@@ -207,7 +215,7 @@ fn a_challenge_is_answered_once_however_long_ago() {
     forgotten.base = units(0);
     assert_eq!(desk.account.reserve(&forgotten), Reserving::Refused(Unfit::ChallengeUsed));
     assert_eq!(desk.account.uses.len(), WINDOW);
-    assert_eq!(desk.reserve(100, 250, 1), Reserving::Refused(Unfit::Used), "below the floor");
+    assert_eq!(desk.reserve(50, 250, 1), Reserving::Refused(Unfit::Used), "below the floor");
 }
 
 #[test]
@@ -239,6 +247,100 @@ fn k12_more_withdrawn_than_was_authorised_is_a_store_that_was_rolled_back() {
     let mut ask = desk.ask(60, 1, 10);
     ask.withdrawn = units(50);
     assert!(matches!(desk.account.reserve(&ask), Reserving::RolledBack { .. }));
+}
+
+#[test]
+fn k12_what_the_account_itself_saw_withdrawn_shows_a_rollback_to_a_caller_that_has_not_looked() {
+    let mut desk = Desk::new(100);
+    desk.buy(10, 1, 10);
+    desk.account.saw_withdrawn(units(50));
+    let mut ask = desk.ask(60, 2, 10);
+    ask.withdrawn = units(0);
+    let (found, at_least) = (units(10), units(50));
+    assert_eq!(desk.account.reserve(&ask), Reserving::RolledBack { found, at_least });
+    let commitment = Held { amount: units(50), signature: [7; 64] };
+    assert!(desk.account.restore(commitment, units(50), 0));
+    assert_eq!(desk.account.reserve(&ask), Reserving::Refused(Unfit::ChallengeUsed));
+    ask.base = units(50);
+    assert_eq!(desk.account.reserve(&ask), stands(60, 60));
+}
+
+#[test]
+fn k05_an_account_that_was_rolled_back_forgets_no_delivery() {
+    let mut desk = Desk::new(100);
+    desk.reserve_step(10, 1, 10);
+    let (token, mut stale) = (desk.token(), desk.account.clone());
+    desk.account.step(&Step::Keep { token, status: 200 });
+    desk.reserve_step(20, 2, 10);
+    let commitment = *desk.account.held().last().unwrap();
+    assert!(stale.restore(commitment, desk.account.standing().spent, desk.account.steps()));
+    assert!(!stale.give_back_all(), "what is not known to be undelivered counts as delivered");
+    assert_eq!(stale.standing(), desk.account.standing());
+    desk.account = stale;
+    assert_eq!(desk.reserve(10, 1, 10), Reserving::Refused(Unfit::Used));
+    assert_eq!(desk.reserve(20, 2, 10), Reserving::Refused(Unfit::Used));
+    assert_eq!(desk.reserve(30, 3, 10), stands(30, 30));
+}
+
+#[test]
+fn k05_an_account_that_lost_nothing_stays_as_it_is() {
+    let mut desk = Desk::new(100);
+    desk.reserve_step(10, 1, 10);
+    let journaled = (*desk.account.held().last().unwrap(), units(10), desk.account.steps());
+    let token = desk.token();
+    desk.account.step(&Step::GiveBack { token, tried: true });
+    let before = desk.account.clone();
+    assert!(!desk.account.restore(journaled.0, journaled.1, journaled.2));
+    assert_eq!(desk.account, before);
+}
+
+#[test]
+fn what_came_back_undelivered_does_not_come_again_once_its_signature_is_public() {
+    let mut desk = Desk::new(1_000);
+    desk.reserve(100, 1, 10);
+    desk.account.give_back(desk.token(), true).unwrap();
+    desk.buy(101, 2, 50);
+    assert_eq!(desk.account.collectable().unwrap().commitment.amount, units(100));
+    let mut again = desk.ask(100, 1, 10);
+    again.withdrawn = units(99);
+    assert!(matches!(desk.account.clone().reserve(&again), Reserving::Reserved(_)));
+    again.withdrawn = units(100);
+    assert_eq!(desk.account.reserve(&again), Reserving::Refused(Unfit::TooLow));
+}
+
+#[test]
+fn c16_what_ends_the_channel_without_a_delivery_lets_no_answer_to_it_leave() {
+    let mut desk = Desk::new(100);
+    desk.buy(10, 1, 10);
+    desk.reserve(20, 2, 10);
+    let token = desk.token();
+    let closing = Collection {
+        closes: true,
+        amount: units(10),
+        transaction: TxHash([1; 32]),
+        valid_until: 2_000,
+        since_ledger: 5,
+    };
+    desk.account.collect(closing.clone()).unwrap();
+    assert_eq!(desk.reserve(30, 3, 10), Reserving::Ended(Phase::Closing));
+    assert_eq!(desk.account.keep(token, 200), Err(Lapsed), "while it may land");
+    let mut failed = desk.account.clone();
+    failed.collected(closing.transaction, false);
+    assert!(failed.keep(token, 200).is_ok(), "it cannot land any more");
+    desk.account.collected(closing.transaction, true);
+    assert_eq!(desk.account.keep(token, 200), Err(Lapsed), "it has landed");
+    assert_eq!(desk.account.at_risk(), units(0));
+}
+
+#[test]
+fn what_was_collected_in_advance_is_not_unsettled() {
+    let mut desk = Desk::new(1_000);
+    desk.buy(100, 1, 10);
+    desk.account.saw_withdrawn(units(100));
+    desk.buy(101, 2, 10);
+    assert_eq!(desk.account.unsettled_since(), None);
+    desk.buy(120, 3, 90);
+    assert_eq!(desk.account.unsettled_since(), Some(1_000));
 }
 
 #[test]
