@@ -9,6 +9,7 @@ mod road;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
@@ -122,6 +123,9 @@ impl Gateway {
         if settings.listeners != running.settings.listeners {
             return Err(NeedsRestart("listen"));
         }
+        if !same_admin(settings.admin.as_ref(), running.settings.admin.as_ref()) {
+            return Err(NeedsRestart("admin"));
+        }
         match (&settings.payment, &self.parts.payment) {
             (None, _) => {}
             (Some(_), None) => return Err(NeedsRestart("payments")),
@@ -187,6 +191,13 @@ impl Parts {
     }
 }
 
+fn same_admin(one: Option<&config::Admin>, other: Option<&config::Admin>) -> bool {
+    let parts = |admin: &config::Admin| {
+        (admin.address, admin.token.as_ref().map(|token| token.expose_secret().to_owned()))
+    };
+    one.map(parts) == other.map(parts)
+}
+
 /// Why a gateway did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -204,6 +215,9 @@ pub enum StartError {
     /// The store could not be opened.
     #[error("open the store")]
     Store(#[source] store::Error),
+    /// The configuration names a kind of store that this version does not have.
+    #[error("`store.redis` is not supported by this version: take `store.embedded`")]
+    NoRedis,
 }
 
 /// The configuration changes what cannot be changed while running.

@@ -27,7 +27,8 @@ pub use self::{
     env::Env,
     env_file::EnvFile,
     settings::{
-        ContentHash, Drain, FacilitatorSettings, Listener, Mpp, Payment, Reload, Settings, X402,
+        Admin, Channel, Charge, Closer, ContentHash, Drain, Durability, FacilitatorSettings,
+        Listener, Mpp, Payment, Redis, Reload, Settings, Store, X402,
     },
 };
 

@@ -72,6 +72,8 @@ pub enum MethodName {
         /// Whether the gateway pays the network's fee.
         sponsored: bool,
     },
+    /// MPP `channel` by method `stellar`.
+    Channel,
 }
 
 impl Terms {
@@ -86,8 +88,14 @@ impl Terms {
     pub fn charge(&self) -> Option<(&Offer, bool)> {
         self.offers.iter().find_map(|offer| match offer.method {
             MethodName::Charge { sponsored } => Some((offer, sponsored)),
-            MethodName::X402 => None,
+            MethodName::X402 | MethodName::Channel => None,
         })
+    }
+
+    /// The offer to pay from an MPP channel, if the route makes one.
+    #[must_use]
+    pub fn channel(&self) -> Option<&Offer> {
+        self.offers.iter().find(|offer| offer.method == MethodName::Channel)
     }
 
     /// How many ledgers a payment of the request `bound` must still live when it is presented: the upstream's time, where
@@ -106,6 +114,8 @@ impl Terms {
 impl MethodName {
     /// The name of [`MethodName::Charge`].
     pub const CHARGE: &'static str = "mpp.charge";
+    /// The name of [`MethodName::Channel`].
+    pub const CHANNEL: &'static str = "mpp.channel";
 
     /// The name as the configuration and the metrics write it.
     #[must_use]
@@ -113,6 +123,7 @@ impl MethodName {
         match self {
             Self::X402 => "x402",
             Self::Charge { .. } => Self::CHARGE,
+            Self::Channel => Self::CHANNEL,
         }
     }
 }

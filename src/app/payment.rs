@@ -54,7 +54,10 @@ impl Payment {
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Self, StartError> {
-        let store = Store::open(&settings.store).await.map_err(StartError::Store)?;
+        let store = match &settings.store {
+            config::Store::Embedded(path) => Store::open(path).await.map_err(StartError::Store)?,
+            config::Store::Redis(_) => return Err(StartError::NoRedis),
+        };
         let secret = async |name| store.secret(name).await.map_err(StartError::Store);
         let quotes = quote::Key::new(secret("x402 quote").await?);
         let challenges = SecretString::from(hex::encode(secret("mpp challenge").await?));
@@ -78,6 +81,7 @@ impl Payment {
         let relay = settings
             .mpp
             .as_ref()
+            .and_then(|mpp| mpp.charge)
             .map(|_| Relay::start(rpc, clock.clone(), tasks, stop.child_token()));
         Ok(Self {
             fixed: settings.clone(),
@@ -106,7 +110,11 @@ impl Payment {
                 facilitator(new)
                     .is_some_and(|new| !same_facilitator(facilitator(old).as_ref(), &new)),
             ),
-            ("payments.mpp", new.mpp.is_some() && self.relay.is_none()),
+            ("payments.mpp.charge", new.charge().is_some() && self.relay.is_none()),
+            (
+                "payments.mpp.channel",
+                new.channel().is_some_and(|new| !same_channel(old.channel(), new)),
+            ),
             (
                 "stellar.sponsors",
                 new.sponsor.as_ref().is_some_and(|new| !same_sponsor(old.sponsor.as_ref(), new)),
@@ -129,9 +137,10 @@ impl Payment {
             let (store, clock) = (self.store.clone(), self.clock.clone());
             Arc::new(X402::new(settings, facilitator, store, self.quotes.clone(), clock))
         });
-        let charge = now.mpp.as_ref().zip(self.relay.clone()).map(|(mpp, relay)| {
-            let settings =
-                charge::Settings { issuer: self.issuer(mpp), unsigned_push: mpp.unsigned_push };
+        let charge = now.mpp.as_ref().zip(now.charge()).zip(self.relay.clone());
+        let charge = charge.map(|((mpp, charge), relay)| {
+            let issuer = self.issuer(mpp);
+            let settings = charge::Settings { issuer, unsigned_push: charge.unsigned_push };
             let (store, clock) = (self.store.clone(), self.clock.clone());
             Arc::new(Charge::new(settings, self.own.clone(), relay, store, clock))
         });
@@ -184,6 +193,15 @@ fn same_facilitator(old: Option<&FacilitatorSettings>, new: &FacilitatorSettings
         }
         _ => false,
     }
+}
+
+fn same_channel(old: Option<&config::Channel>, new: &config::Channel) -> bool {
+    old.is_some_and(|old| {
+        old.vet == new.vet
+            && old.closer == new.closer
+            && old.signer.account() == new.signer.account()
+            && old.configured == new.configured
+    })
 }
 
 /// Payees aside: they belong to the routes, and may change.

@@ -3,13 +3,16 @@
 //! One pass in the order of what depends on what: money first, then upstreams, then the routes that name both. A part
 //! that is faulty is noted and stood in for, so that the parts after it are still read and judged.
 
+mod admin;
 mod asset;
+mod channel;
 mod listener;
 mod mpp;
 mod payment;
 mod price;
 mod route;
 mod rule;
+mod store;
 mod upstream;
 
 use std::{sync::Arc, time::Duration};
@@ -59,6 +62,7 @@ fn read(document: &Node, reading: &Reading<'_>, hash: ContentHash) -> Option<Set
     read_unmatched(&root);
     let drain = read_drain(&root);
     let reload = read_reload(&root);
+    let admin = root.get("admin").map(|spot| admin::read(&spot, listeners.as_deref()));
     let table = routes?;
     let is_priced = |route: &Arc<Route>| matches!(route.access, Access::Priced(_));
     let asks_for_money = table.routes().iter().any(is_priced);
@@ -80,6 +84,7 @@ fn read(document: &Node, reading: &Reading<'_>, hash: ContentHash) -> Option<Set
         table,
         drain,
         reload,
+        admin: admin.map_or(Some(None), |admin| admin.map(Some))?,
         hash,
         warnings: Diagnostics::default(),
     })
@@ -136,8 +141,9 @@ const ROOT: Keys = Keys {
         "unmatched",
         "drain",
         "reload",
+        "admin",
     ],
-    later: &["admin", "discovery", "access_log", "tracing"],
+    later: &["discovery", "access_log", "tracing"],
 };
 const DRAIN: Keys = Keys { known: &["delay", "timeout"], later: &[] };
 const RELOAD: Keys = Keys { known: &["watch", "debounce"], later: &[] };

@@ -3,13 +3,15 @@
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use http::{Uri, uri::Authority};
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::diagnostic::Diagnostics;
 use crate::{
-    ledger::{own, remote},
+    ledger::{channels, own, remote, signer::Seed},
     protocol::{
+        money::Amount,
         mpp::Secrets,
-        stellar::{Asset, Network},
+        stellar::{Asset, ContractId, Network},
     },
     route::Table,
     upstream,
@@ -35,6 +37,8 @@ pub struct Settings {
     pub drain: Drain,
     /// How the file is watched.
     pub reload: Reload,
+    /// Where the operator's own port is, if there is one.
+    pub admin: Option<Admin>,
     /// Of the file's content.
     pub hash: ContentHash,
     /// What works and is probably not what was meant.
@@ -65,8 +69,8 @@ pub struct Payment {
     pub mpp: Option<Mpp>,
     /// The keys that pay fees here, where x402 is settled here or a charge is sponsored.
     pub sponsor: Option<own::Settings>,
-    /// The embedded store's file.
-    pub store: PathBuf,
+    /// What remembers them.
+    pub store: Store,
 }
 
 /// How x402 payments are taken.
@@ -87,8 +91,128 @@ pub struct Mpp {
     pub secrets: Option<Secrets>,
     /// How long a challenge can be paid.
     pub challenge_ttl: Duration,
+    /// How charges are taken, if they are.
+    pub charge: Option<Charge>,
+    /// How payments from channels are taken, if they are.
+    pub channel: Option<Channel>,
+}
+
+/// How MPP charges are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Charge {
     /// Whether the bare hash of a transaction pays, which anyone who watches the ledger has.
     pub unsigned_push: bool,
+}
+
+/// How payments from MPP channels are taken. Amounts are in base units of the default asset, which every channel pays in.
+#[derive(Clone, Debug)]
+pub struct Channel {
+    /// Which channels are good.
+    pub vet: channels::Settings,
+    /// When their money is collected.
+    pub closer: Closer,
+    /// The key of the account that all of them pay.
+    pub signer: Seed,
+    /// The channel of a client that names none.
+    pub configured: Option<ContractId>,
+}
+
+/// When the money of channels is collected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closer {
+    /// Settles a channel that holds so much unsettled.
+    pub at_claimable: Amount,
+    /// The most that a channel may hold unsettled: beyond it nothing is delivered before it is settled.
+    pub max_unsettled: Amount,
+    /// Settles what has been unsettled for so long.
+    pub unsettled_for: Duration,
+    /// Closes a channel that nothing was paid from for so long.
+    pub idle_for: Duration,
+    /// How long before its payer may take the rest back a channel must be closed.
+    pub before_refund: Duration,
+}
+
+/// What remembers payments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// A file of this process alone.
+    Embedded(PathBuf),
+    /// A Redis server, or several, that gateways share.
+    Redis(Redis),
+}
+
+/// A Redis server, or several.
+#[derive(Clone)]
+pub struct Redis {
+    /// Where it is. May carry a password: not for logs.
+    pub url: SecretString,
+    /// What every key begins with.
+    pub key_prefix: String,
+    /// How long it may take to answer.
+    pub timeout: Duration,
+    /// How sure it must be of what it has acknowledged.
+    pub durability: Durability,
+}
+
+/// How sure a Redis server must be of what it has acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// On the disk of the one server that there is.
+    Single,
+    /// On the disk of every node that can become the primary.
+    Ha {
+        /// How many replicas can.
+        promotable_replicas: u32,
+        /// The folder of this gateway's own journal.
+        journal: PathBuf,
+    },
+    /// Whatever the server makes of it: a lost record is a lost payment.
+    BestEffort,
+}
+
+/// Shows nothing of the URL.
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis")
+            .field("key_prefix", &self.key_prefix)
+            .field("timeout", &self.timeout)
+            .field("durability", &self.durability)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for Redis {
+    fn eq(&self, other: &Self) -> bool {
+        self.url.expose_secret() == other.url.expose_secret()
+            && self.key_prefix == other.key_prefix
+            && self.timeout == other.timeout
+            && self.durability == other.durability
+    }
+}
+
+impl Eq for Redis {}
+
+/// The operator's own port.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Port 0 lets the system choose.
+    pub address: SocketAddr,
+    /// What callers must have; there is one wherever others than this machine can call.
+    pub token: Option<SecretString>,
+}
+
+impl Payment {
+    /// How charges are taken, if they are.
+    #[must_use]
+    pub fn charge(&self) -> Option<Charge> {
+        self.mpp.as_ref()?.charge
+    }
+
+    /// How payments from channels are taken, if they are.
+    #[must_use]
+    pub fn channel(&self) -> Option<&Channel> {
+        self.mpp.as_ref()?.channel.as_ref()
+    }
 }
 
 /// Shows of the RPC server only where it is.

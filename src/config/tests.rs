@@ -1,6 +1,8 @@
 //! What a file means, and what an operator reads when it means nothing.
 
 mod address;
+mod admin;
+mod channel;
 mod charge;
 mod env_file;
 mod money;
@@ -9,6 +11,7 @@ mod payment;
 mod route;
 mod secret;
 mod shape;
+mod store;
 mod whole;
 
 use std::path::Path;

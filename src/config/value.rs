@@ -157,10 +157,14 @@ impl Url<'_> {
 
     /// Whether what is sent there stays on this machine.
     pub(super) fn is_loopback(&self) -> bool {
-        let host = self.uri.host().unwrap_or_default();
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+        is_loopback(self.uri.host().unwrap_or_default())
     }
+}
+
+/// Whether `host`, as a URL has it, is this machine.
+pub(super) fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// Whether `text` can name a route, a listener or an upstream.

@@ -70,13 +70,18 @@ impl Wanted {
 
     /// What of `offers` is told to the client, in which order.
     fn choose<'a>(&self, mut offers: Vec<&'a Offer>) -> Vec<&'a Offer> {
-        let is_mpp = |offer: &&Offer| matches!(offer.method, MethodName::Charge { .. });
+        let name = |offer: &Offer| match offer.method {
+            MethodName::X402 => None,
+            MethodName::Charge { .. } => Some(Charge::NAME),
+            MethodName::Channel => Some((mpp::charge::METHOD, mpp::channel::INTENT)),
+        };
+        let is_mpp = |offer: &&Offer| name(offer).is_some();
         if !self.speaks_mpp || !offers.iter().any(is_mpp) {
             return offers;
         }
         offers.retain(is_mpp);
         let Some(order) = &self.order else { return offers };
-        let names: Vec<_> = offers.iter().map(|_| Charge::NAME).collect();
+        let names: Vec<_> = offers.iter().filter_map(|offer| name(offer)).collect();
         order.rank(&names).into_iter().filter_map(|index| offers.get(index).copied()).collect()
     }
 }
@@ -112,6 +117,7 @@ impl Methods {
                 MethodName::Charge { .. } => {
                     Some(self.charge.as_ref()?.challenge(offer, terms, bound, draw, reason))
                 }
+                MethodName::Channel => None,
             })
             .collect()
     }
@@ -162,6 +168,7 @@ impl Methods {
             MethodName::Charge { .. } => {
                 self.charge.as_ref().ok_or_else(unconfigured)?.ready(terms)
             }
+            MethodName::Channel => Err(unconfigured()),
         }
     }
 }

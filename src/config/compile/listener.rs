@@ -83,7 +83,7 @@ fn read_listener(item: &Spot<'_>) -> Option<Listener> {
     Some(Listener { name: name?, address: address? })
 }
 
-fn read_address(spot: &Spot<'_>) -> Option<SocketAddr> {
+pub(super) fn read_address(spot: &Spot<'_>) -> Option<SocketAddr> {
     let text = spot.text()?;
     if let Ok(address) = text.text.parse() {
         return Some(address);

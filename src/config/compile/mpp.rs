@@ -1,16 +1,20 @@
-//! The section `payments.mpp`: how challenges are made, and who pays the fee of a charge.
+//! The section `payments.mpp`: how challenges are made, and who pays the fee of a charge. Channels are [`channel`]'s.
 
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::{channel, payment::Money};
 use crate::{
     config::{
         read::{Fields, Keys, Spot},
         settings,
         value::is_name,
     },
-    protocol::mpp::{Secrets, harmless},
+    protocol::{
+        mpp::{Secrets, harmless},
+        stellar::AccountId,
+    },
 };
 
 /// The section; what is faulty in it was noted, and is stood in for.
@@ -21,30 +25,42 @@ pub(super) struct Mpp {
     pub(super) sponsored: bool,
     realm: Option<Arc<str>>,
     secrets: Option<Secrets>,
-    unsigned_push: bool,
+    charge: Option<settings::Charge>,
+    channel: Option<settings::Channel>,
 }
 
 impl Mpp {
-    /// Reads the section; `has_sponsors` is whether the file names any.
-    pub(super) fn read(spot: &Spot<'_>, has_sponsors: bool) -> Option<Self> {
+    /// Reads the section.
+    pub(super) fn read(spot: &Spot<'_>, money: &Money<'_>) -> Option<Self> {
         let fields = spot.fields(&MPP)?;
+        let has_sponsors = money.has_sponsors();
         let realm = fields.get("realm").and_then(|spot| read_realm(&spot));
         let secrets = read_secrets(&fields);
         let ttl = fields.get("challenge_ttl");
         let ttl = ttl.and_then(|spot| spot.duration_in(CHALLENGE_TTLS, CHALLENGE_TTL_HINT));
-        let charge = fields
-            .need("charge", "say that charges are taken: `charge: {}`")
-            .and_then(|charge| charge.fields(&CHARGE));
+        let channel = fields.get("channel");
+        let charge = match channel {
+            Some(_) => fields.get("charge"),
+            None => fields.need("charge", MISSING_HINT),
+        };
+        let charge = charge.and_then(|charge| charge.fields(&CHARGE));
         let flag = |key| charge.as_ref().and_then(|charge| charge.get(key));
         let sponsored = flag("sponsored").and_then(|spot| read_sponsored(&spot, has_sponsors));
         let unsigned_push = flag("unsigned_push").and_then(|spot| read_unsigned_push(&spot));
         Some(Self {
             challenge_ttl: ttl.unwrap_or(CHALLENGE_TTL),
-            sponsored: sponsored.unwrap_or(has_sponsors),
+            sponsored: charge.is_some() && sponsored.unwrap_or(has_sponsors),
             realm,
             secrets,
-            unsigned_push: unsigned_push.unwrap_or(false),
+            charge: charge
+                .map(|_| settings::Charge { unsigned_push: unsigned_push.unwrap_or(false) }),
+            channel: channel.and_then(|spot| channel::read(&spot, money)),
         })
+    }
+
+    /// The account that channels pay: that of the key which collects from them; `None` if there is none, or it is faulty.
+    pub(super) fn channel_payee(&self) -> Option<AccountId> {
+        self.channel.as_ref().map(|channel| channel.signer.account())
     }
 
     /// The settings; without a realm of their own they take the host of `public_url`.
@@ -57,7 +73,8 @@ impl Mpp {
             realm: self.realm.or_else(host).unwrap_or_else(|| Arc::from(REALM)),
             secrets: self.secrets,
             challenge_ttl: self.challenge_ttl,
-            unsigned_push: self.unsigned_push,
+            charge: self.charge,
+            channel: self.channel,
         }
     }
 }
@@ -148,9 +165,11 @@ fn read_unsigned_push(spot: &Spot<'_>) -> Option<bool> {
 }
 
 const MPP: Keys = Keys {
-    known: &["realm", "secret_key", "previous_secret_keys", "challenge_ttl", "charge"],
-    later: &["channel"],
+    known: &["realm", "secret_key", "previous_secret_keys", "challenge_ttl", "charge", "channel"],
+    later: &[],
 };
+const MISSING_HINT: &str =
+    "say what is taken: `charge: {}`, or `channel: { signer: { env: RECIPIENT_SECRET } }`, or both";
 const CHARGE: Keys = Keys { known: &["sponsored", "unsigned_push"], later: &[] };
 
 /// What `challenge_ttl` may be.

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeSet, HashMap},
     ops::RangeInclusive,
-    path::PathBuf,
     time::Duration,
 };
 
@@ -12,12 +11,13 @@ use http::Uri;
 use super::{
     asset::{Assets, shown},
     mpp::Mpp,
+    store,
 };
 use crate::{
     config::{
         read::{Fields, Keys, Spot, Text},
         settings::{self, FacilitatorSettings, Payment},
-        value::Url,
+        value::{Url, is_loopback},
     },
     ledger::{Budget, own, remote, rpc, signer::Seed},
     pay::{MethodName, Offer},
@@ -43,7 +43,7 @@ pub(super) struct Money<'a> {
     lanes: u32,
     max_fee_stroops: u32,
     budget: Budget,
-    store: Option<PathBuf>,
+    store: Option<settings::Store>,
 }
 
 /// The section `payments.x402`.
@@ -88,7 +88,7 @@ impl<'a> Money<'a> {
             max_fee_stroops: number("max_fee_stroops", own::MAX_FEES)
                 .unwrap_or(own::MAX_FEE_STROOPS),
             budget: budget.unwrap_or(Budget::USUAL),
-            store: root.get("store").and_then(|spot| read_store(&spot)),
+            store: root.get("store").and_then(|spot| store::read(&spot)),
             stellar: spot,
             payments: root.get("payments"),
         };
@@ -197,6 +197,44 @@ impl<'a> Money<'a> {
         payee.clone()
     }
 
+    /// Whether the ledger is one on this machine: a sandbox.
+    pub(super) fn has_local_ledger(&self) -> bool {
+        let host = self.rpc_url.as_ref().and_then(Uri::host);
+        self.network == Network::Testnet && host.is_some_and(is_loopback)
+    }
+
+    /// Whether `mpp.channel` can be paid in `asset`, by what the section of channels says; `route` asks it.
+    pub(super) fn check_channel(
+        &self,
+        route: &Spot<'_>,
+        asset: &Asset,
+        payee: &Payee<'_>,
+    ) -> Option<()> {
+        let default = &self.assets.default;
+        if asset.contract != default.contract {
+            return route.fault(
+                format!(
+                    "`mpp.channel` is priced in {}, and the amounts of `payments.mpp.channel` are in {}",
+                    asset.name, default.name
+                ),
+                format!(
+                    "give it a price in {}, or leave `mpp.channel` out of `accept`",
+                    default.name
+                ),
+            );
+        }
+        // A key that is missing or faulty was noted.
+        let Some(account) = self.mpp.as_ref().and_then(Mpp::channel_payee) else { return Some(()) };
+        if payee.address == Address::Account(account) {
+            return Some(());
+        }
+        payee.text.fault(
+            format!("is paid from channels, and `payments.mpp.channel.signer` is the key of `{account}`"),
+            "only its payee can collect from a channel: name the payee's key as `signer`, or pay into the \
+             account of that key",
+        )
+    }
+
     /// Whether the file says anything of payments.
     pub(super) const fn has_payments(&self) -> bool {
         self.payments.is_some()
@@ -205,11 +243,20 @@ impl<'a> Money<'a> {
     /// The methods that have a section, be it a faulty one.
     pub(super) fn configured_methods(&self) -> Vec<MethodName> {
         let sponsored = self.mpp.as_ref().is_some_and(|mpp| mpp.sponsored);
-        [("x402", MethodName::X402), ("mpp", MethodName::Charge { sponsored })]
-            .into_iter()
-            .filter(|(key, _)| self.payments.as_ref().is_some_and(|spot| spot.has_key(key)))
-            .map(|(_, method)| method)
-            .collect()
+        let payments = self.payments.as_ref();
+        let has_x402 = payments.is_some_and(|spot| spot.has_key("x402"));
+        let mpp = payments.and_then(|spot| spot.child_named("mpp"));
+        let has_channel = mpp.as_ref().is_some_and(|spot| spot.has_key("channel"));
+        // A section that has neither is faulty, and meant one of them.
+        let has_charge = mpp.is_some_and(|spot| spot.has_key("charge") || !has_channel);
+        [
+            (has_x402, MethodName::X402),
+            (has_charge, MethodName::Charge { sponsored }),
+            (has_channel, MethodName::Channel),
+        ]
+        .into_iter()
+        .filter_map(|(is_configured, method)| is_configured.then_some(method))
+        .collect()
     }
 
     /// Whether the file names keys that pay fees, be they faulty; `true` where it says nothing of Stellar at all, which
@@ -227,7 +274,7 @@ impl<'a> Money<'a> {
             );
         }
         let x402 = fields.get("x402").and_then(|spot| self.read_x402(&spot));
-        let mpp = fields.get("mpp").and_then(|spot| Mpp::read(&spot, self.has_sponsors()));
+        let mpp = fields.get("mpp").and_then(|spot| Mpp::read(&spot, self));
         Some((x402, mpp))
     }
 
@@ -393,12 +440,6 @@ fn read_budget(spot: &Spot<'_>) -> Option<Budget> {
     Some(budget)
 }
 
-fn read_store(spot: &Spot<'_>) -> Option<PathBuf> {
-    let hint = "payments are remembered in a file: `embedded: { path: ./state.redb }`";
-    let embedded = spot.fields(&STORE)?.need("embedded", hint)?.fields(&EMBEDDED)?;
-    embedded.need("path", hint)?.file_path()
-}
-
 /// The accounts that the table's routes pay.
 fn payees(table: &Table) -> Vec<AccountId> {
     let accounts = offers(table).filter_map(|offer| offer.payee.account());
@@ -434,8 +475,6 @@ const PAYMENTS: Keys = Keys { known: &["x402", "mpp"], later: &[] };
 const X402_KEYS: Keys = Keys { known: &["facilitator", "max_timeout_seconds"], later: &[] };
 const REMOTE: Keys = Keys { known: &["url", "api_key", "timeout"], later: &[] };
 const BUDGET_KEYS: Keys = Keys { known: &["stroops", "per", "per_payer"], later: &[] };
-const STORE: Keys = Keys { known: &["embedded"], later: &["redis"] };
-const EMBEDDED: Keys = Keys { known: &["path"], later: &[] };
 
 /// All the lumens there are.
 const MAX_STROOPS: u64 = 1_054_439_020_873_472_865;

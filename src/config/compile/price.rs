@@ -1,4 +1,4 @@
-//! Prices: `"$0.001"`, `"0.5 XLM"`, or `{ amount: "10000", asset: USDC }` in base units.
+//! Prices, and other amounts of money: `"$0.001"`, `"0.5 XLM"`, or `{ amount: "10000", asset: USDC }` in base units.
 //!
 //! Exact decimal text all the way; what would have to be rounded is a fault, and so is a price of nothing.
 
@@ -13,8 +13,34 @@ use crate::{
 
 /// Reads a price.
 pub(super) fn read(spot: &Spot<'_>, assets: &Assets) -> Option<(Amount, Asset)> {
+    read_as(&PRICE, spot, assets)
+}
+
+/// Reads an amount of the default asset that is a limit and no price.
+pub(super) fn read_limit(spot: &Spot<'_>, assets: &Assets) -> Option<Amount> {
+    let (amount, asset) = read_as(&LIMIT, spot, assets)?;
+    if asset.contract != assets.default.contract {
+        let name = &assets.default.name;
+        return spot.fault(
+            format!("expected an amount of {name}, the default asset, got one of {}", asset.name),
+            format!("write it in {name}"),
+        );
+    }
+    Some(amount)
+}
+
+/// What an amount of money is for, in the words of its faults.
+struct Purpose {
+    article: &'static str,
+    noun: &'static str,
+    /// What to do where it is zero.
+    if_zero: &'static str,
+}
+
+fn read_as(purpose: &Purpose, spot: &Spot<'_>, assets: &Assets) -> Option<(Amount, Asset)> {
+    let noun = purpose.noun;
     if spot.is_mapping() && !spot.has_key("env") {
-        return read_units(spot, assets);
+        return read_units(purpose, spot, assets);
     }
     let text = spot.text()?;
     let price = Price::split(&text.text);
@@ -36,33 +62,37 @@ pub(super) fn read(spot: &Spot<'_>, assets: &Assets) -> Option<(Amount, Asset)> 
     if text.text.trim_start().starts_with('$') && &*asset.name == "XLM" {
         return text.fault(
             "is in dollars, but XLM is not pegged to the dollar",
-            "write the price in its own unit, such as `0.5 XLM`, or in another asset",
+            "write it in its own unit, such as `0.5 XLM`, or in another asset",
         );
     }
     match Amount::parse_decimal(price.number, asset.decimals) {
-        Ok(amount) => Some((not_zero(&text, amount)?, asset)),
+        Ok(amount) => Some((not_zero(purpose, &text, amount)?, asset)),
         Err(money::Error::TooPrecise { decimals, .. }) => text.fault(
             format!("has {decimals} decimals, but {} has {}", shown(&asset), asset.decimals),
-            format!("the smallest price is {}", smallest(asset.decimals)),
+            format!("the smallest {noun} is {}", smallest(asset.decimals)),
         ),
         Err(money::Error::TooLarge) => {
-            text.fault("is larger than any amount on the ledger", "write a smaller price")
+            text.fault("is larger than any amount on the ledger", format!("write a smaller {noun}"))
         }
-        Err(_) => text.fault("is not a price", spelling_hint(price.number, &asset)),
+        Err(_) => text.fault(
+            format!("is not {} {noun}", purpose.article),
+            spelling_hint(price.number, &asset),
+        ),
     }
 }
 
 /// Exact base units: `{ amount: "10000", asset: USDC }`.
-fn read_units(spot: &Spot<'_>, assets: &Assets) -> Option<(Amount, Asset)> {
+fn read_units(purpose: &Purpose, spot: &Spot<'_>, assets: &Assets) -> Option<(Amount, Asset)> {
     let fields = spot.fields(&UNITS)?;
     let asset = fields
         .need("asset", format!("name the asset: {}", assets.names()))
         .and_then(|spot| assets.find(&spot.text()?));
     let amount = fields.need("amount", "write the base units: `amount: \"10000\"`")?.text()?;
     match Amount::parse_units(&amount.text) {
-        Ok(units) => Some((not_zero(&amount, units)?, asset?)),
+        Ok(units) => Some((not_zero(purpose, &amount, units)?, asset?)),
         Err(money::Error::TooLarge) => {
-            amount.fault("is larger than any amount on the ledger", "write a smaller price")
+            let hint = format!("write a smaller {}", purpose.noun);
+            amount.fault("is larger than any amount on the ledger", hint)
         }
         Err(_) => amount.fault(
             "is not a whole number of base units",
@@ -71,9 +101,9 @@ fn read_units(spot: &Spot<'_>, assets: &Assets) -> Option<(Amount, Asset)> {
     }
 }
 
-fn not_zero(text: &Text<'_>, amount: Amount) -> Option<Amount> {
+fn not_zero(purpose: &Purpose, text: &Text<'_>, amount: Amount) -> Option<Amount> {
     if amount.is_zero() {
-        return text.fault("is no price", "a route that costs nothing says `free: true`");
+        return text.fault(format!("is no {}", purpose.noun), purpose.if_zero);
     }
     Some(amount)
 }
@@ -106,4 +136,11 @@ fn smallest(decimals: Decimals) -> String {
     Amount::from_units(1).unwrap_or_default().to_decimal(decimals)
 }
 
+const PRICE: Purpose = Purpose {
+    article: "a",
+    noun: "price",
+    if_zero: "a route that costs nothing says `free: true`",
+};
+const LIMIT: Purpose =
+    Purpose { article: "an", noun: "amount", if_zero: "write more than nothing, such as `$5.00`" };
 const UNITS: Keys = Keys { known: &["amount", "asset"], later: &[] };

@@ -192,7 +192,7 @@ impl<'a> RouteReader<'_, 'a> {
         let bind_body = fields.get("bind_body").and_then(|spot| spot.flag());
         let accepted = accepted.unwrap_or_default();
         let methods: Vec<_> = accepted.iter().map(|(method, _)| *method).collect();
-        only_with_charge(fields, &methods);
+        only_with_mpp(fields, &methods);
         let mut offers = Vec::new();
         for (method, own) in accepted {
             let price = match (own, &price) {
@@ -203,7 +203,7 @@ impl<'a> RouteReader<'_, 'a> {
                     "give the method a price, or the route one for all its methods",
                 ),
             };
-            offers.push(self.offer(method, price, payee.as_ref()));
+            offers.push(self.offer(fields, method, price, payee.as_ref()));
         }
         let offers: Option<Vec<_>> = offers.into_iter().collect();
         let timeout = timeout?;
@@ -239,12 +239,16 @@ impl<'a> RouteReader<'_, 'a> {
 
     fn offer(
         &self,
+        fields: &Fields<'a>,
         method: MethodName,
         price: Option<(Amount, Asset)>,
         payee: Option<&Payee<'a>>,
     ) -> Option<Offer> {
         let ((amount, asset), payee) = (price?, payee?);
         payee.check(&asset)?;
+        if method == MethodName::Channel {
+            self.money.check_channel(&fields.spot, &asset, payee)?;
+        }
         Some(Offer { method, network: self.money.network, amount, asset, payee: payee.address })
     }
 
@@ -266,6 +270,8 @@ impl<'a> RouteReader<'_, 'a> {
                 "payments.mpp.challenge_ttl",
                 "s",
             ),
+            // A commitment settles whenever we like.
+            MethodName::Channel => return Some(()),
         };
         let spare = life.checked_sub(timeout);
         if spare >= Some(LIFE_MARGIN_SECONDS) {
@@ -375,9 +381,8 @@ fn only_for_priced(fields: &Fields<'_>, kind: &str) -> Option<()> {
 }
 
 /// Notes keys that mean nothing without an MPP method; `methods` is empty where the list of them is faulty.
-fn only_with_charge(fields: &Fields<'_>, methods: &[MethodName]) {
-    let is_charge = |method: &MethodName| matches!(method, MethodName::Charge { .. });
-    if methods.is_empty() || methods.iter().any(is_charge) {
+fn only_with_mpp(fields: &Fields<'_>, methods: &[MethodName]) {
+    if methods.is_empty() || methods.iter().any(|method| *method != MethodName::X402) {
         return;
     }
     if fields.get("credential_header").is_some() {

@@ -65,7 +65,7 @@ pub(super) fn read_accept<'a>(spot: &Spot<'a>, money: &Money<'_>) -> Option<Vec<
             spot.reading.fault_at(entry.key_at, &spot.path, &what, &hint);
         });
         let keys = match method {
-            Ok(MethodName::X402) => &METHOD,
+            Ok(MethodName::X402 | MethodName::Channel) => &METHOD,
             Ok(MethodName::Charge { .. }) | Err(()) => &CHARGE,
         };
         let fields = value.fields(keys);
@@ -130,6 +130,10 @@ fn read_method(name: &str, money: &Money<'_>) -> Result<MethodName, (String, Str
     let sections = [
         ("x402", "payments: { x402: { facilitator: self } }"),
         (MethodName::CHARGE, "payments: { mpp: { charge: {} } }"),
+        (
+            MethodName::CHANNEL,
+            "payments: { mpp: { channel: { signer: { env: RECIPIENT_SECRET } } } }",
+        ),
     ];
     if let Some(method) = configured.into_iter().find(|method| method.as_str() == name) {
         return Ok(method);
@@ -138,12 +142,6 @@ fn read_method(name: &str, money: &Money<'_>) -> Result<MethodName, (String, Str
         return Err((
             format!("`{name}` is not configured under `payments`"),
             format!("configure it: `{section}`"),
-        ));
-    }
-    if name == "mpp.channel" {
-        return Err((
-            "`mpp.channel` is not supported by this version".to_owned(),
-            "accept `x402` or `mpp.charge`".to_owned(),
         ));
     }
     let known = sections.map(|(known, _)| known);

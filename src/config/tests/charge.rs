@@ -24,7 +24,7 @@ fn a_route_takes_x402_and_charges_side_by_side() {
     assert_eq!(&*mpp.realm, "tollgate");
     assert!(mpp.secrets.is_none(), "the store's own secret is used");
     assert_eq!(mpp.challenge_ttl, Duration::from_secs(300));
-    assert!(!mpp.unsigned_push);
+    assert!(!mpp.charge.unwrap().unsigned_push);
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn every_key_of_the_section_and_of_a_route_is_read() {
     assert!(terms.bind_body);
     let mpp = settings.payment.unwrap().mpp.unwrap();
     assert_eq!((&*mpp.realm, mpp.challenge_ttl.as_secs()), ("shop", 90));
-    assert!(mpp.secrets.is_some() && mpp.unsigned_push);
+    assert!(mpp.secrets.is_some() && mpp.charge.unwrap().unsigned_push);
 }
 
 #[test]
@@ -126,12 +126,12 @@ fn each_method_may_have_a_price_of_its_own_and_a_charge_its_payer_of_fees() {
     assert_snapshot!(bad(&accept("[mpp]")), @r"
     gateway.yaml:12:54: routes[0].accept[0]: `mpp` is no payment method
 
-    hint: this version knows `x402` or `mpp.charge`
+    hint: this version knows `x402`, `mpp.charge` or `mpp.channel`
     ");
     assert_snapshot!(bad(&accept("[mpp.channel]")), @r"
-    gateway.yaml:12:54: routes[0].accept[0]: `mpp.channel` is not supported by this version
+    gateway.yaml:12:54: routes[0].accept[0]: `mpp.channel` is not configured under `payments`
 
-    hint: accept `x402` or `mpp.charge`
+    hint: configure it: `payments: { mpp: { channel: { signer: { env: RECIPIENT_SECRET } } } }`
     ");
     assert_snapshot!(bad(&alone("{ charge: {} }").replace("[mpp.charge]", "[x402]")), @r"
     gateway.yaml:12:54: routes[0].accept[0]: `x402` is not configured under `payments`

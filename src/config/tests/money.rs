@@ -132,7 +132,7 @@ fn a_price_names_an_asset_of_the_configuration() {
     assert_snapshot!(price("\"$1 XLM\""), @r"
     gateway.yaml:12:35: routes[0].price: `$1 XLM` is in dollars, but XLM is not pegged to the dollar
 
-    hint: write the price in its own unit, such as `0.5 XLM`, or in another asset
+    hint: write it in its own unit, such as `0.5 XLM`, or in another asset
     ");
     assert_snapshot!(price("{ amount: \"1\", asset: USCD }"), @r"
     gateway.yaml:12:57: routes[0].price.asset: `USCD` is no asset of this configuration
@@ -231,7 +231,7 @@ fn dollars_are_of_a_pegged_asset() {
     assert_snapshot!(read(&text).unwrap_err(), @r"
     gateway.yaml:13:35: routes[0].price: `$0.001` is in dollars, but XLM is not pegged to the dollar
 
-    hint: write the price in its own unit, such as `0.5 XLM`, or in another asset
+    hint: write it in its own unit, such as `0.5 XLM`, or in another asset
     ");
     assert!(read(&text.replace("\"$0.001\"", "0.5")).is_ok());
 }

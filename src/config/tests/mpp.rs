@@ -85,12 +85,7 @@ fn mpp_does_without_x402_and_needs_what_moves_money() {
     assert_snapshot!(bad(&alone("{}")), @r"
     gateway.yaml:9:18: payments.mpp: `charge` is missing
 
-    hint: say that charges are taken: `charge: {}`
-    ");
-    assert_snapshot!(bad(&alone("{ charge: {}, channel: {} }")), @r"
-    gateway.yaml:9:32: payments.mpp: `channel` is not supported by this version
-
-    hint: remove it, or run a version that knows it
+    hint: say what is taken: `charge: {}`, or `channel: { signer: { env: RECIPIENT_SECRET } }`, or both
     ");
     assert_snapshot!(bad(&alone("{ charge: { sponsord: true }, secret: { env: KEY } }")), @r"
     gateway.yaml:9:30: payments.mpp.charge: unknown key `sponsord`
@@ -98,7 +93,7 @@ fn mpp_does_without_x402_and_needs_what_moves_money() {
     hint: did you mean `sponsored`?
     gateway.yaml:9:48: payments.mpp: unknown key `secret`
 
-    hint: known here: `realm`, `secret_key`, `previous_secret_keys`, `challenge_ttl` or `charge`
+    hint: known here: `realm`, `secret_key`, `previous_secret_keys`, `challenge_ttl`, `charge` or `channel`
     ");
     assert_snapshot!(bad(&alone("true")), @r"
     gateway.yaml:9:18: payments.mpp: expected a mapping, got text

@@ -266,7 +266,7 @@ fn a_route_accepts_methods_that_are_configured() {
     assert_snapshot!(accept("[bitcoin]"), @r"
     gateway.yaml:12:54: routes[0].accept[0]: `bitcoin` is no payment method
 
-    hint: this version knows `x402` or `mpp.charge`
+    hint: this version knows `x402`, `mpp.charge` or `mpp.channel`
     ");
     assert_snapshot!(accept("[x402, x402]"), @r"
     gateway.yaml:12:60: routes[0].accept[1]: `x402` is in the list already
@@ -274,9 +274,9 @@ fn a_route_accepts_methods_that_are_configured() {
     hint: name it once
     ");
     assert_snapshot!(accept("{ mpp.channel: { price: \"$1\" } }"), @r"
-    gateway.yaml:12:55: routes[0].accept: `mpp.channel` is not supported by this version
+    gateway.yaml:12:55: routes[0].accept: `mpp.channel` is not configured under `payments`
 
-    hint: accept `x402` or `mpp.charge`
+    hint: configure it: `payments: { mpp: { channel: { signer: { env: RECIPIENT_SECRET } } } }`
     ");
     assert_snapshot!(broken("price: \"$0.001\", accept: [x402]", "accept: { x402: {} }"), @r"
     gateway.yaml:12:5: routes[0]: `x402` has no price

@@ -1,13 +1,13 @@
 //! Whole files: the short form, the full form, a file with a bit of everything wrong.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use insta::assert_snapshot;
 use proptest::prelude::*;
 
 use super::{RECIPIENT, SHORT, SPONSOR, SPONSOR_ACCOUNT, read, read_with, variables};
 use crate::{
-    config::{Drain, Env, FacilitatorSettings, Reload, load},
+    config::{Drain, Env, FacilitatorSettings, Reload, Store, load},
     pay::{MethodName, SettleOrder},
     protocol::stellar::Network,
     route::{Access, Match},
@@ -30,7 +30,7 @@ fn the_short_form_works_as_it_is_written() {
     assert_eq!(payment.network, Network::Testnet);
     assert_eq!(payment.rpc_url, "http://127.0.0.1:8000");
     assert_eq!(payment.x402.unwrap().max_timeout_seconds, 60);
-    assert_eq!(payment.store, Path::new("/etc/gateway/./state.redb"));
+    assert_eq!(payment.store, Store::Embedded(PathBuf::from("/etc/gateway/./state.redb")));
     let own = payment.sponsor.unwrap();
     assert_eq!(own.sponsors[0].account().to_string(), SPONSOR_ACCOUNT);
     assert_eq!((own.lanes, own.max_fee_stroops), (32, 200_000));
@@ -132,7 +132,7 @@ reload: {{ watch: false, debounce: 250ms }}
     assert_eq!(payment.rpc_url, "https://rpc.example/key");
     let x402 = payment.x402.unwrap();
     assert_eq!(x402.max_timeout_seconds, 200);
-    assert_eq!(payment.store, Path::new("/var/lib/gateway/state.redb"));
+    assert_eq!(payment.store, Store::Embedded(PathBuf::from("/var/lib/gateway/state.redb")));
     assert_eq!(payment.assets[2].decimals.places(), 6);
     let FacilitatorSettings::Remote(remote) = x402.facilitator else { panic!() };
     assert_eq!(
@@ -198,7 +198,7 @@ drain: { delay: 5 }
     hint: write `stellar:testnet`
     gateway.yaml:5:1: unknown key `tls`
 
-    hint: known here: `version`, `listen`, `listeners`, `public_url`, `network`, `stellar`, `store`, `payments`, `upstream`, `upstreams`, `defaults`, `routes`, `unmatched`, `drain` or `reload`
+    hint: known here: `version`, `listen`, `listeners`, `public_url`, `network`, `stellar`, `store`, `payments`, `upstream`, `upstreams`, `defaults`, `routes`, `unmatched`, `drain`, `reload` or `admin`
     gateway.yaml:7:11: stellar.pay_to: `GBBD47IF6LWK7P7MDEVSCWR7DPUWV3NY3DTQEVFL4NAT4AQH3ZLLFLA5` is the issuer of USDC (CBIE…DAMA): what is paid to it is gone
 
     hint: name an account of your own
@@ -211,9 +211,12 @@ drain: { delay: 5 }
     gateway.yaml:10:61: payments.x402.max_timeout_seconds: `1m` is not a whole number
 
     hint: write a whole number from 5 to 3600
-    gateway.yaml:11:10: store: `redis` is not supported by this version
+    gateway.yaml:11:17: store.redis: `durability` is missing
 
-    hint: remove it, or run a version that knows it
+    hint: say how sure a record must be: `redis-single` (one server, on its disk), `redis-ha` (on every node's disk) or `best-effort` (a lost record is a lost payment)
+    gateway.yaml:11:24: store.redis.url: the environment variable `REDIS_URL` is not set
+
+    hint: set `REDIS_URL`
     gateway.yaml:13:35: routes[0].price: `1e-7` is not a price
 
     hint: write a decimal number, such as `$0.001`: all digits, no exponent; the smallest is 0.0000001

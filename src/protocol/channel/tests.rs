@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use sha2::{Digest as _, Sha256};
 use xdr::{ReadXdr as _, WriteXdr as _};
 
 use super::*;
@@ -291,4 +292,10 @@ proptest! {
             prop_assert!(instance.is_err() || balance.is_err());
         }
     }
+}
+
+#[test]
+fn the_code_is_that_of_the_committed_contract() {
+    let wasm = include_bytes!("../../../contracts/channel.wasm");
+    assert_eq!(hex::encode(Sha256::digest(wasm)), hex::encode(CODE));
 }

@@ -1,0 +1,170 @@
+//! The section `store`: a file of this process, or a Redis server that several gateways share.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::config::{
+    diagnostic::{nearest, one_of},
+    read::{Fields, Keys, Spot},
+    settings::{Durability, Redis, Store},
+    value::is_loopback,
+};
+
+/// Reads the section.
+pub(super) fn read(spot: &Spot<'_>) -> Option<Store> {
+    let fields = spot.fields(&STORE)?;
+    match (fields.get("embedded"), fields.get("redis")) {
+        (Some(_), Some(_)) => fields.fault_key(
+            "redis",
+            "`embedded` and `redis` are both given",
+            "payments are remembered in one place: keep one of the two",
+        ),
+        (None, Some(redis)) => read_redis(&redis).map(Store::Redis),
+        (embedded, None) => {
+            let embedded = embedded.or_else(|| fields.need("embedded", EMBEDDED_HINT))?;
+            let path = embedded.fields(&EMBEDDED)?.need("path", EMBEDDED_HINT)?;
+            path.file_path().map(Store::Embedded)
+        }
+    }
+}
+
+fn read_redis(spot: &Spot<'_>) -> Option<Redis> {
+    let fields = spot.fields(&REDIS)?;
+    let url = fields.need("url", "say where it is: `url: { env: REDIS_URL }`");
+    let url = url.and_then(|spot| read_url(&spot));
+    let prefix = fields.get("key_prefix");
+    let prefix = prefix.map_or_else(|| Some(KEY_PREFIX.to_owned()), |spot| read_prefix(&spot));
+    let timeout = fields.get("timeout");
+    let timeout = timeout.map_or(Some(TIMEOUT), |spot| spot.duration_in(TIMEOUTS, TIMEOUT_HINT));
+    let durability = read_durability(&fields);
+    Some(Redis { url: url?, key_prefix: prefix?, timeout: timeout?, durability: durability? })
+}
+
+/// The URL; it may carry a password, so no message repeats it.
+fn read_url(spot: &Spot<'_>) -> Option<SecretString> {
+    // What stands in the file, be it as a default, is no secret.
+    let is_written = !spot.is_mapping() || spot.has_key("default");
+    let url = match is_written {
+        true => SecretString::from(spot.text()?.text.into_owned()),
+        false => spot.secret()?.text,
+    };
+    let text = url.expose_secret();
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return spot.fault("expected the URL of a Redis server", URL_HINT);
+    };
+    if !SCHEMES.contains(&scheme) {
+        return spot.fault("the URL is not one of a Redis server", URL_HINT);
+    }
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let (user, hosts) = match authority.rsplit_once('@') {
+        Some((user, hosts)) => (Some(user), hosts),
+        None => (None, authority),
+    };
+    if hosts.is_empty() && !scheme.ends_with("unix") {
+        return spot.fault("the URL names no server", URL_HINT);
+    }
+    let has_password = user.is_some_and(|user| user.contains(':'));
+    if is_written && has_password {
+        spot.warn(
+            "the URL carries a password, which whoever reads this file has then",
+            "put the URL into the environment, `{ env: REDIS_URL }`, or a file, `{ file: PATH }`",
+        );
+    }
+    let is_plain = !scheme.starts_with("rediss") && !scheme.ends_with("unix");
+    if is_plain && hosts.split(',').any(|host| !is_loopback(without_port(host))) {
+        spot.warn(
+            "the server is reached without TLS, and is not on this machine",
+            "whoever is on the way can make payments count twice: reach it by `rediss://`",
+        );
+    }
+    Some(url)
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, _)) if host.ends_with(']') || name.is_empty() => host,
+        Some((name, _)) => name,
+        None => host,
+    }
+}
+
+fn read_prefix(spot: &Spot<'_>) -> Option<String> {
+    let text = spot.text()?;
+    // Braces would say which part of a key places it in a cluster, and that is not for the prefix to say.
+    let is_fit = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'{' | b'}');
+    if text.text.len() > MOST_PREFIX || !text.text.bytes().all(is_fit) {
+        return text.fault(
+            "is no beginning of keys",
+            "write up to 100 printable ASCII characters, no spaces and no braces: `gw:prod:`",
+        );
+    }
+    Some(text.text.into_owned())
+}
+
+fn read_durability(fields: &Fields<'_>) -> Option<Durability> {
+    let name = fields.need("durability", DURABILITY_HINT).and_then(|spot| {
+        let text = spot.text()?;
+        let name = NAMES.into_iter().find(|name| *name == text.text);
+        name.or_else(|| {
+            let hint = nearest(&text.text, NAMES).map_or_else(
+                || format!("write {}", one_of(NAMES)),
+                |meant| format!("did you mean `{meant}`?"),
+            );
+            text.fault("is no durability", hint)
+        })
+    });
+    let replicas = fields.get("promotable_replicas").map(|spot| spot.number(REPLICAS));
+    let journal = fields.get("journal").map(|spot| spot.file_path());
+    let name = name?;
+    if name == HA {
+        let replicas = replicas.or_else(|| {
+            fields.need("promotable_replicas", "say how many replicas can become the primary: `1`");
+            None
+        });
+        let journal = journal.or_else(|| {
+            let hint = "name a folder of this machine: `journal: /var/lib/tollgate/journal`";
+            fields.need("journal", hint);
+            None
+        });
+        return Some(Durability::Ha { promotable_replicas: replicas??, journal: journal?? });
+    }
+    let mut is_clean = true;
+    for (key, is_there) in
+        [("promotable_replicas", replicas.is_some()), ("journal", journal.is_some())]
+    {
+        if is_there {
+            is_clean = false;
+            let what = format!("`{key}` means nothing at `{name}`");
+            fields.fault_key::<()>(key, &what, "remove it, or say `durability: redis-ha`");
+        }
+    }
+    let durability = if name == SINGLE { Durability::Single } else { Durability::BestEffort };
+    is_clean.then_some(durability)
+}
+
+const STORE: Keys = Keys { known: &["embedded", "redis"], later: &[] };
+const EMBEDDED: Keys = Keys { known: &["path"], later: &[] };
+const EMBEDDED_HINT: &str = "payments are remembered in a file: `embedded: { path: ./state.redb }`";
+const REDIS: Keys = Keys {
+    known: &["url", "key_prefix", "timeout", "durability", "promotable_replicas", "journal"],
+    later: &[],
+};
+
+const SCHEMES: [&str; 6] =
+    ["redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+unix", "unix"];
+const URL_HINT: &str =
+    "write `redis://HOST:6379`, `rediss://HOST:6379` or `redis+sentinel://HOST:26379/NAME`";
+const KEY_PREFIX: &str = "tollgate:";
+const MOST_PREFIX: usize = 100;
+const TIMEOUT: Duration = Duration::from_millis(250);
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(10);
+const TIMEOUT_HINT: &str = "write a duration from `10ms` to `10s`";
+
+const SINGLE: &str = "redis-single";
+const HA: &str = "redis-ha";
+const BEST_EFFORT: &str = "best-effort";
+const NAMES: [&str; 3] = [SINGLE, HA, BEST_EFFORT];
+const DURABILITY_HINT: &str = "say how sure a record must be: `redis-single` (one server, on its disk), \
+     `redis-ha` (on every node's disk) or `best-effort` (a lost record is a lost payment)";
+const REPLICAS: RangeInclusive<u32> = 1..=16;
