@@ -9,18 +9,26 @@
 
 pub mod channel;
 
+mod backend;
 mod bytes;
 mod channels;
 mod claim;
 mod embedded;
 mod error;
 mod record;
+mod redis;
+mod time;
 
 use std::{fmt, path::PathBuf, time::Duration};
 
 use ::bytes::Bytes;
 
-pub use self::{channels::Reservation, error::Error};
+use self::backend::Backend;
+pub use self::{
+    channels::Reservation,
+    error::Error,
+    redis::{Durability, Settings as RedisSettings},
+};
 use crate::protocol::stellar::TxHash;
 
 /// Names one payment: a digest of what makes it unrepeatable, such as network, payer and nonce.
@@ -185,7 +193,7 @@ pub struct Pending {
 /// The permit to move one claim on: there is at most one for a claim at any time.
 ///
 /// Dropping it is [`Store::release`] without waiting, so a panic or a cancelled request leaves no claim stuck.
-pub struct Ticket(embedded::Hold);
+pub struct Ticket(backend::Hold);
 
 impl Ticket {
     /// Which payment it is for.
@@ -206,7 +214,7 @@ impl fmt::Debug for Ticket {
 /// # Cancellation
 /// A verb whose future is dropped may or may not be carried out; a ticket that it would have returned is released.
 #[derive(Clone, Debug)]
-pub struct Store(embedded::Embedded);
+pub struct Store(Backend);
 
 impl Store {
     /// Opens the file at `path`, making it if it does not exist, and locks it against other processes.
@@ -216,7 +224,7 @@ impl Store {
     /// # Errors
     /// [`Error::Locked`], [`Error::NoFolder`], [`Error::Open`], [`Error::Corrupt`] or [`Error::UnknownFormat`].
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
-        embedded::Embedded::open(path.into()).await.map(Self)
+        embedded::Embedded::open(path.into()).await.map(Backend::Embedded).map(Self)
     }
 
     /// A store that lives in memory and is gone with the process: for tests and demonstrations.
@@ -224,7 +232,16 @@ impl Store {
     /// # Errors
     /// [`Error::Stopped`] if no thread can be started for it.
     pub async fn in_memory() -> Result<Self, Error> {
-        embedded::Embedded::in_memory().await.map(Self)
+        embedded::Embedded::in_memory().await.map(Backend::Embedded).map(Self)
+    }
+
+    /// Connects to a server that several gateways may share, and asks whether it keeps what it is given as the settings
+    /// want it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], which says what is to be done about it.
+    pub async fn redis(settings: RedisSettings) -> Result<Self, Error> {
+        redis::Redis::open(settings).await.map(Backend::Redis).map(Self)
     }
 
     /// Claims a payment for one request.

@@ -5,12 +5,11 @@ use std::fmt;
 use rand_core::{OsRng, RngCore as _};
 
 use super::{
-    Error, Store,
+    Error, Store, backend,
     channel::{
         Account, Collection, Held, Lapsed, Listed, Reserve, Reserving, Standing, Step, Stepped,
         Token,
     },
-    embedded,
 };
 use crate::protocol::{
     money::Amount,
@@ -21,7 +20,7 @@ use crate::protocol::{
 ///
 /// Dropping it is [`Store::give_back`] without waiting, so a panic or a cancelled request leaves no price reserved.
 pub struct Reservation {
-    hold: embedded::Flight,
+    hold: backend::Flight,
     standing: Standing,
 }
 

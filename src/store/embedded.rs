@@ -30,6 +30,7 @@ use super::{
     Claim, ClaimKey, Claiming, Error, Outcome, Pending, Submitting,
     channel::{Account, Listed, Stepped},
     claim::Step,
+    time::CLOCK_SLACK_SECONDS,
 };
 use crate::{protocol::stellar::ContractId, store::channel};
 
@@ -222,9 +223,6 @@ impl Drop for Hold {
         }
     }
 }
-
-/// How far the clock may be set ahead between two claims without anything being wrong, in seconds.
-const CLOCK_SLACK_SECONDS: u64 = 60;
 
 /// Wishes that may wait; a caller beyond them waits for room.
 const QUEUE: usize = 4096;

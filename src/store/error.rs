@@ -11,6 +11,12 @@ pub enum Error {
         /// How long it was waited for.
         waited: Duration,
     },
+    /// It takes no payments for now: it cannot be reached, or is not as it must be to keep them. The step is not recorded.
+    #[error("the store takes no payments: {reason}")]
+    Unavailable {
+        /// What is to be done about it.
+        reason: Arc<str>,
+    },
     /// It has stopped for good: a write failed, after which nobody knows what the disk holds, or it was closed.
     #[error("the store has stopped: {reason}")]
     Stopped {

@@ -21,34 +21,8 @@ pub(super) const FORMAT: u8 = 2;
 pub(super) fn encode(key: ClaimKey, record: &Record) -> Result<Vec<u8>, Error> {
     let mut out = Vec::with_capacity(160);
     out.push(FORMAT);
-    put_digest(&mut out, record.origin.alias.map(|ClaimKey(alias)| alias));
-    out.extend(record.origin.binding.0);
-    out.extend(record.origin.keep_until.to_be_bytes());
-    out.push(record.origin.redelivery.attempts);
-    out.extend(record.origin.redelivery.within.as_secs().to_be_bytes());
-    match &record.state {
-        State::Submitting(submitting) => {
-            out.push(SUBMITTING);
-            put_digest(&mut out, submitting.transaction.map(|TxHash(hash)| hash));
-            out.extend(submitting.valid_until.to_be_bytes());
-            out.extend(submitting.since_ledger.to_be_bytes());
-            put_bytes(&mut out, &submitting.memo)?;
-        }
-        State::Settled { settled, attempts } => {
-            out.push(SETTLED);
-            out.push(*attempts);
-            put_settled(&mut out, settled)?;
-        }
-        State::Delivered { settled, status } => {
-            out.push(DELIVERED);
-            out.extend(status.to_be_bytes());
-            put_settled(&mut out, settled)?;
-        }
-        State::Refused { reason } => {
-            out.push(REFUSED);
-            put_bytes(&mut out, reason.as_bytes())?;
-        }
-    }
+    put_origin(&mut out, &record.origin);
+    put_state(&mut out, &record.state)?;
     let sum = checksum(&key.0, &out);
     out.extend(sum);
     Ok(out)
@@ -73,7 +47,21 @@ fn read(key: ClaimKey, bytes: &[u8]) -> Option<Record> {
         return None;
     }
     let mut reader = Reader::new(body.get(1..)?);
-    let origin = Origin {
+    let origin = origin(&mut reader)?;
+    let state = state(&mut reader)?;
+    reader.is_done().then_some(Record { origin, state })
+}
+
+pub(super) fn put_origin(out: &mut Vec<u8>, origin: &Origin) {
+    put_digest(out, origin.alias.map(|ClaimKey(alias)| alias));
+    out.extend(origin.binding.0);
+    out.extend(origin.keep_until.to_be_bytes());
+    out.push(origin.redelivery.attempts);
+    out.extend(origin.redelivery.within.as_secs().to_be_bytes());
+}
+
+pub(super) fn origin(reader: &mut Reader<'_>) -> Option<Origin> {
+    Some(Origin {
         alias: reader.digest()?.map(ClaimKey),
         binding: Binding(reader.array()?),
         keep_until: reader.u64()?,
@@ -81,8 +69,39 @@ fn read(key: ClaimKey, bytes: &[u8]) -> Option<Record> {
             attempts: reader.u8()?,
             within: Duration::from_secs(reader.u64()?),
         },
-    };
-    let state = match reader.u8()? {
+    })
+}
+
+/// # Errors
+/// [`Error::TooLarge`] for a receipt or memo above 16 KiB.
+pub(super) fn put_state(out: &mut Vec<u8>, state: &State) -> Result<(), Error> {
+    match state {
+        State::Submitting(submitting) => {
+            out.push(SUBMITTING);
+            put_digest(out, submitting.transaction.map(|TxHash(hash)| hash));
+            out.extend(submitting.valid_until.to_be_bytes());
+            out.extend(submitting.since_ledger.to_be_bytes());
+            put_bytes(out, &submitting.memo)
+        }
+        State::Settled { settled, attempts } => {
+            out.push(SETTLED);
+            out.push(*attempts);
+            put_settled(out, settled)
+        }
+        State::Delivered { settled, status } => {
+            out.push(DELIVERED);
+            out.extend(status.to_be_bytes());
+            put_settled(out, settled)
+        }
+        State::Refused { reason } => {
+            out.push(REFUSED);
+            put_bytes(out, reason.as_bytes())
+        }
+    }
+}
+
+pub(super) fn state(reader: &mut Reader<'_>) -> Option<State> {
+    Some(match reader.u8()? {
         SUBMITTING => State::Submitting(Submitting {
             transaction: reader.digest()?.map(TxHash),
             valid_until: reader.u64()?,
@@ -91,16 +110,15 @@ fn read(key: ClaimKey, bytes: &[u8]) -> Option<Record> {
         }),
         SETTLED => {
             let attempts = reader.u8()?;
-            State::Settled { settled: settled(&mut reader)?, attempts }
+            State::Settled { settled: settled(reader)?, attempts }
         }
         DELIVERED => {
             let status = reader.u16()?;
-            State::Delivered { settled: settled(&mut reader)?, status }
+            State::Delivered { settled: settled(reader)?, status }
         }
         REFUSED => State::Refused { reason: String::from_utf8(reader.bytes()?.into()).ok()? },
         _ => return None,
-    };
-    reader.is_done().then_some(Record { origin, state })
+    })
 }
 
 fn settled(reader: &mut Reader<'_>) -> Option<Settled> {

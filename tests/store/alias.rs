@@ -19,10 +19,17 @@ async fn rival_finds(store: &Store, state: TakenState) {
     assert!(matches!(&found, Claiming::AliasTaken(by) if *by == expected), "{found:?}");
 }
 
+on_every_store! {
+    of_fifty_payments_with_one_alias_one_is_admitted,
+    who_comes_with_a_taken_alias_is_told_how_far_the_other_has_come,
+    an_alias_is_free_again_when_its_payment_came_to_nothing,
+    a_refused_payment_is_told_so_until_another_has_its_alias,
+    a_payment_comes_again_with_its_own_alias_or_is_another_request,
+    an_alias_that_equals_a_key_has_nothing_to_do_with_it,
+}
+
 /// Case A02, for payments of one challenge.
-#[tokio::test]
-async fn of_fifty_payments_with_one_alias_one_is_admitted() {
-    let store = Store::in_memory().await.unwrap();
+async fn of_fifty_payments_with_one_alias_one_is_admitted(store: Store) {
     let mut admitted = Vec::new();
     let mut told = Vec::new();
     for claiming in join_all((0..50).map(|n| store.claim(with_alias(n, A)))).await {
@@ -53,9 +60,7 @@ async fn of_fifty_payments_with_one_alias_one_is_admitted() {
     fresh(&store, claim(91)).await;
 }
 
-#[tokio::test]
-async fn who_comes_with_a_taken_alias_is_told_how_far_the_other_has_come() {
-    let store = Store::in_memory().await.unwrap();
+async fn who_comes_with_a_taken_alias_is_told_how_far_the_other_has_come(store: Store) {
     let mut ticket = fresh(&store, with_alias(1, A)).await;
     rival_finds(&store, TakenState::Held).await;
     store.submitting(&mut ticket, submitting(1)).await.unwrap();
@@ -73,9 +78,7 @@ async fn who_comes_with_a_taken_alias_is_told_how_far_the_other_has_come() {
     rival_finds(&store, TakenState::Delivered).await;
 }
 
-#[tokio::test]
-async fn an_alias_is_free_again_when_its_payment_came_to_nothing() {
-    let store = Store::in_memory().await.unwrap();
+async fn an_alias_is_free_again_when_its_payment_came_to_nothing(store: Store) {
     // Each of these ends, and the next payment takes the alias.
     store.release(fresh(&store, with_alias(1, A)).await).await.unwrap();
     drop(fresh(&store, with_alias(2, A)).await);
@@ -114,9 +117,7 @@ async fn an_alias_is_free_again_when_its_payment_came_to_nothing() {
     }
 }
 
-#[tokio::test]
-async fn a_refused_payment_is_told_so_until_another_has_its_alias() {
-    let store = Store::in_memory().await.unwrap();
+async fn a_refused_payment_is_told_so_until_another_has_its_alias(store: Store) {
     let ticket = fresh(&store, with_alias(1, A)).await;
     store.refuse(ticket, "no money").await.unwrap();
     let found = store.claim(with_alias(1, A)).await.unwrap();
@@ -129,9 +130,7 @@ async fn a_refused_payment_is_told_so_until_another_has_its_alias() {
     assert!(matches!(found, Claiming::Refused { .. }), "{found:?}");
 }
 
-#[tokio::test]
-async fn a_payment_comes_again_with_its_own_alias_or_is_another_request() {
-    let store = Store::in_memory().await.unwrap();
+async fn a_payment_comes_again_with_its_own_alias_or_is_another_request(store: Store) {
     let check = async |as_it_was: bool, claim: Claim, other: Claim| {
         for claim in [&other, &Claim { binding: Binding([9; 32]), ..claim.clone() }] {
             let found = store.claim(claim.clone()).await.unwrap();
@@ -159,9 +158,7 @@ async fn a_payment_comes_again_with_its_own_alias_or_is_another_request() {
     fresh(&store, with_alias(4, A + 10)).await;
 }
 
-#[tokio::test]
-async fn an_alias_that_equals_a_key_has_nothing_to_do_with_it() {
-    let store = Store::in_memory().await.unwrap();
+async fn an_alias_that_equals_a_key_has_nothing_to_do_with_it(store: Store) {
     let ticket = fresh(&store, with_alias(1, 1)).await;
     let other = fresh(&store, with_alias(2, 3)).await;
     settle_and_deliver(&store, ticket, settled(1), 200).await;

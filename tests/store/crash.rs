@@ -62,6 +62,7 @@ fn a_killed_process_has_lost_nothing_that_it_acknowledged() {
                 let agrees = match &found {
                     Claiming::Fresh(_) => taken.is_none(),
                     Claiming::Pending(found) => taken == Some(TakenState::Pending(found.clone())),
+                    Claiming::Redeliver(..) => taken == Some(TakenState::Settled),
                     Claiming::Delivered { .. } => taken == Some(TakenState::Delivered),
                     _ => false,
                 };

@@ -3,8 +3,12 @@
 #![expect(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
     reason = "a test ends where it finds something else"
 )]
+
+#[macro_use]
+mod stores;
 
 mod alias;
 mod crash;
@@ -12,7 +16,9 @@ mod model;
 mod race;
 #[path = "../support/relay.rs"]
 mod relay;
+mod server;
 mod servers;
+mod shared;
 #[path = "../support/redis.rs"]
 mod support;
 
@@ -83,10 +89,17 @@ impl Folder {
     }
 }
 
+on_every_store! {
+    of_fifty_copies_of_a_payment_one_is_admitted,
+    a_payment_belongs_to_the_request_that_it_was_made_for,
+    a_settled_payment_may_be_presented_again_as_often_and_as_long_as_agreed,
+    a_ticket_that_is_dropped_lets_go_of_its_claim,
+    a_submission_stays_pending_until_it_is_resolved_or_recalled,
+    a_step_may_be_repeated_and_never_taken_back,
+}
+
 /// Case A02.
-#[tokio::test(flavor = "multi_thread")]
-async fn of_fifty_copies_of_a_payment_one_is_admitted() {
-    let store = Store::in_memory().await.unwrap();
+async fn of_fifty_copies_of_a_payment_one_is_admitted(store: Store) {
     let mut admitted = Vec::new();
     for claiming in join_all((0..50).map(|_| store.claim(claim(1)))).await {
         match claiming.unwrap() {
@@ -108,9 +121,7 @@ async fn of_fifty_copies_of_a_payment_one_is_admitted() {
 }
 
 /// Case A07.
-#[tokio::test]
-async fn a_payment_belongs_to_the_request_that_it_was_made_for() {
-    let store = Store::in_memory().await.unwrap();
+async fn a_payment_belongs_to_the_request_that_it_was_made_for(store: Store) {
     let elsewhere = Claim { binding: Binding([1; 32]), ..claim(1) };
     let ticket = fresh(&store, claim(1)).await;
     let asked = store.claim(elsewhere.clone()).await.unwrap();
@@ -120,9 +131,7 @@ async fn a_payment_belongs_to_the_request_that_it_was_made_for() {
     assert!(matches!(asked, Claiming::OtherRequest), "once it is delivered: {asked:?}");
 }
 
-#[tokio::test]
-async fn a_settled_payment_may_be_presented_again_as_often_and_as_long_as_agreed() {
-    let store = Store::in_memory().await.unwrap();
+async fn a_settled_payment_may_be_presented_again_as_often_and_as_long_as_agreed(store: Store) {
     let mut ticket = fresh(&store, claim(1)).await;
     store.settled(&mut ticket, settled(1)).await.unwrap();
     store.release(ticket).await.unwrap();
@@ -158,9 +167,7 @@ async fn a_settled_payment_may_be_presented_again_as_often_and_as_long_as_agreed
     }
 }
 
-#[tokio::test]
-async fn a_ticket_that_is_dropped_lets_go_of_its_claim() {
-    let store = Store::in_memory().await.unwrap();
+async fn a_ticket_that_is_dropped_lets_go_of_its_claim(store: Store) {
     drop(fresh(&store, claim(1)).await);
     // Letting go is queued before the next claim is.
     let mut ticket = fresh(&store, claim(1)).await;
@@ -169,9 +176,7 @@ async fn a_ticket_that_is_dropped_lets_go_of_its_claim() {
     assert!(matches!(store.claim(claim(1)).await.unwrap(), Claiming::Redeliver(..)));
 }
 
-#[tokio::test]
-async fn a_submission_stays_pending_until_it_is_resolved_or_recalled() {
-    let store = Store::in_memory().await.unwrap();
+async fn a_submission_stays_pending_until_it_is_resolved_or_recalled(store: Store) {
     let mut ticket = fresh(&store, claim(1)).await;
     let unnamed = Submitting { transaction: None, ..submitting(1) };
     store.submitting(&mut ticket, unnamed.clone()).await.unwrap();
@@ -214,9 +219,7 @@ async fn a_submission_stays_pending_until_it_is_resolved_or_recalled() {
     );
 }
 
-#[tokio::test]
-async fn a_step_may_be_repeated_and_never_taken_back() {
-    let store = Store::in_memory().await.unwrap();
+async fn a_step_may_be_repeated_and_never_taken_back(store: Store) {
     let mut ticket = fresh(&store, claim(1)).await;
     for _ in 0..2 {
         store.submitting(&mut ticket, submitting(1)).await.unwrap();
@@ -313,7 +316,7 @@ async fn a_file_of_another_version_is_refused() {
     let folder = Folder::new();
     let store = Store::open(folder.file()).await.unwrap();
     store.close().await.unwrap();
-    for found in [1, 3] {
+    for found in [1, 4] {
         let db = redb::Database::open(folder.file()).unwrap();
         let tx = db.begin_write().unwrap();
         let meta: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("meta");
@@ -321,7 +324,7 @@ async fn a_file_of_another_version_is_refused() {
         tx.commit().unwrap();
         drop(db);
         let refused = Store::open(folder.file()).await;
-        let is_told = |told: &Error| matches!(told, Error::UnknownFormat { found: f, known: 2 } if *f == found);
+        let is_told = |told: &Error| matches!(told, Error::UnknownFormat { found: f, known: 3 } if *f == found);
         assert!(refused.as_ref().is_err_and(is_told), "{refused:?}");
     }
 }

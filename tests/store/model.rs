@@ -1,20 +1,17 @@
 //! Any order of verbs, restarts and crashes, against a model that was written from the documentation of the verbs.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::TestRunner};
 use tollgate::{
     protocol::stellar::TxHash,
     store::{
-        Binding, Claim, Claiming, Error, Outcome, Settled, Store, Submitting, TakenBy, TakenState,
-        Ticket,
+        Binding, Claim, Claiming, Error, Outcome, RedisSettings, Settled, Store, Submitting,
+        TakenBy, TakenState, Ticket,
     },
 };
 
-use super::{NOW, REDELIVERY, WITHIN, claim, key, settled, submitting};
+use super::{NOW, REDELIVERY, WITHIN, claim, key, settled, stores, submitting, support::Server};
 
 /// What is done to a store in the model test.
 #[derive(Clone, Debug)]
@@ -80,27 +77,44 @@ enum What {
     Refused,
 }
 
-struct Model {
-    file: PathBuf,
-    files: u32,
+struct Model<'a> {
+    place: Place<'a>,
     store: Store,
     now: u64,
     believed: BTreeMap<u32, Believed>,
     tickets: BTreeMap<u32, (Ticket, Terms)>,
 }
 
-impl Model {
-    async fn new(folder: &Path) -> Self {
-        let file = folder.join("0.redb");
-        let store = Store::open(&file).await.unwrap();
-        Self {
-            file,
-            files: 0,
-            store,
-            now: NOW,
-            believed: BTreeMap::new(),
-            tickets: BTreeMap::new(),
+/// Where the store keeps what it keeps.
+enum Place<'a> {
+    File {
+        file: PathBuf,
+        files: u32,
+    },
+    /// On a server, with a prefix of its own.
+    Server {
+        server: &'a mut Server,
+        prefix: String,
+    },
+}
+
+impl Place<'_> {
+    async fn open(&self) -> Store {
+        match self {
+            Self::File { file, .. } => Store::open(file).await.unwrap(),
+            Self::Server { server, prefix } => {
+                let prefix = prefix.clone();
+                let settings = RedisSettings { prefix, ..stores::settings(server.url()) };
+                Store::redis(settings).await.unwrap()
+            }
         }
+    }
+}
+
+impl<'a> Model<'a> {
+    async fn new(place: Place<'a>) -> Self {
+        let store = place.open().await;
+        Self { place, store, now: NOW, believed: BTreeMap::new(), tickets: BTreeMap::new() }
     }
 
     async fn carry_out(&mut self, verb: Verb) {
@@ -184,16 +198,22 @@ impl Model {
             Verb::Restart => {
                 self.store.close().await.unwrap();
                 self.tickets.clear();
-                self.store = Store::open(&self.file).await.unwrap();
+                self.store = self.place.open().await;
             }
             Verb::Kill => {
-                // What a killed process leaves is the file as it stands.
-                self.files += 1;
-                let copy = self.file.with_file_name(format!("{}.redb", self.files));
-                std::fs::copy(&self.file, &copy).unwrap();
-                self.tickets.clear();
-                self.file = copy;
-                self.store = Store::open(&self.file).await.unwrap();
+                match &mut self.place {
+                    // What a killed process leaves is the file as it stands.
+                    Place::File { file, files } => {
+                        *files += 1;
+                        let copy = file.with_file_name(format!("{files}.redb"));
+                        std::fs::copy(&*file, &copy).unwrap();
+                        *file = copy;
+                        self.tickets.clear();
+                        self.store = self.place.open().await;
+                    }
+                    // The server is killed, and the store and its tickets live on.
+                    Place::Server { server, .. } => server.restart().await,
+                }
             }
         }
     }
@@ -354,12 +374,12 @@ fn check(ok: bool, done: &Result<(), Error>) {
     }
 }
 
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, max_shrink_iters: 500, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 256,
-        max_shrink_iters: 500,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(config(256))]
 
     #[test]
     fn any_order_of_verbs_and_crashes_does_what_the_model_does(
@@ -368,11 +388,35 @@ proptest! {
         let folder = folder();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
-            let mut model = Model::new(folder.path()).await;
+            let file = folder.path().join("0.redb");
+            let mut model = Model::new(Place::File { file, files: 0 }).await;
             for verb in verbs {
                 model.carry_out(verb).await;
             }
         });
+    }
+}
+
+#[test]
+fn any_order_of_verbs_and_crashes_of_the_server_does_what_the_model_does() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut server = runtime.block_on(stores::server());
+    let mut runner = TestRunner::new(config(32));
+    let cases = std::cell::RefCell::new((&mut server, 0));
+    let tried = runner.run(&proptest::collection::vec(verbs(), 1..80), |verbs| {
+        let (server, case) = &mut *cases.borrow_mut();
+        *case += 1;
+        runtime.block_on(async {
+            let prefix = format!("gw:{case}:");
+            let mut model = Model::new(Place::Server { server, prefix }).await;
+            for verb in verbs {
+                model.carry_out(verb).await;
+            }
+        });
+        Ok(())
+    });
+    if let Err(wrong) = tried {
+        panic!("{wrong}\n{runner}");
     }
 }
 

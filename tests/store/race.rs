@@ -14,10 +14,14 @@ async fn pending(store: &Store, n: u32) {
     store.release(ticket).await.unwrap();
 }
 
-#[tokio::test]
-async fn payments_that_are_resolved_while_they_are_presented_are_each_resolved_and_delivered_once()
-{
-    let store = Store::in_memory().await.unwrap();
+on_every_store! {
+    payments_that_are_resolved_while_they_are_presented_are_each_resolved_and_delivered_once,
+    who_comes_late_with_what_was_found_changes_nothing,
+}
+
+async fn payments_that_are_resolved_while_they_are_presented_are_each_resolved_and_delivered_once(
+    store: Store,
+) {
     for n in 0..300 {
         pending(&store, n).await;
     }
@@ -59,9 +63,7 @@ async fn payments_that_are_resolved_while_they_are_presented_are_each_resolved_a
     assert!(store.pending(None).await.unwrap().is_empty());
 }
 
-#[tokio::test]
-async fn who_comes_late_with_what_was_found_changes_nothing() {
-    let store = Store::in_memory().await.unwrap();
+async fn who_comes_late_with_what_was_found_changes_nothing(store: Store) {
     let outcomes = || {
         let reason = "failed".to_owned();
         [Outcome::Free, Outcome::Refused { reason }, Outcome::Settled(settled(1))]

@@ -53,7 +53,7 @@ async fn a_lost_reply_is_of_a_command_that_was_carried_out() {
     let relay = Relay::to(server.address()).await;
     let client = redis::Client::open(server.url_at(relay.address())).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    relay.set(Weather::LoseReplies { after: 2 });
+    relay.set(Weather::LoseReply { at: 2 });
     () = connection.set(1, 1).await.unwrap();
     () = connection.set(2, 2).await.unwrap();
     let lost = connection.set::<_, _, ()>(3, 3).await.unwrap_err();
@@ -61,7 +61,7 @@ async fn a_lost_reply_is_of_a_command_that_was_carried_out() {
     assert_eq!(relay.rounds(), 3);
     assert_eq!(server.ask::<Option<u32>>("GET 3").await, Some(3));
 
-    relay.set(Weather::CutReplies { after: 1 });
+    relay.set(Weather::CutReply { at: 1 });
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     let cut = connection.set::<_, _, ()>(4, 4).await.unwrap_err();
     assert!(cut.is_connection_dropped(), "{cut:?}");

@@ -4,7 +4,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio,
 };
 
@@ -161,6 +161,11 @@ impl Server {
         let id = self.child.as_ref().and_then(Child::id).expect("the server runs");
         let sent = Command::new("kill").args(["-s", signal, &id.to_string()]).status().await;
         assert!(sent.unwrap().success());
+    }
+
+    /// Where it keeps its files.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub(crate) const fn address(&self) -> SocketAddr {

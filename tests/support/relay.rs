@@ -28,17 +28,17 @@ pub(crate) struct Relay {
 }
 
 /// What the network is like. A round is what a client sends until it hears something, on any connection; rounds are
-/// counted from when the weather was set.
+/// counted from when the weather was set, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Weather {
     /// Everything is relayed.
     Fair,
     /// Every answer is this late.
     Slow(Duration),
-    /// After so many rounds every request arrives, and no answer does; the connections stay open.
-    LoseReplies { after: u64 },
-    /// After so many rounds the next request arrives, and the connection is cut where its answer should come.
-    CutReplies { after: u64 },
+    /// The request of this round arrives, and its connection says nothing any more; all others are as ever.
+    LoseReply { at: u64 },
+    /// The request of this round arrives, and its connection is cut where its answer should come.
+    CutReply { at: u64 },
     /// Nothing arrives, and nobody is told; what was sent meanwhile arrives once this is over.
     Partition,
     /// All connections are cut, and new ones too.
@@ -93,6 +93,7 @@ async fn relay(
     // The number of the round under this weather, and whether anything was answered in it.
     let mut round = None;
     let mut is_answered = true;
+    let mut is_lost = false;
     loop {
         let now = *weather.borrow_and_update();
         let passes = now != Weather::Partition;
@@ -112,13 +113,15 @@ async fn relay(
             }
             read = server.read_buf(&mut reply), if passes => {
                 is_answered = true;
-                let is_past = |after| round.is_some_and(|round| round >= after);
-                match now {
-                    _ if !matches!(read, Ok(1..)) => return,
-                    Weather::LoseReplies { after } if is_past(after) => continue,
-                    Weather::CutReplies { after } if is_past(after) => return,
-                    Weather::Slow(delay) => sleep(delay).await,
-                    _ => {}
+                is_lost |= round.is_some_and(|at| now == Weather::LoseReply { at });
+                if !matches!(read, Ok(1..)) || round.is_some_and(|at| now == Weather::CutReply { at }) {
+                    return;
+                }
+                if is_lost {
+                    continue;
+                }
+                if let Weather::Slow(delay) = now {
+                    sleep(delay).await;
                 }
                 client.write_all(&reply).await.is_ok()
             }

@@ -6,7 +6,6 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
 };
 
 use rand_core::{OsRng, RngCore as _};
@@ -20,9 +19,11 @@ use super::{
 use crate::protocol::stellar::ContractId;
 use crate::store::{
     Claim, ClaimKey, Claiming, Error, Outcome, Pending, Submitting, TakenBy, TakenState, Ticket,
+    backend,
     channel::Account,
     claim::{After, Origin, Presented, Record, State, Step},
     record,
+    time::Time,
 };
 
 pub(super) struct Writer {
@@ -36,45 +37,6 @@ pub(super) struct Writer {
     time: Time,
     queue: mpsc::WeakUnboundedSender<Queued>,
     stopped: Arc<OnceLock<Arc<str>>>,
-}
-
-/// The time, as claims tell it, and no later than it can be.
-///
-/// A clock that jumps ahead for a moment must not have all that is remembered forgotten: between two claims no more time
-/// passes than the machine itself has counted, and a little.
-#[derive(Debug)]
-struct Time {
-    told: Option<Told>,
-    /// In seconds.
-    slack: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Told {
-    /// When the first claim was made, by the machine's count.
-    first: Instant,
-    /// What time it told.
-    began: u64,
-    /// What the last one told.
-    last: u64,
-}
-
-impl Time {
-    /// A claim says that it is `now`.
-    fn tell(&mut self, now: u64) {
-        let told =
-            self.told.get_or_insert_with(|| Told { first: Instant::now(), began: now, last: now });
-        // The first one may have been before the clock was set back.
-        told.began = told.began.min(now);
-        told.last = now;
-    }
-
-    fn now(&self) -> u64 {
-        self.told.map_or(0, |told| {
-            let passed = told.first.elapsed().as_secs().saturating_add(self.slack);
-            told.last.min(told.began.saturating_add(passed))
-        })
-    }
 }
 
 /// A claim that a request has in hand.
@@ -105,7 +67,7 @@ impl Writer {
             holds: HashMap::new(),
             aliases: HashMap::new(),
             accounts: HashMap::new(),
-            time: Time { told: None, slack },
+            time: Time::new(slack),
             queue,
             stopped,
         }
@@ -278,7 +240,8 @@ impl Writer {
         if let Some(alias) = origin.alias {
             self.aliases.insert(alias, key);
         }
-        Ticket(Hold { permit: Permit { key, number }, queue: Some(self.queue.clone()) })
+        let hold = Hold { permit: Permit { key, number }, queue: Some(self.queue.clone()) };
+        Ticket(backend::Hold::Embedded(hold))
     }
 
     fn let_go(&mut self, permit: Permit) {

@@ -1,0 +1,151 @@
+//! Which store keeps what: one file of this gateway, or a server that several gateways share.
+
+use super::{
+    Claim, ClaimKey, Claiming, Error, Outcome, Pending, Submitting,
+    channel::{self, Account, Listed, Stepped, Token},
+    claim::Step,
+    embedded::{self, Embedded},
+    redis::{self, Redis},
+};
+use crate::protocol::stellar::ContractId;
+
+#[derive(Clone, Debug)]
+pub(super) enum Backend {
+    Embedded(Embedded),
+    Redis(Redis),
+}
+
+/// The right to move one claim on; let go of when dropped.
+pub(super) enum Hold {
+    Embedded(embedded::Hold),
+    Redis(redis::Hold),
+}
+
+/// A reservation that is asked for or held; given back when dropped.
+pub(super) enum Flight {
+    Embedded(embedded::Flight),
+    Redis(redis::Flight),
+}
+
+impl Backend {
+    pub(super) async fn claim(&self, claim: Claim) -> Result<Claiming, Error> {
+        match self {
+            Self::Embedded(store) => store.claim(claim).await,
+            Self::Redis(store) => store.claim(claim).await,
+        }
+    }
+
+    pub(super) async fn step(&self, hold: &Hold, step: Step) -> Result<(), Error> {
+        match (self, hold) {
+            (Self::Embedded(store), Hold::Embedded(hold)) => store.step(hold, step).await,
+            (Self::Redis(store), Hold::Redis(hold)) => store.step(hold, step).await,
+            _ => Err(Error::OutOfOrder { state: "not held", asked: step.name() }),
+        }
+    }
+
+    pub(super) async fn end(&self, hold: Hold, step: Step) -> Result<(), Error> {
+        match (self, hold) {
+            (Self::Embedded(store), Hold::Embedded(hold)) => store.end(hold, step).await,
+            (Self::Redis(store), Hold::Redis(hold)) => store.end(hold, step).await,
+            _ => Err(Error::OutOfOrder { state: "not held", asked: step.name() }),
+        }
+    }
+
+    pub(super) async fn resolve(
+        &self,
+        key: ClaimKey,
+        submitting: Submitting,
+        outcome: Outcome,
+    ) -> Result<bool, Error> {
+        match self {
+            Self::Embedded(store) => store.resolve(key, submitting, outcome).await,
+            Self::Redis(store) => store.resolve(key, submitting, outcome).await,
+        }
+    }
+
+    pub(super) async fn pending(&self, after: Option<ClaimKey>) -> Result<Vec<Pending>, Error> {
+        match self {
+            Self::Embedded(store) => store.pending(after).await,
+            Self::Redis(store) => store.pending(after).await,
+        }
+    }
+
+    pub(super) async fn secret(&self, name: &'static str) -> Result<[u8; 32], Error> {
+        match self {
+            Self::Embedded(store) => store.secret(name).await,
+            Self::Redis(store) => store.secret(name).await,
+        }
+    }
+
+    pub(super) fn flight(&self, channel: ContractId, token: Token) -> Flight {
+        match self {
+            Self::Embedded(store) => Flight::Embedded(store.flight(channel, token)),
+            Self::Redis(store) => Flight::Redis(store.flight(channel, token)),
+        }
+    }
+
+    pub(super) async fn step_channel(
+        &self,
+        channel: ContractId,
+        step: channel::Step,
+    ) -> Result<Stepped, Error> {
+        match self {
+            Self::Embedded(store) => store.step_channel(channel, step).await,
+            Self::Redis(store) => store.step_channel(channel, step).await,
+        }
+    }
+
+    pub(super) async fn account(&self, channel: ContractId) -> Result<Option<Account>, Error> {
+        match self {
+            Self::Embedded(store) => store.account(channel).await,
+            Self::Redis(store) => store.account(channel).await,
+        }
+    }
+
+    pub(super) async fn accounts(&self, after: Option<ContractId>) -> Result<Vec<Listed>, Error> {
+        match self {
+            Self::Embedded(store) => store.accounts(after).await,
+            Self::Redis(store) => store.accounts(after).await,
+        }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        match self {
+            Self::Embedded(store) => store.is_running(),
+            Self::Redis(store) => store.is_running(),
+        }
+    }
+
+    pub(super) async fn close(&self) -> Result<(), Error> {
+        match self {
+            Self::Embedded(store) => store.close().await,
+            Self::Redis(store) => store.close().await,
+        }
+    }
+}
+
+impl Hold {
+    pub(super) const fn key(&self) -> ClaimKey {
+        match self {
+            Self::Embedded(hold) => hold.key(),
+            Self::Redis(hold) => hold.key(),
+        }
+    }
+}
+
+impl Flight {
+    pub(super) const fn channel(&self) -> ContractId {
+        match self {
+            Self::Embedded(flight) => flight.channel(),
+            Self::Redis(flight) => flight.channel(),
+        }
+    }
+
+    /// Leaves it to the caller to end.
+    pub(super) fn forget(self) -> (ContractId, Token) {
+        match self {
+            Self::Embedded(flight) => flight.forget(),
+            Self::Redis(flight) => flight.forget(),
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The one task that talks to the server: takes what waits, sends it in one round, and answers when the answers are in.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use redis::Client;
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    time::{Instant, MissedTickBehavior, interval},
+};
+use tracing::{error, warn};
+
+use super::{
+    Holds, Settings,
+    envelope::{Entry, Key},
+    group::{Group, grouped},
+    link::{Broken, Link, Swapped, Unfit},
+    lists::List,
+    record::Record,
+    transaction::{Facts, Reply, Transaction, View},
+};
+use crate::store::Error;
+
+/// What waits for the actor.
+pub(super) struct Queued {
+    pub(super) wish: Wish,
+    /// Nothing for a hold that is let go of: there are no more of those than there were claims.
+    pub(super) room: Option<OwnedSemaphorePermit>,
+}
+
+pub(super) enum Wish {
+    Carry(Box<dyn Transaction>),
+    List(List),
+    Close(Reply<()>),
+}
+
+pub(super) struct Actor {
+    settings: Settings,
+    client: Client,
+    link: Option<Link>,
+    /// What is likely to be asked for again, as it was last seen; whether it is still so, the server says.
+    cache: View,
+    facts: Facts,
+    holds: Arc<Holds>,
+    /// Holds to be ended when the server is back.
+    later: Vec<Box<dyn Transaction>>,
+    stopped: Arc<OnceLock<Arc<str>>>,
+}
+
+impl Actor {
+    pub(super) fn new(
+        settings: Settings,
+        client: Client,
+        facts: Facts,
+        holds: Arc<Holds>,
+        stopped: Arc<OnceLock<Arc<str>>>,
+    ) -> Self {
+        Self {
+            settings,
+            client,
+            link: None,
+            cache: View::new(),
+            facts,
+            holds,
+            later: Vec::new(),
+            stopped,
+        }
+    }
+
+    /// Connects for the first time.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], with what is to be done about it.
+    pub(super) async fn start(&mut self) -> Result<(), Error> {
+        let patience = self.settings.timeout.max(START);
+        self.connect(after(Instant::now(), patience)).await
+    }
+
+    /// Serves wishes until the store is closed or nobody is left to ask.
+    pub(super) async fn run(mut self, mut wishes: mpsc::UnboundedReceiver<Queued>) {
+        let often = self.settings.lease.checked_div(3).unwrap_or_default();
+        let mut renewal = interval(often.max(Duration::from_millis(1)));
+        renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let mut waiting = Vec::new();
+            tokio::select! {
+                taken = wishes.recv_many(&mut waiting, BATCH) => if taken == 0 { return },
+                _ = renewal.tick() => {
+                    let renewed = self.holds.renewals().into_iter().map(Wish::Carry);
+                    waiting.extend(renewed.map(|wish| Queued { wish, room: None }));
+                }
+            }
+            let mut transactions = std::mem::take(&mut self.later);
+            let mut lists = Vec::new();
+            let mut close = None;
+            let mut rooms = Vec::with_capacity(waiting.len());
+            for Queued { wish, room } in waiting {
+                rooms.push(room);
+                match wish {
+                    Wish::Carry(transaction) if transaction.is_abandoned() => {}
+                    Wish::Carry(transaction) => transactions.push(transaction),
+                    Wish::List(list) => lists.push(list),
+                    Wish::Close(reply) => close = Some(reply),
+                }
+            }
+            self.carry_out(grouped(transactions)).await;
+            for list in lists {
+                self.list(list).await;
+            }
+            if let Some(reply) = close {
+                let held = self.holds.endings();
+                self.carry_out(grouped(held)).await;
+                // Nobody else sets it: there is one actor, and it stops once.
+                drop(self.stopped.set("it was closed".into()));
+                wishes.close();
+                while wishes.try_recv().is_ok() {}
+                drop(reply.send(Ok(())));
+                return;
+            }
+        }
+    }
+
+    /// Carries out groups that have nothing to do with each other, in as few rounds as it takes and no longer than the
+    /// timeout.
+    async fn carry_out(&mut self, mut groups: Vec<Group>) {
+        let begun = Instant::now();
+        let deadline = after(begun, self.settings.timeout);
+        for _ in 0..ROUNDS {
+            if groups.is_empty() {
+                return;
+            }
+            match self.round(&mut groups, begun).await {
+                Ok(()) => {}
+                Err(Failed::Again) => {}
+                Err(Failed::With(error)) => return self.fail(groups, &error, begun),
+                Err(Failed::Silent) => break,
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+        }
+        self.fail(groups, &Error::Unreachable { waited: begun.elapsed() }, begun);
+    }
+
+    /// One round of all `groups`; those that are done are gone from them.
+    async fn round(&mut self, groups: &mut Vec<Group>, begun: Instant) -> Result<(), Failed> {
+        let deadline = after(begun, self.settings.timeout);
+        self.connect(deadline).await.map_err(Failed::With)?;
+        let Some(link) = &mut self.link else { return Ok(()) };
+        self.facts.server_now = link.server_now();
+        for group in groups.iter_mut() {
+            group.plan(&self.cache, &mut self.facts, &self.settings.prefix);
+        }
+        let (channels, swaps) = Group::round(groups);
+        let swapped = link.swap(&self.settings.prefix, &channels, &swaps, deadline).await;
+        let answers = match swapped {
+            Ok(answers) => answers,
+            Err(broken) => {
+                self.unlink(&broken.to_string());
+                groups.iter_mut().for_each(Group::doubt);
+                return Err(match broken {
+                    Broken::Cut(_) => Failed::Again,
+                    Broken::Silent => Failed::Silent,
+                });
+            }
+        };
+        let mut open = Vec::new();
+        for (mut group, answer) in std::mem::take(groups).into_iter().zip(answers) {
+            match answer {
+                Swapped::Done => self.done(group),
+                Swapped::NoScript => open.push(group),
+                Swapped::Changed(found) => match group.changed(found) {
+                    Ok(true) => self.done(group),
+                    Ok(false) => open.push(group),
+                    Err(error) => self.fail(vec![group], &error, begun),
+                },
+                Swapped::Refused(reason) => {
+                    self.unlink(&reason);
+                    let error = Error::Unavailable { reason: reason.into() };
+                    self.fail(vec![group], &error, begun);
+                }
+            }
+        }
+        *groups = open;
+        Ok(())
+    }
+
+    /// What the group planned is stored.
+    fn done(&mut self, group: Group) {
+        if self.cache.len() > CACHE {
+            self.cache.clear();
+        }
+        for (key, entry) in group.finish(Ok(())) {
+            if let (Key::Account(channel), Ok(Record::Account(account))) = (key, &entry.record) {
+                let seen = self.facts.witness.entry(channel).or_default();
+                *seen = (*seen).max(account.standing().authorised);
+            }
+            if is_wanted_again(&entry) {
+                self.cache.insert(key, entry);
+            } else {
+                self.cache.remove(&key);
+            }
+        }
+    }
+
+    fn fail(&mut self, groups: Vec<Group>, error: &Error, begun: Instant) {
+        for group in groups {
+            self.later.extend(group.later());
+            let error = match error {
+                // It may have been carried out before the server said no to saying so.
+                _ if group.is_in_doubt() => Error::Unreachable { waited: begun.elapsed() },
+                error => error.clone(),
+            };
+            group.finish(Err(error));
+        }
+        self.later.truncate(LATER);
+    }
+
+    async fn list(&mut self, mut list: List) {
+        let begun = Instant::now();
+        let deadline = after(begun, self.settings.timeout);
+        for _ in 0..ROUNDS {
+            if let Err(error) = self.connect(deadline).await {
+                return list.fail(error);
+            }
+            let Some(link) = &mut self.link else { break };
+            let Err((again, broken)) = list.carry_out(link, &self.settings, deadline).await else {
+                return;
+            };
+            self.unlink(&broken.to_string());
+            list = again;
+            if matches!(broken, Broken::Silent) {
+                break;
+            }
+        }
+        list.fail(Error::Unreachable { waited: begun.elapsed() });
+    }
+
+    async fn connect(&mut self, deadline: Instant) -> Result<(), Error> {
+        if self.link.is_some() {
+            return Ok(());
+        }
+        let reason = match Link::open(&self.client, self.settings.durability, deadline).await {
+            Ok(link) => {
+                self.link = Some(link);
+                return Ok(());
+            }
+            Err(Unfit::Unreachable(reason)) => {
+                warn!(reason, "the store cannot be reached");
+                reason
+            }
+            Err(Unfit::Refused(reason)) => {
+                error!(reason, "the store takes no payments");
+                reason
+            }
+        };
+        Err(Error::Unavailable { reason: reason.into() })
+    }
+
+    /// Another connection may lead to another server.
+    fn unlink(&mut self, reason: &str) {
+        warn!(reason, "the connection to the store is given up");
+        self.link = None;
+        self.cache.clear();
+    }
+}
+
+enum Failed {
+    /// Another connection may find out.
+    Again,
+    With(Error),
+    /// There is no time to find out.
+    Silent,
+}
+
+/// Accounts are; claims while somebody has them in hand, and then their aliases too.
+const fn is_wanted_again(entry: &Entry) -> bool {
+    match &entry.record {
+        Ok(Record::Claim(claimed)) => claimed.holder.is_some(),
+        Ok(Record::Account(_)) => true,
+        Ok(Record::Alias(_) | Record::Secret(_)) | Err(_) => false,
+    }
+}
+
+fn after(begun: Instant, patience: Duration) -> Instant {
+    begun.checked_add(patience).unwrap_or(begun)
+}
+
+/// Wishes in one round at most, so that the first of them does not wait for a crowd.
+const BATCH: usize = 1024;
+
+/// Rounds in which a group must have been stored: more of them are lost to others only where many gateways write the same
+/// record all the time.
+const ROUNDS: usize = 64;
+
+/// Records in memory.
+const CACHE: usize = 8192;
+
+/// Holds that wait to be ended. One beyond them ends with its lease.
+const LATER: usize = 8192;
+
+/// How long the first connection may take at least.
+const START: Duration = Duration::from_secs(5);

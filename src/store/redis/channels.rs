@@ -1,0 +1,100 @@
+//! The verbs of channels: one record an account, and all steps of one that wait together in one write of it.
+
+use tokio::sync::mpsc;
+
+use super::{
+    Redis,
+    actor::{Queued, Wish},
+    envelope::Key,
+    lists::List,
+    transaction::{Draft, Told},
+};
+use crate::{
+    protocol::stellar::ContractId,
+    store::{
+        Error,
+        channel::{Account, Listed, Step, Stepped, Token},
+    },
+};
+
+/// A reservation that is asked for or held; given back when dropped.
+pub(in crate::store) struct Flight {
+    channel: ContractId,
+    token: Token,
+    /// Where to give it back; `None` once somebody ended it.
+    queue: Option<mpsc::WeakUnboundedSender<Queued>>,
+}
+
+impl Flight {
+    pub(in crate::store) const fn channel(&self) -> ContractId {
+        self.channel
+    }
+
+    /// Leaves it to the caller to end.
+    pub(in crate::store) fn forget(mut self) -> (ContractId, Token) {
+        self.queue = None;
+        (self.channel, self.token)
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if let Some(queue) = self.queue.take().and_then(|queue| queue.upgrade()) {
+            // One that cannot be given back now is when its lease ends.
+            let (channel, token) = (self.channel, self.token);
+            let verb = move |draft: &mut Draft<'_>| {
+                drop(step(draft, channel, &Step::GiveBack { token, tried: true }));
+            };
+            let told = Told { keys: vec![Key::Account(channel)], verb, is_kept: true };
+            drop(queue.send(Queued { wish: Wish::Carry(Box::new(told)), room: None }));
+        }
+    }
+}
+
+impl Redis {
+    pub(in crate::store) fn flight(&self, channel: ContractId, token: Token) -> Flight {
+        Flight { channel, token, queue: Some(self.queue.downgrade()) }
+    }
+
+    pub(in crate::store) async fn step_channel(
+        &self,
+        channel: ContractId,
+        asked: Step,
+    ) -> Result<Stepped, Error> {
+        let verb = move |draft: &mut Draft<'_>| step(draft, channel, &asked);
+        self.transact(vec![Key::Account(channel)], verb).await
+    }
+
+    pub(in crate::store) async fn account(
+        &self,
+        channel: ContractId,
+    ) -> Result<Option<Account>, Error> {
+        let verb = move |draft: &mut Draft<'_>| Ok(draft.account(channel)?.cloned());
+        self.transact(vec![Key::Account(channel)], verb).await
+    }
+
+    pub(in crate::store) async fn accounts(
+        &self,
+        after: Option<ContractId>,
+    ) -> Result<Vec<Listed>, Error> {
+        self.ask(|reply| Wish::List(List::Accounts { after, reply })).await
+    }
+}
+
+fn step(draft: &mut Draft<'_>, channel: ContractId, step: &Step) -> Result<Stepped, Error> {
+    let known = draft.facts.witness.get(&channel).copied().unwrap_or_default();
+    let mut account = draft.account(channel)?.cloned().unwrap_or_default();
+    let stepped = match step {
+        // What this process has seen stored, the server must have.
+        Step::Reserve(ask) if ask.at_least < known => {
+            let mut ask = ask.clone();
+            ask.at_least = known;
+            account.step(&Step::Reserve(ask))
+        }
+        step => account.step(step),
+    };
+    if stepped.may_have_changed() {
+        draft.put_account(channel, account);
+    }
+    Ok(stepped)
+}

@@ -1,0 +1,385 @@
+//! A connection to the server that was found fit to keep payments, and the one script that writes.
+
+use std::{fmt, sync::LazyLock, time::Duration};
+
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, Script, ServerError, Value,
+    aio::MultiplexedConnection,
+};
+use tokio::time::{Instant, timeout_at};
+use tracing::{info, warn};
+
+use super::{
+    Durability,
+    envelope::{Entry, Key},
+};
+
+/// A connection. Dropping it ends it.
+pub(super) struct Link {
+    connection: MultiplexedConnection,
+    /// What the server's clock showed, in milliseconds since 1970, and when.
+    clock: (u64, Instant),
+    /// Whether the server still has the script.
+    is_loaded: bool,
+}
+
+/// Why a link is of no use any more.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// It ended: whether what was sent was carried out is not known.
+    Cut(RedisError),
+    /// The server said nothing in time.
+    Silent,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cut(error) => error.fmt(f),
+            Self::Silent => f.write_str("it said nothing in time"),
+        }
+    }
+}
+
+/// Replaces records if none of them has changed. See [`SCRIPT`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct Swap {
+    keys: Vec<String>,
+    arguments: Vec<Vec<u8>>,
+    /// The index that its records are in.
+    index: Option<String>,
+}
+
+/// What came of a swap.
+#[derive(Debug)]
+pub(super) enum Swapped {
+    Done,
+    /// What is stored instead, in the order of the swap's records.
+    Changed(Vec<Option<Vec<u8>>>),
+    /// The server forgot the script; nothing was done. The next time it is sent along.
+    NoScript,
+    /// The server did not do it.
+    Refused(String),
+}
+
+/// What becomes of a record's place in the index of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listing<'a> {
+    Same,
+    In(&'a [u8]),
+    Out(&'a [u8]),
+}
+
+impl Swap {
+    /// `value` replaces what is stored, and lives as long as `life`; without one it is only looked whether that is as
+    /// expected.
+    pub(super) fn push(
+        &mut self,
+        key: String,
+        expected: Option<&Entry>,
+        value: Option<Vec<u8>>,
+        life: Option<Duration>,
+        listing: Listing<'_>,
+    ) {
+        let revision = expected.and_then(Entry::revision);
+        let millis = |life: Duration| life.as_millis().to_string().into_bytes();
+        self.keys.push(key);
+        self.arguments.extend([
+            revision.map_or_else(Vec::new, |revision| revision.0.to_vec()),
+            value.unwrap_or_default(),
+            life.map_or_else(Vec::new, millis),
+            match listing {
+                Listing::Same => Vec::new(),
+                Listing::In(member) => [b"+", member].concat(),
+                Listing::Out(member) => [b"-", member].concat(),
+            },
+        ]);
+    }
+
+    /// Its records are those of claims, whose index is told what is pending.
+    pub(super) fn with_index(mut self, index: String) -> Self {
+        self.index = Some(index);
+        self
+    }
+
+    fn command(&self, is_loaded: bool) -> Cmd {
+        let mut command = if is_loaded {
+            let mut command = redis::cmd("EVALSHA");
+            command.arg(COMPILED.get_hash());
+            command
+        } else {
+            let mut command = redis::cmd("EVAL");
+            command.arg(SCRIPT);
+            command
+        };
+        // Without an index of its own it names a key that has its hash tag.
+        let index = self.index.as_ref().or_else(|| self.keys.first());
+        command.arg(self.keys.len().saturating_add(1)).arg(&self.keys).arg(index);
+        command.arg(&self.arguments);
+        command
+    }
+}
+
+impl Link {
+    /// Connects, and asks whether the server keeps what it is given as `durability` says.
+    pub(super) async fn open(
+        client: &Client,
+        durability: Durability,
+        deadline: Instant,
+    ) -> Result<Self, Unfit> {
+        let limits = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            // Every round has its own.
+            .set_response_timeout(None);
+        let opened = async {
+            let mut connection =
+                client.get_multiplexed_async_connection_with_config(&limits).await?;
+            let mut asked = Pipeline::new();
+            asked.cmd("TIME");
+            asked.cmd("SCRIPT").arg("LOAD").arg(SCRIPT);
+            asked.cmd("INFO").arg("replication");
+            for name in ["appendonly", "appendfsync", "maxmemory-policy"] {
+                asked.cmd("CONFIG").arg("GET").arg(name);
+            }
+            let answers = connection.send_packed_commands(&asked, 0, asked.len()).await?;
+            Ok::<_, RedisError>((connection, answers))
+        };
+        let (connection, answers) = match timeout_at(deadline, opened).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => return Err(Unfit::of(error)),
+            Err(_) => return Err(Unfit::Unreachable("it says nothing".to_owned())),
+        };
+        let mut answers = answers.into_iter();
+        let mut next = || answers.next().unwrap_or(Value::Nil);
+        let time = text(next()).map_err(Unfit::Refused)?;
+        text(next()).map_err(Unfit::Refused)?;
+        let told: Vec<_> = (0..4).map(|_| text(next())).collect();
+        match durability {
+            Durability::Single => check(&told).map_err(Unfit::Refused)?,
+            Durability::BestEffort => {
+                if let Err(lacking) = check(&told) {
+                    warn!(lacking, "the store may lose payments that it has acknowledged");
+                }
+            }
+        }
+        info!("connected to the store");
+        Ok(Self { connection, clock: (millis(&time), Instant::now()), is_loaded: true })
+    }
+
+    /// The server's clock, in milliseconds since 1970.
+    pub(super) fn server_now(&self) -> u64 {
+        let (then, at) = self.clock;
+        then.saturating_add(u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Carries out `swaps`, each by itself; `channels` are listed before.
+    pub(super) async fn swap(
+        &mut self,
+        prefix: &str,
+        channels: &[[u8; 32]],
+        swaps: &[&Swap],
+        deadline: Instant,
+    ) -> Result<Vec<Swapped>, Broken> {
+        let mut round = Pipeline::new();
+        if !channels.is_empty() {
+            let listed = round.cmd("ZADD").arg(channel_index(prefix));
+            for channel in channels {
+                listed.arg(0).arg(channel);
+            }
+        }
+        for swap in swaps {
+            round.add_command(swap.command(self.is_loaded));
+        }
+        self.is_loaded = true;
+        let mut answers = self.send(&round, deadline).await?.into_iter();
+        let mut unlisted = None;
+        if !channels.is_empty()
+            && let Some(Value::ServerError(error)) = answers.next()
+        {
+            unlisted = Some(said(&error));
+        }
+        let swapped = |answer| match answer {
+            _ if unlisted.is_some() => Swapped::Refused(unlisted.clone().unwrap_or_default()),
+            Value::Int(1) => Swapped::Done,
+            Value::Array(values) => values
+                .into_iter()
+                .map(|value| match value {
+                    Value::Nil => Ok(None),
+                    Value::BulkString(bytes) => Ok(Some(bytes)),
+                    other => Err(other),
+                })
+                .collect::<Result<_, _>>()
+                .map_or_else(|other| Swapped::Refused(format!("{other:?}")), Swapped::Changed),
+            Value::ServerError(error) if error.code() == "NOSCRIPT" => Swapped::NoScript,
+            Value::ServerError(error) => Swapped::Refused(said(&error)),
+            other => Swapped::Refused(format!("it answered {other:?}")),
+        };
+        let swapped: Vec<_> = answers.map(swapped).collect();
+        self.is_loaded = !swapped.iter().any(|swapped| matches!(swapped, Swapped::NoScript));
+        Ok(swapped)
+    }
+
+    /// At most `count` of the members of an index after `after`, in order.
+    pub(super) async fn members(
+        &mut self,
+        index: &str,
+        after: Option<&[u8]>,
+        count: usize,
+        deadline: Instant,
+    ) -> Result<Result<Vec<Vec<u8>>, String>, Broken> {
+        let first = after.map_or_else(|| b"-".to_vec(), |after| [b"(", after].concat());
+        let mut round = Pipeline::new();
+        round.cmd("ZRANGEBYLEX").arg(index).arg(first).arg("+").arg("LIMIT").arg(0).arg(count);
+        let answer = self.send(&round, deadline).await?.pop();
+        Ok(match answer {
+            Some(Value::Array(members)) => members.into_iter().map(bytes).collect(),
+            other => bytes(other.unwrap_or(Value::Nil)).map(|_| Vec::new()),
+        })
+    }
+
+    /// What is stored under `keys`.
+    pub(super) async fn read(
+        &mut self,
+        prefix: &str,
+        keys: &[Key],
+        deadline: Instant,
+    ) -> Result<Result<Vec<Option<Entry>>, String>, Broken> {
+        if keys.is_empty() {
+            return Ok(Ok(Vec::new()));
+        }
+        let mut round = Pipeline::new();
+        for key in keys {
+            round.cmd("GET").arg(key.name(prefix));
+        }
+        let answers = self.send(&round, deadline).await?;
+        let entry = |(key, answer): (&Key, Value)| match answer {
+            Value::Nil => Ok(None),
+            answer => bytes(answer).map(|bytes| Some(Entry::decode(*key, &bytes))),
+        };
+        Ok(keys.iter().zip(answers).map(entry).collect())
+    }
+
+    async fn send(&mut self, round: &Pipeline, deadline: Instant) -> Result<Vec<Value>, Broken> {
+        let sent = self.connection.send_packed_commands(round, 0, round.len());
+        match timeout_at(deadline, sent).await {
+            Ok(Ok(answers)) => Ok(answers),
+            Ok(Err(error)) => Err(Broken::Cut(error)),
+            Err(_) => Err(Broken::Silent),
+        }
+    }
+}
+
+/// Why a server cannot be used.
+#[derive(Debug)]
+pub(super) enum Unfit {
+    /// It could not be asked.
+    Unreachable(String),
+    /// It does not take payments, or must not be given any: a sentence for the operator.
+    Refused(String),
+}
+
+impl Unfit {
+    fn of(error: RedisError) -> Self {
+        if error.is_io_error() {
+            Self::Unreachable(error.to_string())
+        } else {
+            Self::Refused(error.to_string())
+        }
+    }
+}
+
+/// The sorted set of the pending claims' keys.
+pub(super) fn pending_index(prefix: &str) -> String {
+    format!("{prefix}{{claims}}:pending")
+}
+
+/// The sorted set of the channels that may have an account.
+pub(super) fn channel_index(prefix: &str) -> String {
+    format!("{prefix}{{channels}}:index")
+}
+
+/// Whether one server by itself keeps what it acknowledged, from what it told of itself.
+fn check(told: &[Result<String, String>]) -> Result<(), String> {
+    let [replication, settings @ ..] = told else { return Err("it told nothing".to_owned()) };
+    let replication = replication.as_ref().map_err(|error| {
+        format!("the server does not tell its role ({error}): let this user ask `INFO`")
+    })?;
+    if !replication.lines().any(|line| line.trim() == "role:master") {
+        return Err("the server is a replica: give the address of the primary".to_owned());
+    }
+    let wanted =
+        [("appendonly", "yes"), ("appendfsync", "always"), ("maxmemory-policy", "noeviction")];
+    for ((name, wanted), found) in wanted.into_iter().zip(settings) {
+        let found = found.as_ref().map_err(|error| {
+            format!(
+                "the server does not tell `{name}` ({error}): let this user ask `CONFIG GET`, or use \
+                 `durability: best-effort`"
+            )
+        })?;
+        if found.lines().nth(1) != Some(wanted) {
+            let found = found.lines().nth(1).unwrap_or("nothing");
+            return Err(format!(
+                "the server has `{name} {found}` and would lose payments: set `{name} {wanted}` on it, or use \
+                 `durability: best-effort`"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// An answer as text, a list as its lines.
+fn text(answer: Value) -> Result<String, String> {
+    match answer {
+        Value::Array(parts) => {
+            let parts: Result<Vec<_>, _> = parts.into_iter().map(text).collect();
+            Ok(parts?.join("\n"))
+        }
+        Value::SimpleString(text) => Ok(text),
+        answer => bytes(answer).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+    }
+}
+
+fn bytes(answer: Value) -> Result<Vec<u8>, String> {
+    match answer {
+        Value::BulkString(bytes) => Ok(bytes),
+        Value::ServerError(error) => Err(said(&error)),
+        other => Err(format!("it answered {other:?}")),
+    }
+}
+
+/// An error as the server put it.
+fn said(error: &ServerError) -> String {
+    format!("{} {}", error.code(), error.details().unwrap_or_default())
+}
+
+/// Seconds and microseconds, each on a line, in milliseconds.
+fn millis(time: &str) -> u64 {
+    let mut parts = time.lines().map(|part| part.parse().unwrap_or(0_u64));
+    let (seconds, micros) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    seconds.saturating_mul(1000).saturating_add(micros / 1000)
+}
+
+/// Compares revisions and stores bytes; it calculates nothing, so that no amount ever becomes a number of Lua.
+///
+/// The keys are those of the records, all of one hash tag, and then that of their index. Of each record there are four
+/// arguments: its revision as expected, empty if it shall be absent; its new value, empty to leave it; how long that lives,
+/// in milliseconds, empty for good; and the member that enters (`+`) or leaves (`-`) the index, empty for none.
+const SCRIPT: &str = "\
+local records = #KEYS - 1
+local found = redis.call('MGET', unpack(KEYS, 1, records))
+for i = 1, records do
+  local revision = found[i] and string.sub(found[i], 1, 16) or ''
+  if revision ~= ARGV[4 * i - 3] then return found end
+end
+for i = 1, records do
+  local value, life, listing = ARGV[4 * i - 2], ARGV[4 * i - 1], ARGV[4 * i]
+  if value ~= '' and life == '' then redis.call('SET', KEYS[i], value) end
+  if value ~= '' and life ~= '' then redis.call('SET', KEYS[i], value, 'PX', life) end
+  local way, member = string.sub(listing, 1, 1), string.sub(listing, 2)
+  if way == '+' then redis.call('ZADD', KEYS[#KEYS], '0', member) end
+  if way == '-' then redis.call('ZREM', KEYS[#KEYS], member) end
+end
+return 1
+";
+
+static COMPILED: LazyLock<Script> = LazyLock::new(|| Script::new(SCRIPT));

@@ -1,0 +1,254 @@
+//! What one verb does to records: carried out on a draft, and again on another if somebody was faster.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+use super::{
+    envelope::{Entry, Key, corrupt},
+    record::{Claimed, Record},
+};
+use crate::{
+    protocol::{money::Amount, stellar::ContractId},
+    store::{ClaimKey, Error, channel::Account, claim::NEVER, time::Time},
+};
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+/// The records that are known; one that is not is taken for absent, which the server then denies.
+pub(super) type View = HashMap<Key, Entry>;
+
+/// What the rules need to know besides the records.
+#[derive(Debug)]
+pub(super) struct Facts {
+    /// The server's clock, in milliseconds since 1970: the one that leases run by.
+    pub(super) server_now: u64,
+    /// How long a claim is held without being renewed.
+    pub(super) lease: Duration,
+    /// The time as claims tell it: the one that records are kept by.
+    pub(super) time: Time,
+    /// What each channel was seen to have authorised; it never falls.
+    pub(super) witness: HashMap<ContractId, Amount>,
+}
+
+/// Records as some verbs have read them, and as they want them to be. All of them become so in one step, if none of
+/// those that were read has changed; else nothing does.
+pub(super) struct Draft<'a> {
+    view: &'a View,
+    pub(super) facts: &'a mut Facts,
+    /// What was read or written: the draft holds only if it is still as it was.
+    read: BTreeSet<Key>,
+    writes: BTreeMap<Key, Write>,
+}
+
+/// A record as it shall be.
+#[derive(Clone, Debug)]
+pub(super) struct Write {
+    pub(super) record: Record,
+    /// After which it may be forgotten.
+    pub(super) life: Option<Duration>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(view: &'a View, facts: &'a mut Facts) -> Self {
+        Self { view, facts, read: BTreeSet::new(), writes: BTreeMap::new() }
+    }
+
+    /// What was read or written, and what of that was written.
+    pub(super) fn into_parts(self) -> (BTreeSet<Key>, BTreeMap<Key, Write>) {
+        (self.read, self.writes)
+    }
+
+    fn get(&mut self, key: Key) -> Result<Option<&Record>, Error> {
+        self.read.insert(key);
+        if let Some(write) = self.writes.get(&key) {
+            return Ok(Some(&write.record));
+        }
+        match self.view.get(&key).map(|entry| &entry.record) {
+            None => Ok(None),
+            Some(Ok(record)) => Ok(Some(record)),
+            Some(Err(error)) => Err(error.clone()),
+        }
+    }
+
+    pub(super) fn claimed(&mut self, claim: ClaimKey) -> Result<Option<Claimed>, Error> {
+        let key = Key::Claim(claim);
+        match self.get(key)? {
+            None => Ok(None),
+            Some(Record::Claim(claimed)) => Ok(Some(claimed.clone())),
+            Some(_) => Err(corrupt(key)),
+        }
+    }
+
+    pub(super) fn owner(&mut self, alias: ClaimKey) -> Result<Option<ClaimKey>, Error> {
+        let key = Key::Alias(alias);
+        match self.get(key)? {
+            None => Ok(None),
+            Some(Record::Alias(owner)) => Ok(Some(*owner)),
+            Some(_) => Err(corrupt(key)),
+        }
+    }
+
+    pub(super) fn secret(&mut self, name: &'static str) -> Result<Option<[u8; 32]>, Error> {
+        let key = Key::Secret(name);
+        match self.get(key)? {
+            None => Ok(None),
+            Some(Record::Secret(secret)) => Ok(Some(*secret)),
+            Some(_) => Err(corrupt(key)),
+        }
+    }
+
+    pub(super) fn account(&mut self, channel: ContractId) -> Result<Option<&Account>, Error> {
+        let key = Key::Account(channel);
+        match self.get(key)? {
+            None => Ok(None),
+            Some(Record::Account(account)) => Ok(Some(account)),
+            Some(_) => Err(corrupt(key)),
+        }
+    }
+
+    /// Writes a claim, and its alias while that is taken by it. They are kept while the claim is pending, and as long as it
+    /// is due otherwise.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`]; nothing is written then.
+    pub(super) fn put_claimed(&mut self, key: ClaimKey, claimed: Claimed) -> Result<(), Error> {
+        let record = Record::Claim(claimed.clone());
+        super::record::encode(Key::Claim(key), &record, &mut Vec::new())?;
+        let due = claimed.record().map_or(0, |record| record.due());
+        let left = due.saturating_sub(self.facts.time.now());
+        // As long as a holder may yet come back, it stands; and a little longer than it must.
+        let life = (due != NEVER && left < FOREVER_SECONDS)
+            .then(|| Duration::from_secs(left).max(self.facts.lease).saturating_add(MARGIN));
+        if let Some(alias) = claimed.origin.alias
+            && (claimed.holder.is_some() || claimed.record().is_some_and(|it| it.alias().is_some()))
+        {
+            self.read.insert(Key::Alias(alias));
+            self.writes.insert(Key::Alias(alias), Write { record: Record::Alias(key), life });
+        }
+        self.read.insert(Key::Claim(key));
+        self.writes.insert(Key::Claim(key), Write { record, life });
+        Ok(())
+    }
+
+    pub(super) fn put_secret(&mut self, name: &'static str, secret: [u8; 32]) {
+        self.read.insert(Key::Secret(name));
+        let record = Record::Secret(secret);
+        self.writes.insert(Key::Secret(name), Write { record, life: None });
+    }
+
+    pub(super) fn put_account(&mut self, channel: ContractId, account: Account) {
+        self.read.insert(Key::Account(channel));
+        let record = Record::Account(Box::new(account));
+        self.writes.insert(Key::Account(channel), Write { record, life: None });
+    }
+}
+
+/// A verb that waits to be carried out, and its caller.
+pub(super) trait Transaction: Send {
+    /// The records that it is about; it may read others.
+    fn keys(&self) -> &[Key];
+
+    /// Carries it out on a draft. What it says last holds.
+    fn plan(&mut self, draft: &mut Draft<'_>);
+
+    /// Whether nobody waits for it any more.
+    fn is_abandoned(&self) -> bool;
+
+    /// Tells the caller, once what it planned last is stored or will never be.
+    fn finish(self: Box<Self>, stored: Result<(), Error>);
+
+    /// A copy to be tried later, if it must be carried out though nobody waits for it.
+    fn later(&self) -> Option<Box<dyn Transaction>> {
+        None
+    }
+}
+
+/// A verb with an answer.
+pub(super) struct Asked<T, F> {
+    keys: Vec<Key>,
+    verb: F,
+    reply: Reply<T>,
+    answer: Option<Result<T, Error>>,
+}
+
+impl<T, F> Asked<T, F>
+where
+    F: FnMut(&mut Draft<'_>) -> Result<T, Error>,
+{
+    pub(super) const fn new(keys: Vec<Key>, verb: F, reply: Reply<T>) -> Self {
+        Self { keys, verb, reply, answer: None }
+    }
+}
+
+impl<T, F> Transaction for Asked<T, F>
+where
+    T: Send,
+    F: FnMut(&mut Draft<'_>) -> Result<T, Error> + Send,
+{
+    fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    fn plan(&mut self, draft: &mut Draft<'_>) {
+        self.answer = Some((self.verb)(draft));
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn finish(self: Box<Self>, stored: Result<(), Error>) {
+        let Self { reply, answer, .. } = *self;
+        let answer = match (stored, answer) {
+            (Ok(()), Some(answer)) => answer,
+            (Err(error), _) => Err(error),
+            // Dropping the reply says that the store has stopped.
+            (Ok(()), None) => return,
+        };
+        // Who has gone does not hear; what it would have held lets go of itself.
+        drop(reply.send(answer));
+    }
+}
+
+/// A verb that nobody waits for and that is carried out all the same.
+#[derive(Clone)]
+pub(super) struct Told<F> {
+    pub(super) keys: Vec<Key>,
+    pub(super) verb: F,
+    /// Whether it is tried again later if it fails.
+    pub(super) is_kept: bool,
+}
+
+impl<F> Transaction for Told<F>
+where
+    F: FnMut(&mut Draft<'_>) + Clone + Send + 'static,
+{
+    fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    fn plan(&mut self, draft: &mut Draft<'_>) {
+        (self.verb)(draft);
+    }
+
+    fn is_abandoned(&self) -> bool {
+        false
+    }
+
+    fn finish(self: Box<Self>, _stored: Result<(), Error>) {}
+
+    fn later(&self) -> Option<Box<dyn Transaction>> {
+        let later: Box<dyn Transaction> = Box::new(self.clone());
+        self.is_kept.then_some(later)
+    }
+}
+
+/// Records that are kept longer than this are kept for good: 100 years.
+const FOREVER_SECONDS: u64 = 100 * 366 * 24 * 3600;
+
+/// The clocks of gateways differ.
+const MARGIN: Duration = Duration::from_secs(3600);
