@@ -243,3 +243,26 @@ async fn transactions_are_listed_by_ledger_and_cursor() {
     let two = call(&sandbox, "getTransactions", pagination).await;
     assert_eq!(two["transactions"], json!([all["transactions"][1]]));
 }
+
+#[tokio::test]
+async fn what_happened_before_ledgers_were_skipped_is_found_after_them() {
+    let sandbox = by_hand().await;
+    let (payer, payee) = (&sandbox.accounts().payer, &sandbox.accounts().recipient);
+    let pay = async || {
+        let envelope = sign(&sandbox, next(&sandbox, payer, payment(payee, 5)).await, payer);
+        send(&sandbox, &envelope).await["hash"].clone()
+    };
+    let before = pay().await;
+    let first = sandbox.close_ledger().await.sequence;
+    let after = pay().await;
+    assert_eq!(sandbox.skip_ledgers(5000).await.sequence, first + 5000);
+
+    let found = call(&sandbox, "getTransactions", json!({ "startLedger": first })).await;
+    let listed: Vec<_> = found["transactions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|found| (found["txHash"].clone(), found["ledger"].clone()))
+        .collect();
+    assert_eq!(listed, [(before, json!(first)), (after, json!(first + 5000))]);
+}
