@@ -215,9 +215,6 @@ pub enum StartError {
     /// The store could not be opened.
     #[error("open the store")]
     Store(#[source] store::Error),
-    /// The configuration names a kind of store that this version does not have.
-    #[error("`store.redis` is not supported by this version: take `store.embedded`")]
-    NoRedis,
 }
 
 /// The configuration changes what cannot be changed while running.

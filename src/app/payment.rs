@@ -55,9 +55,10 @@ impl Payment {
         stop: &CancellationToken,
     ) -> Result<Self, StartError> {
         let store = match &settings.store {
-            config::Store::Embedded(path) => Store::open(path).await.map_err(StartError::Store)?,
-            config::Store::Redis(_) => return Err(StartError::NoRedis),
+            config::Store::Embedded(path) => Store::open(path).await,
+            config::Store::Redis(redis) => Store::redis(redis.clone()).await,
         };
+        let store = store.map_err(StartError::Store)?;
         let secret = async |name| store.secret(name).await.map_err(StartError::Store);
         let quotes = quote::Key::new(secret("x402 quote").await?);
         let challenges = SecretString::from(hex::encode(secret("mpp challenge").await?));

@@ -14,6 +14,7 @@ use crate::{
         stellar::{Asset, ContractId, Network},
     },
     route::Table,
+    store::RedisSettings,
     upstream,
 };
 
@@ -133,64 +134,32 @@ pub struct Closer {
 }
 
 /// What remembers payments.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Store {
     /// A file of this process alone.
     Embedded(PathBuf),
-    /// A Redis server, or several, that gateways share.
-    Redis(Redis),
+    /// A Redis server that gateways share.
+    Redis(RedisSettings),
 }
 
-/// A Redis server, or several.
-#[derive(Clone)]
-pub struct Redis {
-    /// Where it is. May carry a password: not for logs.
-    pub url: SecretString,
-    /// What every key begins with.
-    pub key_prefix: String,
-    /// How long it may take to answer.
-    pub timeout: Duration,
-    /// How sure it must be of what it has acknowledged.
-    pub durability: Durability,
-}
-
-/// How sure a Redis server must be of what it has acknowledged.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// On the disk of the one server that there is.
-    Single,
-    /// On the disk of every node that can become the primary.
-    Ha {
-        /// How many replicas can.
-        promotable_replicas: u32,
-        /// The folder of this gateway's own journal.
-        journal: PathBuf,
-    },
-    /// Whatever the server makes of it: a lost record is a lost payment.
-    BestEffort,
-}
-
-/// Shows nothing of the URL.
-impl fmt::Debug for Redis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redis")
-            .field("key_prefix", &self.key_prefix)
-            .field("timeout", &self.timeout)
-            .field("durability", &self.durability)
-            .finish_non_exhaustive()
-    }
-}
-
-impl PartialEq for Redis {
+/// Whether a gateway that has one goes on unchanged under the other.
+impl PartialEq for Store {
     fn eq(&self, other: &Self) -> bool {
-        self.url.expose_secret() == other.url.expose_secret()
-            && self.key_prefix == other.key_prefix
-            && self.timeout == other.timeout
-            && self.durability == other.durability
+        match (self, other) {
+            (Self::Embedded(one), Self::Embedded(other)) => one == other,
+            (Self::Redis(one), Self::Redis(other)) => {
+                one.url.expose_secret() == other.url.expose_secret()
+                    && one.prefix == other.prefix
+                    && one.timeout == other.timeout
+                    && one.lease == other.lease
+                    && one.durability == other.durability
+            }
+            (Self::Embedded(_), Self::Redis(_)) | (Self::Redis(_), Self::Embedded(_)) => false,
+        }
     }
 }
 
-impl Eq for Redis {}
+impl Eq for Store {}
 
 /// The operator's own port.
 #[derive(Clone, Debug)]

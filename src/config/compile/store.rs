@@ -4,11 +4,14 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::config::{
-    diagnostic::{nearest, one_of},
-    read::{Fields, Keys, Spot},
-    settings::{Durability, Redis, Store},
-    value::is_loopback,
+use crate::{
+    config::{
+        diagnostic::{nearest, one_of},
+        read::{Fields, Keys, Spot},
+        settings::Store,
+        value::is_loopback,
+    },
+    store::{Durability, RedisSettings},
 };
 
 /// Reads the section.
@@ -29,7 +32,7 @@ pub(super) fn read(spot: &Spot<'_>) -> Option<Store> {
     }
 }
 
-fn read_redis(spot: &Spot<'_>) -> Option<Redis> {
+fn read_redis(spot: &Spot<'_>) -> Option<RedisSettings> {
     let fields = spot.fields(&REDIS)?;
     let url = fields.need("url", "say where it is: `url: { env: REDIS_URL }`");
     let url = url.and_then(|spot| read_url(&spot));
@@ -38,7 +41,13 @@ fn read_redis(spot: &Spot<'_>) -> Option<Redis> {
     let timeout = fields.get("timeout");
     let timeout = timeout.map_or(Some(TIMEOUT), |spot| spot.duration_in(TIMEOUTS, TIMEOUT_HINT));
     let durability = read_durability(&fields);
-    Some(Redis { url: url?, key_prefix: prefix?, timeout: timeout?, durability: durability? })
+    Some(RedisSettings {
+        url: url?,
+        prefix: prefix?,
+        timeout: timeout?,
+        lease: LEASE,
+        durability: durability?,
+    })
 }
 
 /// The URL; it may carry a password, so no message repeats it.
@@ -53,15 +62,18 @@ fn read_url(spot: &Spot<'_>) -> Option<SecretString> {
     let Some((scheme, rest)) = text.split_once("://") else {
         return spot.fault("expected the URL of a Redis server", URL_HINT);
     };
+    if LATER_SCHEMES.contains(&scheme) {
+        return spot.fault("several servers are not supported by this version", URL_HINT);
+    }
     if !SCHEMES.contains(&scheme) {
         return spot.fault("the URL is not one of a Redis server", URL_HINT);
     }
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let (user, hosts) = match authority.rsplit_once('@') {
-        Some((user, hosts)) => (Some(user), hosts),
+    let (user, host) = match authority.rsplit_once('@') {
+        Some((user, host)) => (Some(user), host),
         None => (None, authority),
     };
-    if hosts.is_empty() && !scheme.ends_with("unix") {
+    if host.is_empty() {
         return spot.fault("the URL names no server", URL_HINT);
     }
     let has_password = user.is_some_and(|user| user.contains(':'));
@@ -71,8 +83,7 @@ fn read_url(spot: &Spot<'_>) -> Option<SecretString> {
             "put the URL into the environment, `{ env: REDIS_URL }`, or a file, `{ file: PATH }`",
         );
     }
-    let is_plain = !scheme.starts_with("rediss") && !scheme.ends_with("unix");
-    if is_plain && hosts.split(',').any(|host| !is_loopback(without_port(host))) {
+    if scheme == "redis" && !is_loopback(without_port(host)) {
         spot.warn(
             "the server is reached without TLS, and is not on this machine",
             "whoever is on the way can make payments count twice: reach it by `rediss://`",
@@ -103,68 +114,47 @@ fn read_prefix(spot: &Spot<'_>) -> Option<String> {
 }
 
 fn read_durability(fields: &Fields<'_>) -> Option<Durability> {
-    let name = fields.need("durability", DURABILITY_HINT).and_then(|spot| {
-        let text = spot.text()?;
-        let name = NAMES.into_iter().find(|name| *name == text.text);
-        name.or_else(|| {
-            let hint = nearest(&text.text, NAMES).map_or_else(
-                || format!("write {}", one_of(NAMES)),
+    let text = fields.need("durability", DURABILITY_HINT)?.text()?;
+    match text.text.as_ref() {
+        SINGLE => Some(Durability::Single),
+        BEST_EFFORT => Some(Durability::BestEffort),
+        "redis-ha" => text.fault(
+            "is not supported by this version",
+            "write `redis-single`, with one server that no replica takes over from",
+        ),
+        other => {
+            let names = [SINGLE, BEST_EFFORT];
+            let hint = nearest(other, names).map_or_else(
+                || format!("write {}", one_of(names)),
                 |meant| format!("did you mean `{meant}`?"),
             );
             text.fault("is no durability", hint)
-        })
-    });
-    let replicas = fields.get("promotable_replicas").map(|spot| spot.number(REPLICAS));
-    let journal = fields.get("journal").map(|spot| spot.file_path());
-    let name = name?;
-    if name == HA {
-        let replicas = replicas.or_else(|| {
-            fields.need("promotable_replicas", "say how many replicas can become the primary: `1`");
-            None
-        });
-        let journal = journal.or_else(|| {
-            let hint = "name a folder of this machine: `journal: /var/lib/tollgate/journal`";
-            fields.need("journal", hint);
-            None
-        });
-        return Some(Durability::Ha { promotable_replicas: replicas??, journal: journal?? });
-    }
-    let mut is_clean = true;
-    for (key, is_there) in
-        [("promotable_replicas", replicas.is_some()), ("journal", journal.is_some())]
-    {
-        if is_there {
-            is_clean = false;
-            let what = format!("`{key}` means nothing at `{name}`");
-            fields.fault_key::<()>(key, &what, "remove it, or say `durability: redis-ha`");
         }
     }
-    let durability = if name == SINGLE { Durability::Single } else { Durability::BestEffort };
-    is_clean.then_some(durability)
 }
 
 const STORE: Keys = Keys { known: &["embedded", "redis"], later: &[] };
 const EMBEDDED: Keys = Keys { known: &["path"], later: &[] };
 const EMBEDDED_HINT: &str = "payments are remembered in a file: `embedded: { path: ./state.redb }`";
 const REDIS: Keys = Keys {
-    known: &["url", "key_prefix", "timeout", "durability", "promotable_replicas", "journal"],
-    later: &[],
+    known: &["url", "key_prefix", "timeout", "durability"],
+    later: &["promotable_replicas", "journal"],
 };
 
-const SCHEMES: [&str; 6] =
-    ["redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+unix", "unix"];
-const URL_HINT: &str =
-    "write `redis://HOST:6379`, `rediss://HOST:6379` or `redis+sentinel://HOST:26379/NAME`";
+const SCHEMES: [&str; 2] = ["redis", "rediss"];
+const LATER_SCHEMES: [&str; 4] =
+    ["redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"];
+const URL_HINT: &str = "write `redis://HOST:6379`, or `rediss://HOST:6379` for TLS";
 const KEY_PREFIX: &str = "tollgate:";
 const MOST_PREFIX: usize = 100;
 const TIMEOUT: Duration = Duration::from_millis(250);
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(10);
 const TIMEOUT_HINT: &str = "write a duration from `10ms` to `10s`";
 
+/// How long a claim of a gateway that died stays its own.
+const LEASE: Duration = Duration::from_secs(30);
+
 const SINGLE: &str = "redis-single";
-const HA: &str = "redis-ha";
 const BEST_EFFORT: &str = "best-effort";
-const NAMES: [&str; 3] = [SINGLE, HA, BEST_EFFORT];
-const DURABILITY_HINT: &str = "say how sure a record must be: `redis-single` (one server, on its disk), \
-     `redis-ha` (on every node's disk) or `best-effort` (a lost record is a lost payment)";
-const REPLICAS: RangeInclusive<u32> = 1..=16;
+const DURABILITY_HINT: &str = "say how sure a record must be: `redis-single` (on the server's disk before it counts) or \
+     `best-effort` (a lost record is a lost payment)";
