@@ -107,7 +107,11 @@ impl Channels {
     ///
     /// # Errors
     /// [`LookError`]. That a channel is unfit is remembered for some seconds.
-    pub async fn look(&self, channel: ContractId, asker: Option<IpAddr>) -> Answer {
+    pub async fn look(
+        &self,
+        channel: ContractId,
+        asker: Option<IpAddr>,
+    ) -> Result<Arc<View>, LookError> {
         let now = Instant::now();
         match self.0.memory.recall(channel, now) {
             Recalled::Fresh(answer) => answer.map_err(LookError::Unfit),
@@ -127,7 +131,11 @@ impl Channels {
     ///
     /// # Errors
     /// [`LookError`].
-    pub async fn refresh(&self, channel: ContractId, asker: Option<IpAddr>) -> Answer {
+    pub async fn refresh(
+        &self,
+        channel: ContractId,
+        asker: Option<IpAddr>,
+    ) -> Result<Arc<View>, LookError> {
         match self.0.memory.recall(channel, Instant::now()) {
             Recalled::Fresh(answer @ Err(Unfit::Closing { .. })) => {
                 answer.map_err(LookError::Unfit)

@@ -8,6 +8,7 @@
 )]
 
 mod channel;
+mod channels;
 mod fate;
 #[path = "../../sandbox/tests/support/npm.rs"]
 mod npm;

@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -102,7 +102,7 @@ impl Memory {
 
     /// What is known of `channel`; that it was of use, if it was.
     pub(super) fn recall(&self, channel: ContractId, now: Instant) -> Recalled {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.all();
         let Some(known) = known.get(&channel) else { return Recalled::Unknown };
         let state = known.state();
         let Some(seen) = &state.seen else { return Recalled::Stale };
@@ -141,12 +141,12 @@ impl Memory {
     }
 
     pub(super) fn keep(&self, channel: ContractId) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.all_mut();
         known.entry(channel).or_default().kept.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn forget(&self, channel: ContractId) {
-        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(&channel);
+        self.all_mut().remove(&channel);
     }
 
     /// Hears of a ledger from a server that was asked at `asked`.
@@ -218,7 +218,7 @@ impl Memory {
     pub(super) fn due(&self, now: Instant) -> Vec<Wanted> {
         let now_ms = self.since_start(now);
         let mut due: Vec<(u32, Wanted)> = Vec::new();
-        for (channel, known) in &*self.known.read().unwrap_or_else(PoisonError::into_inner) {
+        for (channel, known) in &*self.all() {
             let idle = now_ms.saturating_sub(known.used_ms.load(Ordering::Relaxed));
             let kept = known.kept.load(Ordering::Relaxed);
             let state = known.state();
@@ -235,13 +235,16 @@ impl Memory {
         due.into_iter().map(|(_, wanted)| wanted).collect()
     }
 
-    /// Forgets the channels that nobody used for long.
-    pub(super) fn sweep(&self, now: Instant) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        // A crowd of channels has to make room for those in use.
-        let longest = if known.len() >= MOST_KNOWN { IN_USE_MS } else { FORGOTTEN_MS };
+    /// Forgets the channels that nobody used for long, if it is `time`, or if there are so many that they take the place of
+    /// those in use.
+    pub(super) fn sweep(&self, now: Instant, time: bool) {
+        let is_full = self.all().len() >= MOST_KNOWN;
+        if !is_full && !time {
+            return;
+        }
+        let longest = if is_full { IN_USE_MS } else { FORGOTTEN_MS };
         let now_ms = self.since_start(now);
-        known.retain(|_, known| {
+        self.all_mut().retain(|_, known| {
             let idle = now_ms.saturating_sub(known.used_ms.load(Ordering::Relaxed));
             known.kept.load(Ordering::Relaxed) || idle < longest
         });
@@ -252,7 +255,7 @@ impl Memory {
         if seen.unfit.is_some() {
             return;
         }
-        let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all_mut();
         if all.len() < MOST_KNOWN {
             let known = all.entry(channel).or_default();
             known.used_ms.store(self.since_start(now), Ordering::Relaxed);
@@ -265,7 +268,15 @@ impl Memory {
     }
 
     fn get(&self, channel: ContractId) -> Option<Arc<Known>> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).get(&channel).cloned()
+        self.all().get(&channel).cloned()
+    }
+
+    fn all(&self) -> RwLockReadGuard<'_, HashMap<ContractId, Arc<Known>>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn all_mut(&self) -> RwLockWriteGuard<'_, HashMap<ContractId, Arc<Known>>> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ledgers(&self) -> MutexGuard<'_, Ledgers> {
@@ -307,8 +318,8 @@ fn is_change(before: Option<&Seen>, now: &Seen) -> bool {
 
 /// More than are watched in a minute or two; who is further behind looks at all of its channels.
 const MOST_CHANGES: usize = 4_096;
-/// Of about half a kilobyte each. Those that are kept watched have their place besides.
-const MOST_KNOWN: usize = 20_000;
+/// Of about half a kilobyte each, those that are kept watched included.
+const MOST_KNOWN: usize = 50_000;
 /// A channel is in use for so long after it was asked for.
 const IN_USE_MS: u64 = 120_000;
 /// A channel that nobody keeps watched is forgotten so long after it was asked for.
@@ -319,3 +330,6 @@ const IDLE_PAUSE: Duration = Duration::from_secs(15);
 const SEEK_PAUSE: Duration = Duration::from_secs(1);
 /// How many ledgers earlier than others a channel that is kept watched is due.
 const HEAD_START: u32 = 3;
+
+#[cfg(test)]
+mod tests;

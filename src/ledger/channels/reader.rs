@@ -43,6 +43,8 @@ pub(super) struct Reader {
 struct Code {
     /// `None` where it is not on the ledger.
     live_until: Option<u32>,
+    /// Whether it has months to live, or weeks at least.
+    lasts: bool,
     asked: Instant,
 }
 
@@ -83,7 +85,7 @@ impl Reader {
     pub(super) async fn refresh_codes(&self, now: Instant) -> Result<(), rpc::Error> {
         self.learn_codes(|code| {
             code.is_none_or(|code| {
-                let pause = if code.live_until.is_some() { CODE_PAUSE } else { MISSING_PAUSE };
+                let pause = if code.lasts { LASTING_PAUSE } else { CODE_PAUSE };
                 now.saturating_duration_since(code.asked) >= pause
             })
         })
@@ -101,7 +103,9 @@ impl Reader {
             let key = xdr::LedgerKey::ContractCode(xdr::LedgerKeyContractCode { hash });
             let snapshot = self.rpc.snapshot(std::slice::from_ref(&key)).await?;
             let live_until = snapshot.entries.get(&key).and_then(|entry| entry.live_until);
-            self.codes().insert(*code, Code { live_until, asked });
+            let lasts = live_until
+                .is_some_and(|until| until.saturating_sub(snapshot.ledger) > LASTING_LEDGERS);
+            self.codes().insert(*code, Code { live_until, lasts, asked });
         }
         Ok(())
     }
@@ -139,7 +143,9 @@ fn token_of(channel: ContractId, snapshot: &Snapshot) -> Option<ContractId> {
 
 /// As many channels as one call reads: each has an instance and a balance.
 pub(super) const MOST_CHANNELS: usize = MOST_ENTRIES / 2;
-/// Between two looks at code: it lives for months, and changes nothing but its life.
-const CODE_PAUSE: Duration = Duration::from_secs(60);
-/// Between two looks at code that is not there.
-const MISSING_PAUSE: Duration = Duration::from_secs(5);
+/// Between two looks at code, which an answer has the whole of,
+const CODE_PAUSE: Duration = Duration::from_secs(5);
+/// and at code whose life nobody has a reason to extend yet.
+const LASTING_PAUSE: Duration = Duration::from_secs(300);
+/// About a week of ledgers of five seconds.
+const LASTING_LEDGERS: u32 = 120_960;

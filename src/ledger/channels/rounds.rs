@@ -16,12 +16,14 @@ use super::{
 pub(super) async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
     let mut ticks = interval(PAUSE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut network_checked = false;
+    let (mut network_checked, mut rounds) = (false, 0_u32);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
+        rounds = rounds.wrapping_add(1);
+        shared.memory.sweep(Instant::now(), rounds.is_multiple_of(SWEEP_ROUNDS));
         // The ledger of another network is worse than none.
         network_checked |= shared.health.trouble().is_none();
         if network_checked {
@@ -35,7 +37,6 @@ pub(super) async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
 
 async fn round(shared: &Shared) {
     let now = Instant::now();
-    shared.memory.sweep(now);
     shared.hear_health();
     if let Err(error) = shared.reader.refresh_codes(now).await {
         debug!(%error, "the code of channels could not be looked at");
@@ -74,3 +75,5 @@ async fn round(shared: &Shared) {
 const PAUSE: Duration = Duration::from_secs(1);
 /// In one round: two thousand channels. With more in use, each is read less often.
 const MOST_CALLS: usize = 20;
+/// Between two looks for channels that nobody uses any more.
+const SWEEP_ROUNDS: u32 = 30;

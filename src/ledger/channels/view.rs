@@ -231,6 +231,8 @@ fn vet(view: &View, balance: Result<Balance, Unfit>, settings: &Settings) -> Opt
 
 /// About a day of ledgers of five seconds.
 const DAY_LEDGERS: u32 = 17_280;
-/// What a channel's entries must live for at least: about an hour, in which they can be extended. Settling restores
-/// archived entries too, but at a price that its payer would choose.
+/// What a channel's entries must live for at least: about an hour, in which whoever has money in it can extend them.
 const LEAST_LIFE_LEDGERS: u32 = 720;
+
+#[cfg(test)]
+mod tests;
