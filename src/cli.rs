@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failure, 2 usage, 78 bad configuration (`EX_CONFIG`, which service managers know).
 
+mod channel;
 mod check;
 mod facilitator;
 mod gateway;
@@ -43,6 +44,8 @@ enum Command {
     Check(check::Arguments),
     Routes(gateway::Routes),
     Pay(pay::Arguments),
+    #[command(subcommand)]
+    Channel(channel::Command),
     Facilitator(facilitator::Arguments),
     Setup(setup::Arguments),
 
@@ -67,6 +70,7 @@ pub fn main() -> ExitCode {
             Command::Check(arguments) => check::run(arguments).await,
             Command::Routes(routes) => routes.run(),
             Command::Pay(arguments) => pay::run(arguments).await,
+            Command::Channel(command) => channel::run(command).await,
             Command::Facilitator(arguments) => facilitator::run(arguments).await,
             Command::Setup(arguments) => setup::run(arguments).await,
             #[cfg(feature = "sandbox")]

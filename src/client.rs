@@ -8,6 +8,7 @@
 
 mod offer;
 
+pub mod channel;
 pub mod charge;
 mod x402;
 

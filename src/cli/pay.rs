@@ -1,4 +1,6 @@
-//! `tollgate pay`: sends one request, pays if it is asked to, and says what it paid.
+//! `tollgate pay`: sends a request, pays if it is asked to, and says what it paid.
+
+mod channel;
 
 use std::{
     io::{self, Read as _, Write},
@@ -21,6 +23,7 @@ use crate::{
     protocol::{
         money::{Amount, Price},
         mpp::timestamp,
+        stellar::Network,
     },
 };
 
@@ -51,9 +54,11 @@ pub(super) struct Arguments {
     /// The most to pay: `0.01` is in USDC, `2 XLM` in lumens.
     #[arg(long, value_name = "PRICE", default_value = "1")]
     max: String,
-    /// How to pay: `x402`, `charge`, or whichever is cheapest.
+    /// How to pay: `x402`, `charge`, whichever of these is cheapest (`any`), or `channel`.
     #[arg(long = "method", value_name = "METHOD", default_value = "any")]
     rail: Rail,
+    #[command(flatten)]
+    channel: channel::Flags,
     /// Who puts a charge on the ledger: the server (`pull`), or this command before it asks again (`push`).
     #[arg(long, value_name = "MODE", default_value = "pull")]
     mode: Way,
@@ -77,7 +82,9 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
 
 impl Arguments {
     async fn run(self) -> Result<ExitCode, Error> {
-        let settings = self.settings(&stellar::env())?;
+        let env = stellar::env();
+        let Rail::Direct(method) = self.rail else { return channel::run(&self, &env).await };
+        let settings = self.settings(method, &env)?;
         let request = self.request()?;
         let client = Client::new(settings);
         let paid = client.send(request, tell).await.map_err(Error::Client)?;
@@ -93,17 +100,25 @@ impl Arguments {
                 None => note(&format_args!("the server does not say whether it took the {money}")),
             }
         }
-        let status = response.status();
-        self.write(response).await?;
-        let good = status.is_success() || status.is_redirection();
-        if !good {
-            note(&format_args!("the answer is {status}"));
-        }
+        let mut out = self.out()?;
+        let good = self.write(&mut out, response).await?;
         Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    fn settings(&self, env: &Env) -> Result<Settings, Error> {
+    fn settings(&self, method: client::Method, env: &Env) -> Result<Settings, Error> {
         let network = self.stellar.network(env)?;
+        Ok(Settings {
+            seed: seed(self.key_file.as_deref(), "STELLAR_SECRET_KEY", "--key-file", env)?,
+            network,
+            rpc_url: self.stellar.rpc_url(network, env)?,
+            limit: Some(self.limit(network)?),
+            method,
+            mode: self.mode.0,
+            patience: Duration::from_secs(self.patience),
+        })
+    }
+
+    fn limit(&self, network: Network) -> Result<Limit, Error> {
         let price = Price::split(&self.max);
         let known = [network.usdc(), network.xlm()];
         let asset = match price.asset {
@@ -115,15 +130,7 @@ impl Arguments {
         };
         let amount = Amount::parse_decimal(price.number, asset.decimals)
             .map_err(|source| Error::Max { text: self.max.clone(), source })?;
-        Ok(Settings {
-            seed: seed(self.key_file.as_deref(), "STELLAR_SECRET_KEY", "--key-file", env)?,
-            network,
-            rpc_url: self.stellar.rpc_url(network, env)?,
-            limit: Some(Limit { amount, asset }),
-            method: self.rail.0,
-            mode: self.mode.0,
-            patience: Duration::from_secs(self.patience),
-        })
+        Ok(Limit { amount, asset })
     }
 
     fn request(&self) -> Result<Request<Bytes>, Error> {
@@ -169,16 +176,29 @@ impl Arguments {
         })
     }
 
-    /// Writes the answer as it comes, byte for byte.
-    async fn write(&self, response: Response<Incoming>) -> Result<(), Error> {
-        let path = self.output.clone().unwrap_or_else(|| PathBuf::from("-"));
-        let failed = |source| Error::File { action: "write", path: path.clone(), source };
-        let mut out: Box<dyn Write> = match &self.output {
-            Some(path) => Box::new(std::fs::File::create(path).map_err(failed)?),
+    /// Where answers go.
+    fn out(&self) -> Result<Box<dyn Write>, Error> {
+        Ok(match &self.output {
+            Some(path) => Box::new(std::fs::File::create(path).map_err(|e| self.unwritten(e))?),
             None => Box::new(io::stdout()),
-        };
+        })
+    }
+
+    fn unwritten(&self, source: io::Error) -> Error {
+        let path = self.output.clone().unwrap_or_else(|| PathBuf::from("-"));
+        Error::File { action: "write", path, source }
+    }
+
+    /// Writes the answer as it comes, byte for byte, and says what it is if it is no good one.
+    async fn write(
+        &self,
+        out: &mut dyn Write,
+        response: Response<Incoming>,
+    ) -> Result<bool, Error> {
+        let failed = |source| self.unwritten(source);
+        let status = response.status();
         if self.include {
-            write_head(&mut out, &response).map_err(failed)?;
+            write_head(out, &response).map_err(failed)?;
         }
         let mut body = response.into_body();
         while let Some(frame) = body.frame().await {
@@ -188,11 +208,15 @@ impl Arguments {
                 out.flush().map_err(failed)?;
             }
         }
-        Ok(())
+        let good = status.is_success() || status.is_redirection();
+        if !good {
+            note(&format_args!("the answer is {status}"));
+        }
+        Ok(good)
     }
 }
 
-fn write_head(out: &mut impl Write, response: &Response<Incoming>) -> io::Result<()> {
+fn write_head(out: &mut dyn Write, response: &Response<Incoming>) -> io::Result<()> {
     write!(out, "{:?} {}\r\n", response.version(), response.status())?;
     for (name, value) in response.headers() {
         write!(out, "{name}: ")?;
@@ -206,11 +230,7 @@ fn write_head(out: &mut impl Write, response: &Response<Incoming>) -> io::Result
 fn tell(event: Event<'_>) {
     match event {
         Event::Asked(offer) => {
-            let what = match offer.description() {
-                "" => String::new(),
-                // The server's words: nothing in them may move the cursor of a terminal.
-                words => format!(" for {:?}", words.chars().take(100).collect::<String>()),
-            };
+            let what = what(offer.description());
             let (money, to, network) = (offer.money(), offer.payee(), offer.network());
             let rail = match offer {
                 Offer::X402(_) => "x402",
@@ -238,6 +258,14 @@ fn tell(event: Event<'_>) {
             ));
         }
         Event::Settled(settlement) => tell_settlement(settlement),
+    }
+}
+
+/// What is sold, in the server's words: nothing in them may move the cursor of a terminal.
+fn what(description: &str) -> String {
+    match description {
+        "" => String::new(),
+        words => format!(" for {:?}", words.chars().take(100).collect::<String>()),
     }
 }
 
@@ -279,17 +307,22 @@ impl FromStr for Header {
 
 /// A rail as `--method` takes it.
 #[derive(Clone, Copy, Debug)]
-struct Rail(client::Method);
+enum Rail {
+    /// A payment of its own for each request.
+    Direct(client::Method),
+    Channel,
+}
 
 impl FromStr for Rail {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
         match text {
-            "any" => Ok(Self(client::Method::Any)),
-            "x402" => Ok(Self(client::Method::X402)),
-            "charge" => Ok(Self(client::Method::Charge)),
-            _ => Err("expected `x402`, `charge` or `any`"),
+            "any" => Ok(Self::Direct(client::Method::Any)),
+            "x402" => Ok(Self::Direct(client::Method::X402)),
+            "charge" => Ok(Self::Direct(client::Method::Charge)),
+            "channel" => Ok(Self::Channel),
+            _ => Err("expected `x402`, `charge`, `channel` or `any`"),
         }
     }
 }
@@ -323,6 +356,8 @@ enum Error {
     File { action: &'static str, path: PathBuf, source: io::Error },
     #[error(transparent)]
     Client(crate::client::Error),
+    #[error(transparent)]
+    Channel(channel::Error),
     #[error("the answer broke off")]
     Broken(#[source] hyper::Error),
 }
@@ -381,7 +416,9 @@ mod tests {
             ("STELLAR_SECRET_KEY", "SAAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAEAQC5MY"),
             ("STELLAR_RPC_URL", "http://rpc"),
         ]);
-        let with = |line: &[&str]| parse(&[&["http://a"], line].concat()).settings(&env);
+        let with = |line: &[&str]| {
+            parse(&[&["http://a"], line].concat()).settings(client::Method::Any, &env)
+        };
         let limit = |line: &[&str]| {
             let Limit { amount, asset } = with(line).unwrap().limit.unwrap();
             format!("{amount} {}", asset.name)

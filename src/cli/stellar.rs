@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::{
     config::Env,
     ledger::{rpc, signer::Seed},
-    protocol::stellar::Network,
+    protocol::{commitment::CommitmentSeed, stellar::Network},
 };
 
 /// Where a command finds the ledger.
@@ -65,6 +65,13 @@ pub(super) fn seed(
     Zeroizing::new(text).trim().parse().map_err(|_| Error::Key { origin })
 }
 
+/// The seed of commitments in `COMMITMENT_SECRET`, if that is set.
+pub(super) fn commitment_seed(env: &Env) -> Result<Option<CommitmentSeed>, Error> {
+    let Some(text) = env.var("COMMITMENT_SECRET") else { return Ok(None) };
+    let seed = Zeroizing::new(text).trim().parse();
+    seed.map(Some).map_err(|_| Error::CommitmentSecret)
+}
+
 /// An absolute URL, as a flag takes it.
 pub(super) fn url(text: &str) -> Result<Uri, &'static str> {
     text.parse::<Uri>()
@@ -87,6 +94,8 @@ pub(super) enum Error {
     NoKey { name: &'static str, flag: &'static str },
     #[error("read the key in `{path}`")]
     ReadKey { path: PathBuf, source: std::io::Error },
+    #[error("what is in COMMITMENT_SECRET is no seed of commitments (64 hex digits)")]
+    CommitmentSecret,
     #[error("what is in `{origin}` is not a Stellar secret key (`S…`, 56 characters)")]
     Key { origin: String },
 }

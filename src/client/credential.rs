@@ -1,4 +1,4 @@
-//! A payment as it is presented, of either rail.
+//! A payment as it is presented, of any rail.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::protocol::{
     x402::{self, PAYMENT_SIGNATURE},
 };
 
-/// A signed payment. It may be presented any number of times, and moves money at most once.
+/// A signed payment. It may be presented any number of times, and pays at most once.
 #[derive(Clone)]
 pub struct Credential {
     content: Content,
@@ -23,7 +23,8 @@ pub struct Credential {
 #[derive(Clone)]
 enum Content {
     X402(Value),
-    Charge(Box<mpp::Credential>),
+    /// Of a charge or of a channel.
+    Payment(Box<mpp::Credential>),
 }
 
 impl Credential {
@@ -37,7 +38,13 @@ impl Credential {
     #[must_use]
     pub fn charge(credential: mpp::Credential) -> Self {
         let header = credential.encode();
-        Self { header, content: Content::Charge(Box::new(credential)), until: None }
+        Self { header, content: Content::Payment(Box::new(credential)), until: None }
+    }
+
+    /// A commitment of a channel, whatever it says. It holds until the channel ends.
+    #[must_use]
+    pub fn channel(credential: mpp::Credential) -> Self {
+        Self::charge(credential)
     }
 
     /// The name of the header that carries it.
@@ -45,7 +52,7 @@ impl Credential {
     pub fn name(&self) -> HeaderName {
         match &self.content {
             Content::X402(_) => PAYMENT_SIGNATURE,
-            Content::Charge(credential) => credential.challenge.header.name(),
+            Content::Payment(credential) => credential.challenge.header.name(),
         }
     }
 
@@ -55,21 +62,21 @@ impl Credential {
         &self.header
     }
 
-    /// The payload: of x402 all that the header says, of a charge its member `payload`.
+    /// The payload: of x402 all that the header says, else its member `payload`.
     #[must_use]
     pub fn payload(&self) -> &Value {
         match &self.content {
             Content::X402(payload) => payload,
-            Content::Charge(credential) => credential.payload.as_ref().unwrap_or(&Value::Null),
+            Content::Payment(credential) => credential.payload.as_ref().unwrap_or(&Value::Null),
         }
     }
 
-    /// What it says, if it pays a charge.
+    /// What it says, if it is not x402's.
     #[must_use]
     pub const fn as_charge(&self) -> Option<&mpp::Credential> {
         match &self.content {
             Content::X402(_) => None,
-            Content::Charge(credential) => Some(credential),
+            Content::Payment(credential) => Some(credential),
         }
     }
 
@@ -97,7 +104,7 @@ impl Credential {
     pub(super) fn insert_into(&self, headers: &mut HeaderMap) {
         let name = self.name();
         let mut value = self.header.clone();
-        if matches!(self.content, Content::Charge(_)) {
+        if matches!(self.content, Content::Payment(_)) {
             let others = headers.get_all(&name).iter().map(HeaderValue::as_bytes);
             let all: Vec<&[u8]> = others.chain([value.as_bytes()]).collect();
             // One line: some servers read no more of this header.

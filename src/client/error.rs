@@ -5,11 +5,12 @@ use std::sync::Arc;
 use http::Uri;
 use stellar_xdr as xdr;
 
-use super::Money;
+use super::{Money, channel};
 use crate::{
     ledger::rpc,
     protocol::{
-        stellar::{AccountId, TxHash},
+        self,
+        stellar::{AccountId, ContractId, TxHash},
         transfer,
         x402::Malformed,
     },
@@ -107,6 +108,38 @@ pub enum Error {
         transaction: TxHash,
         /// Why there was none.
         source: Box<Self>,
+    },
+    /// The server says that more was signed on the channel than was; nothing was signed.
+    #[error(
+        "the server claims commitments of {claimed}, but the purse has signed {signed}: if its state was lost, tell it what \
+         was signed"
+    )]
+    Overclaimed {
+        /// What the server says.
+        claimed: Money,
+        /// What the purse has signed in all.
+        signed: Money,
+    },
+    /// The channel does not hold what the request needs, or no more may be signed on it; nothing was signed.
+    #[error(
+        "{needed} would have to be signed in all, and at most {most} may be: top the channel up"
+    )]
+    Exhausted {
+        /// The total that the request needs.
+        needed: Money,
+        /// The deposit, or the limit in total.
+        most: Money,
+    },
+    /// What is signed could not be written down first; nothing was signed.
+    #[error(transparent)]
+    Purse(channel::PurseError),
+    /// What the ledger has under the address is no channel.
+    #[error("{channel} is no payment channel")]
+    NotChannel {
+        /// The address.
+        channel: ContractId,
+        /// What is wrong, if anything is there at all.
+        source: Option<protocol::channel::Error>,
     },
     /// The payment cannot be signed or encoded.
     #[error("the payment cannot be made")]

@@ -159,7 +159,11 @@ impl Signer<'_> {
         }
     }
 
-    async fn sequence(&self, source: AccountId, overrides: &Overrides) -> Result<i64, Error> {
+    pub(super) async fn sequence(
+        &self,
+        source: AccountId,
+        overrides: &Overrides,
+    ) -> Result<i64, Error> {
         if let Some(sequence) = overrides.sequence {
             return Ok(sequence);
         }
@@ -169,7 +173,7 @@ impl Signer<'_> {
     }
 
     /// What the transfer needs, with its signature, nonce and expiry checked; and its least resource fee.
-    async fn simulate(
+    pub(super) async fn simulate(
         &self,
         tx: &xdr::Transaction,
     ) -> Result<(xdr::SorobanTransactionData, u32), Error> {
@@ -196,7 +200,8 @@ pub(super) const fn life(seconds: u32) -> u32 {
     seconds.div_ceil(6)
 }
 
-fn transaction(
+/// A transaction of one operation, of which nothing is known yet but its source and its end.
+pub(super) fn transaction(
     operation: xdr::Operation,
     source: AccountId,
     sequence: i64,
@@ -247,4 +252,4 @@ fn random_nonce() -> i64 {
 }
 
 /// In stroops, for inclusion; what a sponsor bids is its own affair.
-const BASE_FEE: u32 = 100;
+pub(super) const BASE_FEE: u32 = 100;
