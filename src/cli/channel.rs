@@ -158,6 +158,12 @@ impl Named {
     async fn refund(self, env: &Env) -> Result<(), Error> {
         let client = client(&self.stellar, env)?;
         let before = look_up(client.rpc(), self.channel).await?;
+        // The network would refuse it too, in words of its own.
+        let effective_at = before.instance.close_effective_at.ok_or(Error::NotClosing)?;
+        let latest = latest(client.rpc()).await?;
+        if effective_at > latest {
+            return Err(Error::TooEarly { effective_at, latest });
+        }
         let transaction = client.refund(self.channel).await.map_err(Error::Client)?;
         let money = Money::of(before.balance, &before.asset(client.rpc().network()));
         note(&format_args!("took {money} back, transaction {transaction}"));
@@ -169,8 +175,7 @@ impl Named {
         let rpc = Rpc::new(Http::new(), self.stellar.rpc_url(network, env)?, network);
         rpc.check_network().await.map_err(|error| Error::Client(client::Error::Rpc(error)))?;
         let standing = look_up(&rpc, self.channel).await?;
-        let latest = rpc.latest_ledger().await;
-        let latest = latest.map_err(|error| Error::Client(client::Error::Rpc(error)))?.sequence;
+        let latest = latest(&rpc).await?;
         for (name, value) in shown(self.channel, &standing, network, latest) {
             say(&format_args!("{name}: {value}"));
         }
@@ -233,6 +238,11 @@ async fn look_up(rpc: &Rpc, channel: ContractId) -> Result<Standing, Error> {
     contract::look_up(rpc, channel).await.map_err(Error::Client)
 }
 
+async fn latest(rpc: &Rpc) -> Result<u32, Error> {
+    let latest = rpc.latest_ledger().await;
+    Ok(latest.map_err(|error| Error::Client(client::Error::Rpc(error)))?.sequence)
+}
+
 /// Makes a key, and tells it before anything is paid to it.
 fn made_key() -> CommitmentKey {
     let mut bytes = [0; 32];
@@ -266,6 +276,10 @@ enum Error {
     Asset { name: String },
     #[error("{flag} is `{text}`")]
     Amount { flag: &'static str, text: String, source: money::Error },
+    #[error("nothing can be taken back yet: begin with `tollgate channel close-start`")]
+    NotClosing,
+    #[error("nothing can be taken back before ledger {effective_at}, and the latest is {latest}")]
+    TooEarly { effective_at: u32, latest: u32 },
     #[error(transparent)]
     Client(client::Error),
 }

@@ -6,11 +6,15 @@
     reason = "a test ends where it finds something else"
 )]
 
+mod channel;
 mod charge;
 mod choice;
 mod command;
+mod life;
 mod push;
+
 mod stub;
+mod toll;
 
 use std::{
     sync::atomic::{AtomicU32, Ordering},

@@ -6,6 +6,7 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { report } from "./report.mjs";
+import { commitment, signCommitment, stellarChannel } from "./stellar-channel.mjs";
 import { signEntry, signHash, stellarCharge, stellarChargeMethod, transfer } from "./stellar-charge.mjs";
 
 const LONG_KEY = "test-vector-secret-minimum-32-byte-secret";
@@ -203,6 +204,65 @@ export async function run(mppx, { Mppx }, sdk, expected) {
         "8190c3e0df1fafeeef47f22c25152069c741e9b042f5b0ddbaad8fb43f77a54d" +
         "252159089f74d22aa5e4e4df798bcc52414c6bdab5594a0ab706046aac90d304";
       assert.equal(signed.credentials().address().signature().toXDR("hex"), signature);
+    },
+
+    async commitments_c1_c2_and_c3() {
+      const channel = "CABAEAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAFNSZ";
+      const signed = (network, amount) => signCommitment(sdk, seed(1), { channel, network, amount });
+      const c1 = { channel, network: "stellar:testnet", amount: 1_000_000n };
+      assert.equal(
+        commitment(sdk, c1).toString("hex"),
+        "0000001100000001000000040000000f00000006616d6f756e7400000000000a000000000000000000000000000f4240" +
+          "0000000f000000076368616e6e656c000000001200000001" +
+          "02".repeat(32) +
+          "0000000f00000006646f6d61696e00000000000f000000086368616e636d6d740000000f000000076e6574776f726b00" +
+          "0000000d00000020cee0302d59844d32bdca915c8203dd44b33fbb7edc19051ea37abedf28ecd472",
+      );
+      assert.equal(
+        signed("stellar:testnet", 1_000_000n),
+        "a90764b6d4e252fc080a12d5355fc7d194593a5ea2aa4ad9c55cf6f88072f956" +
+          "5c793e1e075f484c8281c275b76371f8307bdb522aa67121420cef61f9e3c50c",
+      );
+      assert.equal(
+        signed("stellar:testnet", 18_446_744_073_709_551_621n),
+        "987cf2195bc65656ac60d4ece7e40c90dc4d3a4a9347f4309e4624c9ff2f82cf" +
+          "860401a52cc9ac54314bd0a3fc9ad696247283d4aee5804f8779a7d979f5c20c",
+      );
+      assert.equal(
+        signed("stellar:pubnet", 1_000_000n),
+        "23b9ce3b96b729df91774abbda79481183f746662e601d04f3efe8476c886398" +
+          "da2a8e9b01c588e55a9439f9dd9db353b8dbc78d8d53ecba2a2ff3344b154b04",
+      );
+    },
+
+    async a_wallet_of_a_channel_signs_rising_totals() {
+      const channel = "CABAEAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAFNSZ";
+      const wallet = stellarChannel(mppx, sdk, { channel, seed: "01".repeat(32) });
+      const asked = (amount, cumulativeAmount, from = channel) => {
+        const reference = "00000000-0000-4000-8000-000000000001";
+        const methodDetails = { network: "stellar:testnet", cumulativeAmount, reference };
+        return { ...stellar, id: "x", intent: "channel", request: { amount, channel: from, methodDetails } };
+      };
+      const payload = async (challenge, context) => {
+        const credential = await wallet.method.createCredential({ challenge, context });
+        return Credential.deserialize(credential).payload;
+      };
+      const first = await payload(asked("1000000", "0"));
+      assert.deepEqual(first, {
+        action: "voucher",
+        amount: "1000000",
+        signature: signCommitment(sdk, seed(1), { channel, network: "stellar:testnet", amount: 1_000_000n }),
+      });
+      // At once, and then after the server has told of more.
+      const both = await Promise.all([payload(asked("5", "0")), payload(asked("5", "0"))]);
+      assert.deepEqual(both.map(({ amount }) => amount), ["1000005", "1000010"]);
+      assert.equal((await payload(asked("1", "2000000"))).amount, "2000001");
+      const close = await payload(asked("1", "0"), { action: "close" });
+      assert.deepEqual([close.action, close.amount], ["close", "2000002"]);
+      const exact = await payload(asked("1", "0"), { action: "close", cumulativeAmount: "7" });
+      assert.deepEqual([exact.action, exact.amount, wallet.signed()], ["close", "7", 2000002n]);
+      const other = "CBIELTK6YBZJU5UP2WWQEUCYKLPU6AUNZ2BQ4WWFEIE3USCIHMXQDAMA";
+      await assert.rejects(payload(asked("1", "0", other)), /asked to pay out of CBIEL/);
     },
 
     async a_wallet_does_not_pay_what_it_cannot() {
