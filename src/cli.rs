@@ -43,7 +43,7 @@ enum Command {
     #[command(visible_alias = "validate")]
     Check(check::Arguments),
     Routes(gateway::Routes),
-    Pay(pay::Arguments),
+    Pay(Box<pay::Arguments>),
     #[command(subcommand)]
     Channel(channel::Command),
     Facilitator(facilitator::Arguments),
@@ -69,7 +69,7 @@ pub fn main() -> ExitCode {
             Command::Run(run) => run.run().await,
             Command::Check(arguments) => check::run(arguments).await,
             Command::Routes(routes) => routes.run(),
-            Command::Pay(arguments) => pay::run(arguments).await,
+            Command::Pay(arguments) => pay::run(*arguments).await,
             Command::Channel(command) => channel::run(command).await,
             Command::Facilitator(arguments) => facilitator::run(arguments).await,
             Command::Setup(arguments) => setup::run(arguments).await,

@@ -14,9 +14,8 @@ use crate::{
     config::Env,
     ledger::{Http, rpc::Rpc},
     protocol::{
-        commitment::CommitmentKey,
         money::{self, Amount},
-        stellar::{Asset, ContractId},
+        stellar::{AccountId, Asset, ContractId},
     },
 };
 
@@ -103,7 +102,9 @@ async fn open(arguments: &Arguments, env: &Env) -> Result<Arc<Purse>, super::Err
     rpc.check_network().await.map_err(|error| super::Error::Client(client::Error::Rpc(error)))?;
     let standing = contract::look_up(&rpc, channel).await.map_err(super::Error::Client)?;
     if standing.instance.commitment_key != seed.key().to_bytes() {
-        return Err(super::Error::Channel(Error::OtherKey { own: seed.key() }));
+        return Err(super::Error::Channel(Error::OtherKey {
+            own: AccountId(seed.key().to_bytes()),
+        }));
     }
     if let Some(ledger) = standing.instance.close_effective_at {
         note(&format_args!("the channel is being closed, from ledger {ledger} on"));
@@ -175,7 +176,7 @@ pub(super) enum Error {
     #[error("no key: set COMMITMENT_SECRET to what `tollgate channel open` used or made")]
     NoSecret,
     #[error("the channel's commitments are signed by another key than COMMITMENT_SECRET's {own}")]
-    OtherKey { own: CommitmentKey },
+    OtherKey { own: AccountId },
     #[error("--max is in {max}, and the channel pays in {own}")]
     OtherAsset { max: String, own: String },
     #[error("{flag} is no amount")]

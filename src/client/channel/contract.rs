@@ -78,7 +78,7 @@ impl Standing {
 pub async fn look_up(rpc: &Rpc, channel: ContractId) -> Result<Standing, Error> {
     let wrong = |source| Error::NotChannel { channel, source };
     let found = rpc.entries(&[channel::instance_key(channel)]).await.map_err(Error::Rpc)?;
-    let (_, entry) = found.first().ok_or(wrong(None))?;
+    let (_, entry) = found.first().ok_or_else(|| wrong(None))?;
     let instance = Instance::read(channel, entry).map_err(|error| wrong(Some(error)))?;
     let key = channel::balance_key(instance.token, channel);
     let found = rpc.entries(&[key]).await.map_err(Error::Rpc)?;
