@@ -126,7 +126,7 @@ impl Toll {
 impl Books {
     fn answer(&mut self, asked: &Asked) -> Option<Response<Bytes>> {
         assert_eq!(channel::named(&asked.headers), Ok(Some(self.channel)));
-        assert_eq!(asked.headers["accept-payment"], "stellar/channel");
+        assert_eq!(asked.headers.get("accept-payment").unwrap(), "stellar/channel");
         let Some(credential) = asked.charge() else { return Some(self.refusal()) };
         credential.challenge.verify_id(&self.secrets, CredentialHeader::default()).unwrap();
         let fate = self.fates.pop_front().unwrap_or(Fate::Deliver);
@@ -164,7 +164,7 @@ impl Books {
         let request = Request::decode(&credential.challenge.request).unwrap();
         self.key.verify(Network::Testnet, self.channel, &payload.commitment()).unwrap();
         let digest = Sha256::digest(credential.challenge.id.as_str());
-        let digest: [u8; 16] = digest[..16].try_into().unwrap();
+        let digest = *digest.first_chunk::<16>().unwrap();
         self.issued += 1;
         let mut token = [0; 16];
         token[..8].copy_from_slice(&self.issued.to_be_bytes());
