@@ -11,6 +11,8 @@ pub mod own;
 pub mod relay;
 pub mod remote;
 
+pub mod collector;
+
 pub mod classic;
 pub mod rpc;
 pub mod signer;

@@ -345,7 +345,7 @@ pub(super) fn simulation_failed(payer: Address, why: &str) -> VerifyError {
 }
 
 /// The host follows its error with a page of diagnostic events.
-fn first_line(text: &str) -> String {
+pub(super) fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().chars().take(200).collect()
 }
 

@@ -169,7 +169,10 @@ impl Rpc {
         envelope: &TransactionEnvelope,
         mode: AuthMode,
     ) -> Result<Simulation, Error> {
-        let params = json!({ "transaction": wire::encode(envelope), "authMode": mode.as_str() });
+        let mut params = json!({ "transaction": wire::encode(envelope) });
+        if let (Some(mode), Some(params)) = (mode.as_str(), params.as_object_mut()) {
+            params.insert("authMode".to_owned(), mode.into());
+        }
         let answer: wire::Simulation = self.call("simulateTransaction", params, LARGE).await?;
         answer.read().map_err(|what| garbage("simulateTransaction", what))
     }

@@ -42,13 +42,16 @@ pub enum AuthMode {
     Record,
     /// Checks those that it carries: signature, nonce, expiry.
     Enforce,
+    /// Nothing, and a server refuses to be told more: the transaction calls no contract.
+    Absent,
 }
 
 impl AuthMode {
-    pub(super) const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> Option<&'static str> {
         match self {
-            Self::Record => "record",
-            Self::Enforce => "enforce",
+            Self::Record => Some("record"),
+            Self::Enforce => Some("enforce"),
+            Self::Absent => None,
         }
     }
 }

@@ -1,0 +1,316 @@
+//! What the closer does about one channel.
+
+use tracing::{error, info, warn};
+
+use super::{
+    CloseError, Collected, closed,
+    plan::{self, Plan, Reason},
+    worker::{Again, Worker},
+};
+use crate::{
+    ledger::{
+        collector::{Error, Found, Outcome, Prepared, Way},
+        facilitator::Failure,
+    },
+    protocol::{money::Amount, stellar::ContractId},
+    store::{
+        self,
+        channel::{Account, Collection, Held, Phase},
+    },
+};
+
+/// How an attempt to collect ended.
+enum Attempt {
+    Landed,
+    /// It never got onto the ledger, and another one may.
+    Gone(Failure),
+    /// It may be on its way.
+    Unknown(Failure),
+    /// Nothing is under way; why.
+    Missed(CloseError),
+    /// Another gateway has a transaction under way, or has collected it.
+    Elsewhere,
+}
+
+impl Worker {
+    /// What is in flight ends by itself, unless its gateway is gone.
+    pub(super) async fn give_back_lapsed(&self, channel: ContractId) -> Again {
+        match self.inner.store.sweep(channel, self.inner.clock.now()).await {
+            Ok(true) => Again::Now,
+            Ok(false) => Again::Soon,
+            Err(error) => unrecorded(channel, &error),
+        }
+    }
+
+    /// Records what the ledger shows.
+    pub(super) async fn heed_withdrawn(&self, channel: ContractId, withdrawn: Amount) -> Again {
+        match self.inner.store.saw_withdrawn(channel, withdrawn).await {
+            Ok(_) => Again::Now,
+            Err(error) => unrecorded(channel, &error),
+        }
+    }
+
+    pub(super) async fn heed_end(&self, channel: ContractId, lost: Amount) -> Again {
+        if !lost.is_zero() {
+            error!(
+                %channel, %lost,
+                "a channel was refunded before all that was delivered was settled: is `before_refund` too short, or was \
+                 the gateway down?"
+            );
+        }
+        match self.inner.store.channel_ended(channel).await {
+            Ok(()) => Again::Now,
+            Err(error) => unrecorded(channel, &error),
+        }
+    }
+
+    pub(super) async fn begin_closing(&self, channel: ContractId, reason: Reason) -> Again {
+        match self.inner.store.begin_closing(channel).await {
+            Ok(true) => {
+                info!(%channel, ?reason, "a channel is closing: it takes no more payments");
+                Again::Now
+            }
+            Ok(false) => Again::Now,
+            Err(error) => unrecorded(channel, &error),
+        }
+    }
+
+    pub(super) async fn extend(&self, channel: ContractId, ledgers: u32) -> Again {
+        match self.inner.collector.extend(channel, ledgers).await {
+            Ok(()) => {
+                info!(%channel, ledgers, "a channel's ledger entries were extended");
+                // Those who keep views are to show it before anybody plans again.
+                drop(self.inner.channels.refresh(channel, None).await);
+                Again::Later
+            }
+            Err(error) => {
+                error!(%error, %channel, "a channel's ledger entries could not be extended");
+                Again::Later
+            }
+        }
+    }
+
+    /// Finds out what became of a transaction, and records it.
+    pub(super) async fn resolve(&mut self, channel: ContractId, collection: &Collection) -> Again {
+        let Collection { transaction, valid_until, since_ledger, .. } = *collection;
+        let found = self.inner.collector.find(transaction, valid_until, since_ledger).await;
+        let landed = match found {
+            Ok(Found::Landed) => true,
+            Ok(Found::Failed) => {
+                error!(%channel, %transaction, "a transaction that collects was applied, and failed");
+                false
+            }
+            Ok(Found::Gone) => false,
+            Ok(Found::Over { ledger }) => {
+                match self.told_by_the_channel(channel, collection, ledger).await {
+                    Some(landed) => landed,
+                    None => return Again::Later,
+                }
+            }
+            // It has its time; an RPC that does not answer is told of by those who look after it.
+            Err(_) => return Again::Soon,
+        };
+        match self.inner.store.collected(channel, transaction, landed).await {
+            Ok(_) if landed => {
+                self.tell_landed(channel, collection).await;
+                Again::Now
+            }
+            Ok(_) => {
+                warn!(%channel, %transaction, "a transaction that collects did not: another one will");
+                Again::Now
+            }
+            Err(error) => unrecorded(channel, &error),
+        }
+    }
+
+    /// Whether a transaction that cannot land any more did what it was to do, as far as its channel shows after `ledger`.
+    async fn told_by_the_channel(
+        &self,
+        channel: ContractId,
+        collection: &Collection,
+        ledger: u32,
+    ) -> Option<bool> {
+        let seen = || self.inner.channels.seen(channel).filter(|view| view.ledger >= ledger);
+        let view = match seen() {
+            Some(view) => view,
+            None => {
+                // What it says of the channel's fitness does not matter.
+                drop(self.inner.channels.refresh(channel, None).await);
+                let Some(view) = seen() else {
+                    let transaction = collection.transaction;
+                    error!(
+                        %channel, %transaction,
+                        "what became of a transaction cannot be found out: the RPC's history does not reach back, and it does \
+                         not show the channel"
+                    );
+                    return None;
+                };
+                view
+            }
+        };
+        let ended = view.close_effective_at.is_some_and(|at| at <= view.ledger);
+        Some(view.withdrawn >= collection.amount && (ended || !collection.closes))
+    }
+
+    /// Collects what was delivered through `channel`, if that is still what is to be done.
+    pub(super) async fn collect(&mut self, channel: ContractId) -> Again {
+        for tries in 1.. {
+            let account = match self.inner.store.account(channel).await {
+                Ok(Some(account)) => account,
+                Ok(None) => return Again::Now,
+                Err(error) => return unrecorded(channel, &error),
+            };
+            let Plan::Collect(way, reason) = self.plan(channel, &account) else {
+                return Again::Now;
+            };
+            match self.attempt(channel, &account, way, reason).await {
+                Attempt::Landed | Attempt::Elsewhere => return Again::Now,
+                Attempt::Gone(failure) if tries < TRIES => {
+                    warn!(%channel, detail = failure.detail, "a transaction is made anew");
+                }
+                Attempt::Gone(failure) => {
+                    let why = CloseError::Refused(Error::Unavailable(failure));
+                    return self.missed(channel, account.at_risk(), reason, &why);
+                }
+                Attempt::Unknown(failure) => {
+                    warn!(%channel, detail = failure.detail, "the fate of a transaction is not known yet");
+                    return Again::Soon;
+                }
+                Attempt::Missed(why) => {
+                    return self.missed(channel, account.at_risk(), reason, &why);
+                }
+            }
+        }
+        Again::Later
+    }
+
+    fn missed(
+        &mut self,
+        channel: ContractId,
+        at_risk: Amount,
+        reason: Reason,
+        why: &CloseError,
+    ) -> Again {
+        error!(error = %why, %channel, %at_risk, ?reason, "a channel's money could not be collected");
+        self.answer(channel, |_| Err(why.clone()));
+        Again::Later
+    }
+
+    /// Tries the commitment that covers what was delivered and, if the ledger would not honour it, smaller ones: they
+    /// never end the channel.
+    async fn attempt(
+        &mut self,
+        channel: ContractId,
+        account: &Account,
+        way: Way,
+        reason: Reason,
+    ) -> Attempt {
+        let mut refusal = None;
+        for (held, way) in candidates(account, way) {
+            let prepared = self.inner.collector.prepare(channel, way, &held.into()).await;
+            match prepared {
+                Ok(prepared) => {
+                    return self.put_on_the_ledger(channel, held, way, reason, prepared).await;
+                }
+                Err(error @ Error::WouldFail(_)) => {
+                    let amount = held.amount;
+                    error!(%error, %channel, %amount, "a commitment that is held cannot be collected");
+                    refusal.get_or_insert(error);
+                }
+                Err(error) => return Attempt::Missed(error.into()),
+            }
+        }
+        Attempt::Missed(refusal.map_or(CloseError::Nothing, CloseError::Refused))
+    }
+
+    async fn put_on_the_ledger(
+        &mut self,
+        channel: ContractId,
+        held: Held,
+        way: Way,
+        reason: Reason,
+        prepared: Prepared,
+    ) -> Attempt {
+        let collection = Collection {
+            closes: way == Way::Close,
+            amount: held.amount,
+            transaction: prepared.transaction(),
+            valid_until: prepared.valid_until(),
+            since_ledger: prepared.since_ledger(),
+        };
+        let transaction = collection.transaction;
+        match self.inner.store.collect(channel, collection.clone()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Attempt::Elsewhere,
+            Err(error) => return Attempt::Missed(error.into()),
+        }
+        // Another gateway may have collected it between our look and our word: it shows now, and ours was not sent.
+        match self.inner.store.account(channel).await {
+            Ok(Some(account)) if is_of_use(&account, &collection) => {}
+            Ok(_) => {
+                return match self.inner.store.collected(channel, transaction, false).await {
+                    Ok(_) => Attempt::Elsewhere,
+                    Err(error) => Attempt::Missed(error.into()),
+                };
+            }
+            Err(error) => return Attempt::Missed(error.into()),
+        }
+        info!(%channel, %transaction, amount = %held.amount, ?way, ?reason, "collecting");
+        let outcome = self.inner.collector.send(prepared).await;
+        if let Outcome::Unknown(failure) = outcome {
+            return Attempt::Unknown(failure);
+        }
+        let landed = outcome == Outcome::Landed;
+        if let Err(error) = self.inner.store.collected(channel, transaction, landed).await {
+            let detail = format!("what became of a transaction could not be recorded: {error}");
+            return Attempt::Unknown(Failure::unavailable(detail));
+        }
+        match outcome {
+            Outcome::Landed => {
+                self.tell_landed(channel, &collection).await;
+                Attempt::Landed
+            }
+            Outcome::Gone(failure) => Attempt::Gone(failure),
+            Outcome::Failed | Outcome::Unknown(_) => {
+                Attempt::Missed(CloseError::Failed(transaction))
+            }
+        }
+    }
+
+    /// Tells those who wait what a transaction of ours brought.
+    async fn tell_landed(&mut self, channel: ContractId, collection: &Collection) {
+        let Collection { closes, amount, transaction, .. } = *collection;
+        info!(%channel, %transaction, %amount, closes, "collected");
+        let withdrawn = match self.inner.store.account(channel).await {
+            Ok(Some(account)) => match closed(&account) {
+                Some(collected) => return self.answer(channel, |_| Ok(collected)),
+                None => account.withdrawn(),
+            },
+            Ok(None) | Err(_) => amount,
+        };
+        let collected = Collected { transaction: Some(transaction), withdrawn, closed: closes };
+        self.answer_those(channel, Way::Settle, || Ok(collected));
+    }
+}
+
+/// The commitments to try, each with how: the covering one, then those below it, from the highest down.
+fn candidates(account: &Account, way: Way) -> Vec<(Held, Way)> {
+    let Some(first) = plan::to_close_with(account) else { return Vec::new() };
+    let below = |held: &&Held| held.amount < first.amount && held.amount > account.withdrawn();
+    let below = account.held().iter().rev().filter(below).map(|held| (*held, Way::Settle));
+    std::iter::once((first, way)).chain(below).collect()
+}
+
+/// Whether a transaction that was readied some time ago still brings something.
+fn is_of_use(account: &Account, collection: &Collection) -> bool {
+    let open = !matches!(account.phase(), Phase::Closed { .. });
+    open && (collection.closes || account.withdrawn() < collection.amount)
+}
+
+fn unrecorded(channel: ContractId, error: &store::Error) -> Again {
+    error!(%error, %channel, "what is known of a channel could not be recorded");
+    Again::Later
+}
+
+/// How often a transaction that was not taken is made anew at once: others may use the payee's account too.
+const TRIES: u32 = 5;

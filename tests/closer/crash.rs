@@ -1,0 +1,125 @@
+//! A gateway that dies while it collects, and the next one: exactly one settlement, whatever the moment.
+
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+use tollgate_sandbox::{Method, Moment};
+
+use super::world::{DEPOSIT, World, amount};
+
+/// Longer than a transaction may wait for a ledger.
+const OVER: Duration = Duration::from_secs(120);
+
+#[tokio::test]
+async fn a_gateway_that_dies_before_it_sends_has_its_settlement_made_anew_once_it_cannot_land() {
+    let world = World::start().await;
+    let channel = world.open().await;
+    let it = world.closer();
+    world.pay(&channel, 30, 30).await;
+    let before = world.sequence().await;
+    let sending = world.sandbox.faults().hold(Method::SendTransaction, Moment::BeforeEffect);
+    let settle = it.closer.settle(channel.id);
+    assert!(
+        timeout(Duration::from_secs(60), async {
+            tokio::select! { _ = settle => panic!("it is held"), () = sending.arrived() => {} }
+        })
+        .await
+        .is_ok()
+    );
+    let first = world.account(&channel).await.collection().cloned().unwrap();
+    it.crash().await;
+    sending.discard();
+
+    let it = world.closer();
+    // As long as the first may land, nothing else is sent.
+    it.closer.nudge(channel.id);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(world.account(&channel).await.collection(), Some(&first));
+    assert_eq!(world.sequence().await, before);
+    world.pass(OVER).await;
+    world.until(&channel, |account| account.collection().is_none()).await;
+    it.closer.settle(channel.id).await.unwrap();
+    assert_eq!(world.balance(&world.payee()), 30);
+    assert_eq!(world.sequence().await, before + 1);
+    assert_eq!(world.withdrawals(&channel).await, 1);
+}
+
+#[tokio::test]
+async fn a_gateway_that_dies_after_it_sent_has_its_settlement_found_and_not_repeated() {
+    let world = World::start().await;
+    let channel = world.open().await;
+    let it = world.closer();
+    world.pay(&channel, 30, 30).await;
+    let before = world.sequence().await;
+    let sent = world.sandbox.faults().hold(Method::SendTransaction, Moment::AfterEffect);
+    tokio::select! {
+        _ = it.closer.settle(channel.id) => panic!("it is held"),
+        () = sent.arrived() => {}
+    }
+    it.crash().await;
+    sent.release();
+    let _it = world.closer();
+    let account = world.until_withdrawn(&channel, 30).await;
+    assert!(account.at_risk().is_zero());
+    assert_eq!(world.balance(&world.payee()), 30);
+    assert_eq!(world.sequence().await, before + 1);
+}
+
+#[tokio::test]
+async fn a_close_whose_gateway_died_is_found_by_the_next_one() {
+    let world = World::start().await;
+    let channel = world.open().await;
+    let it = world.closer();
+    world.pay(&channel, 30, 30).await;
+    let sent = world.sandbox.faults().hold(Method::SendTransaction, Moment::AfterEffect);
+    tokio::select! {
+        _ = it.closer.close(channel.id) => panic!("it is held"),
+        () = sent.arrived() => {}
+    }
+    it.crash().await;
+    sent.release();
+    let first = world.account(&channel).await.collection().unwrap().transaction;
+    let it = world.closer();
+    assert_eq!(world.until_closed(&channel).await, Some(first));
+    assert_eq!(it.closer.close(channel.id).await.unwrap().transaction, Some(first));
+    assert_eq!(world.balance(&channel.id.to_string()), 0);
+    assert_eq!(world.balance(&world.payee()), 30);
+}
+
+#[tokio::test]
+async fn a_gateway_that_dies_after_it_began_to_close_has_the_channel_closed_by_the_next_one() {
+    let world = World::start().await;
+    let channel = world.open().await;
+    world.pay(&channel, 30, 30).await;
+    assert!(world.store.begin_closing(channel.id).await.unwrap());
+    let _it = world.closer();
+    assert!(world.until_closed(&channel).await.is_some());
+    assert_eq!(world.balance(&world.payee()), 30);
+}
+
+#[tokio::test]
+async fn two_gateways_collect_the_same_channels_once() {
+    let world = World::start().await;
+    let mut channels = Vec::new();
+    for _ in 0..4 {
+        let channel = world.open().await;
+        world.pay(&channel, 30, 30).await;
+        channels.push(channel);
+    }
+    let before = world.sequence().await;
+    let (one, two) = (world.closer(), world.closer());
+    for channel in &channels {
+        assert!(world.store.begin_closing(channel.id).await.unwrap());
+        one.closer.nudge(channel.id);
+        two.closer.nudge(channel.id);
+    }
+    for channel in &channels {
+        assert!(world.until_closed(channel).await.is_some());
+        assert_eq!(world.balance(&channel.id.to_string()), 0);
+        assert_eq!(world.withdrawals(channel).await, 1);
+    }
+    assert_eq!(world.balance(&world.payee()), 120);
+    assert_eq!(world.sequence().await, before + 4);
+    assert_eq!(world.account(&channels[0]).await.withdrawn(), amount(30));
+    assert_eq!(DEPOSIT, 100);
+}

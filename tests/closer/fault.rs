@@ -1,0 +1,181 @@
+//! Transactions that fail, vanish or come late, an RPC that loses answers, and commitments that the ledger does not honour.
+
+use std::time::Duration;
+
+use tollgate::{
+    closer::{CloseError, Settings},
+    ledger::{Budget, collector},
+    store::channel::Phase,
+};
+use tollgate_sandbox::{DevAccount, Fault, Method, Moment, Times};
+
+use super::world::{World, amount, settings};
+
+#[tokio::test]
+async fn a_settlement_that_fails_on_the_ledger_is_made_again() {
+    let world = World::start().await;
+    let channel = world.open().await;
+    world.pay(&channel, 30, 30).await;
+    world.sandbox.faults().fail_transactions(1, |_| true);
+    let it = world.closer();
+    let failed = it.closer.settle(channel.id).await;
+    assert!(matches!(failed, Err(CloseError::Failed(_))), "{failed:?}");
+    assert!(world.account(&channel).await.collection().is_none());
+    assert_eq!(world.balance(&world.payee()), 0);
+    assert_eq!(it.closer.settle(channel.id).await.unwrap().withdrawn, amount(30));
+    assert_eq!(world.balance(&world.payee()), 30);
+}
+
+#[tokio::test]
+async fn a_settlement_that_the_network_loses_is_made_again_once_it_cannot_land() {
+    let world = World::start().await;
+    let channel = world.open().await;
+    world.pay(&channel, 30, 30).await;
+    // As often as it is sent again, too.
+    world.sandbox.faults().lose_transactions(100, |_| true);
+    let at_once = Settings { at_claimable: amount(1), ..settings() };
+    let it = world.closer_with(at_once, world.collector());
+    it.closer.nudge(channel.id);
+    let account = world.until(&channel, |account| account.collection().is_some()).await;
+    let lost = account.collection().unwrap().transaction;
+    world.sandbox.faults().lose_transactions(0, |_| true);
+    world.pass(Duration::from_secs(120)).await;
+    let is_another = |now: tollgate::protocol::stellar::TxHash| now != lost;
+    world
+        .until(&channel, |account| {
+            account.collection().is_some_and(|it| is_another(it.transaction))
+                || account.withdrawn() == amount(30)
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_settlement_that_comes_late_is_waited_for() {
+    let world = World::start().await;
+    let channel = world.open().await;
+    world.pay(&channel, 30, 30).await;
+    let latest = world.rpc.latest_ledger().await.unwrap().sequence;
+    world.sandbox.faults().delay_transactions(1, latest + 20, |_| true);
+    let before = world.sequence().await;
+    let it = world.closer();
+    assert_eq!(it.closer.settle(channel.id).await.unwrap().withdrawn, amount(30));
+    assert!(world.rpc.latest_ledger().await.unwrap().sequence >= latest + 20);
+    assert_eq!(world.sequence().await, before + 1);
+}
+
+#[tokio::test]
+async fn lost_answers_do_no_harm() {
+    let world = World::start().await;
+    let channel = world.open().await;
+    world.pay(&channel, 30, 30).await;
+    let before = world.sequence().await;
+    world.sandbox.faults().arm(Method::SendTransaction, Times::Next(1), Fault::DropAnswer);
+    world.sandbox.faults().arm(Method::GetTransaction, Times::Next(3), Fault::Drop);
+    let at_once = Settings { at_claimable: amount(1), ..settings() };
+    let _it = world.closer_with(at_once, world.collector());
+    world.until_withdrawn(&channel, 30).await;
+    assert_eq!(world.sequence().await, before + 1);
+    assert_eq!(world.balance(&world.payee()), 30);
+}
+
+#[tokio::test]
+async fn a_sequence_number_that_somebody_else_used_is_replaced() {
+    let world = World::start().await;
+    let (channel, other) = (world.open().await, world.open().await);
+    world.pay(&channel, 30, 30).await;
+    world.pay(&other, 20, 20).await;
+    let it = world.closer();
+    let sending = world.sandbox.faults().hold(Method::SendTransaction, Moment::BeforeEffect);
+    let settle = it.closer.settle(channel.id);
+    let overtake = async {
+        sending.arrived().await;
+        // The same key elsewhere, which is faster.
+        sending.release();
+    };
+    let elsewhere = world.closer();
+    let (one, two, ()) = tokio::join!(settle, elsewhere.closer.settle(other.id), overtake);
+    assert_eq!(one.unwrap().withdrawn, amount(30));
+    assert_eq!(two.unwrap().withdrawn, amount(20));
+    assert_eq!(world.balance(&world.payee()), 50);
+}
+
+#[tokio::test]
+async fn c08_a_commitment_above_the_deposit_does_not_keep_the_good_one_from_being_collected() {
+    let world = World::start().await;
+    let channel = world.open().await;
+    let it = world.closer();
+    world.pay(&channel, 90, 90).await;
+    // Taken on the word of a view that showed a top-up which was none.
+    let flight = world.reserve(&channel, 101, 11).await;
+    let settled = it.closer.settle(channel.id).await.unwrap();
+    assert_eq!(settled.withdrawn, amount(90));
+    world.store.keep(flight, 200).await.unwrap();
+    let refused = it.closer.settle(channel.id).await;
+    assert!(
+        matches!(refused, Err(CloseError::Refused(collector::Error::WouldFail(_)))),
+        "{refused:?}"
+    );
+    assert_eq!(world.balance(&world.payee()), 90);
+    // With the money there, what was refused is collected.
+    world.sandbox.top_up(&channel.contract, &channel.payer, 1).await.unwrap();
+    assert_eq!(it.closer.settle(channel.id).await.unwrap().withdrawn, amount(101));
+}
+
+#[tokio::test]
+async fn a_spent_budget_leaves_the_money_and_the_channel_as_they_are() {
+    let world = World::start().await;
+    let channel = world.open().await;
+    world.pay(&channel, 30, 30).await;
+    let budget = Budget { stroops: 10, ..Budget::USUAL };
+    let poor = world.closer_with(settings(), world.collector_with(5_000_000, budget));
+    for refused in [poor.closer.close(channel.id).await, poor.closer.settle(channel.id).await] {
+        assert!(
+            matches!(refused, Err(CloseError::Refused(collector::Error::OverBudget))),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(world.account(&channel).await.phase(), Phase::Open);
+    poor.crash().await;
+    let it = world.closer();
+    assert_eq!(it.closer.settle(channel.id).await.unwrap().withdrawn, amount(30));
+}
+
+#[tokio::test]
+async fn a_fee_above_the_ceiling_is_not_paid() {
+    let world = World::start().await;
+    let channel = world.open().await;
+    world.pay(&channel, 30, 30).await;
+    let it = world.closer_with(settings(), world.collector_with(200, Budget::USUAL));
+    let refused = it.closer.close(channel.id).await;
+    let Err(CloseError::Refused(collector::Error::TooDear { needed, most: 200 })) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(world.account(&channel).await.phase(), Phase::Open);
+    it.crash().await;
+    let it = world.closer_with(settings(), world.collector_with(needed, Budget::USUAL));
+    assert!(it.closer.close(channel.id).await.unwrap().closed);
+}
+
+#[tokio::test]
+async fn the_key_of_somebody_else_collects_nothing() {
+    let world = World::start().await;
+    let channel = world.open().await;
+    world.pay(&channel, 30, 30).await;
+    let stranger: &DevAccount = &world.sandbox.accounts().sponsor;
+    let key = collector::Settings {
+        signer: stranger.secret().parse().unwrap(),
+        max_fee_stroops: collector::MAX_FEE_STROOPS,
+        budget: Budget::USUAL,
+    };
+    let key = collector::Collector::new(key, world.rpc.clone(), world.clock.clone());
+    let it = world.closer_with(settings(), key);
+    let refused = it.closer.close(channel.id).await;
+    assert!(
+        matches!(refused, Err(CloseError::Refused(collector::Error::WouldFail(_)))),
+        "{refused:?}"
+    );
+    it.know(&channel).await;
+    let refused = it.closer.close(channel.id).await;
+    assert!(matches!(refused, Err(CloseError::OtherPayee { .. })), "{refused:?}");
+    assert_eq!(world.account(&channel).await.phase(), Phase::Open);
+}

@@ -1,0 +1,16 @@
+//! Collecting on a ledger that runs the real Soroban host and the contract's own code: what is settled when, what a crash
+//! or a lost transaction leaves, and what it costs.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test ends where it finds something else"
+)]
+
+mod closing;
+mod crash;
+mod fault;
+mod threshold;
+mod upkeep;
+mod world;

@@ -1,0 +1,1 @@
+//! What keeps a channel's ledger entries alive.

@@ -1,0 +1,293 @@
+//! A ledger, a store, and closers on them; channels, and payments through them as a gateway takes them.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use tokio::time::{sleep, timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tollgate::{
+    closer::{Closer, Settings},
+    ledger::{
+        Budget, Http,
+        channels::{self, Channels},
+        collector::{self, Collector},
+        rpc::{EventQuery, Rpc, Start},
+    },
+    protocol::{
+        commitment::CommitmentSeed,
+        money::Amount,
+        stellar::{AccountId, ContractId, Network, TxHash},
+    },
+    store::{
+        Binding, Redelivery, Reservation, Store,
+        channel::{Account, ChallengeDigest, Held, Phase, Reserve, Reserving, Token},
+    },
+    telemetry::Clock,
+};
+use tollgate_sandbox::{DevAccount, OpenChannel, Options, Sandbox, channel_code};
+
+/// What every channel of a test is opened with, in base units.
+pub(crate) const DEPOSIT: i128 = 100;
+/// How long its payer waits.
+pub(crate) const WAITING_LEDGERS: u32 = 1_000;
+
+pub(crate) struct World {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) rpc: Rpc,
+    pub(crate) clock: Clock,
+    pub(crate) store: Store,
+    seed: CommitmentSeed,
+    challenges: AtomicU64,
+}
+
+/// A closer and what it runs on; it dies with this, wherever it stands.
+pub(crate) struct Running {
+    pub(crate) closer: Closer,
+    pub(crate) channels: Channels,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Running {
+    /// Has a channel known, as a request with a commitment of it does.
+    pub(crate) async fn know(&self, of: &Channel) {
+        let ready = async {
+            while self.channels.supported().is_err() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, ready).await.unwrap();
+        self.channels.look(of.id, None).await.unwrap();
+    }
+
+    /// Ends it in the middle of what it does, as a crash does.
+    pub(crate) async fn crash(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// A channel of a payer of its own.
+pub(crate) struct Channel {
+    pub(crate) id: ContractId,
+    pub(crate) contract: stellar_xdr::ContractId,
+    pub(crate) payer: DevAccount,
+}
+
+impl World {
+    /// A network that closes ledgers fast.
+    pub(crate) async fn start() -> Self {
+        Self::with(tollgate_sandbox::Clock::Interval(Duration::from_millis(200))).await
+    }
+
+    /// A network whose ledgers close by hand.
+    pub(crate) async fn by_hand() -> Self {
+        Self::with(tollgate_sandbox::Clock::Manual).await
+    }
+
+    async fn with(clock: tollgate_sandbox::Clock) -> Self {
+        let sandbox = Sandbox::start(Options { clock, ..Options::default() }).await.unwrap();
+        let url = sandbox.rpc_url().parse().unwrap();
+        let rpc = Rpc::new(Http::new(), url, Network::Testnet);
+        let now = rpc.latest_ledger().await.unwrap().closed_at.unwrap();
+        Self {
+            sandbox,
+            rpc,
+            clock: Clock::fixed(now),
+            store: Store::in_memory().await.unwrap(),
+            seed: CommitmentSeed::from_bytes(&[7; 32]),
+            challenges: AtomicU64::new(0),
+        }
+    }
+
+    /// A closer that settles nothing by itself but what is about to be taken back.
+    pub(crate) fn closer(&self) -> Running {
+        self.closer_with(settings(), self.collector())
+    }
+
+    /// As [`Self::closer`], with other limits.
+    pub(crate) fn closer_with(&self, settings: Settings, collector: Collector) -> Running {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let watched = channels::Settings {
+            code: vec![channel_code()],
+            min_refund_waiting_ledgers: 1,
+            max_state_age: Duration::from_secs(30),
+        };
+        let (rpc, clock) = (self.rpc.clone(), self.clock.clone());
+        let channels = Channels::start(watched, rpc, clock.clone(), &tasks, stop.clone());
+        let (store, watch) = (self.store.clone(), channels.clone());
+        let closer = Closer::start(settings, store, watch, collector, clock, &tasks, stop.clone());
+        Running { closer, channels, tasks, stop }
+    }
+
+    pub(crate) fn collector(&self) -> Collector {
+        self.collector_with(collector::MAX_FEE_STROOPS, Budget::USUAL)
+    }
+
+    pub(crate) fn collector_with(&self, max_fee_stroops: u32, budget: Budget) -> Collector {
+        let signer = self.sandbox.accounts().recipient.secret().parse().unwrap();
+        let settings = collector::Settings { signer, max_fee_stroops, budget };
+        Collector::new(settings, self.rpc.clone(), self.clock.clone())
+    }
+
+    /// Opens a channel to the payee.
+    pub(crate) async fn open(&self) -> Channel {
+        self.open_waiting(WAITING_LEDGERS).await
+    }
+
+    pub(crate) async fn open_waiting(&self, refund_waiting_ledgers: u32) -> Channel {
+        let payer = self.sandbox.accounts().payer.clone();
+        let contract = self
+            .sandbox
+            .open_channel(&OpenChannel {
+                payer: &payer,
+                payee: &self.payee(),
+                token: &self.sandbox.usdc_contract(),
+                commitment_key: self.seed.key().to_bytes(),
+                deposit: DEPOSIT,
+                refund_waiting_ledgers,
+            })
+            .await
+            .unwrap();
+        Channel { id: contract.to_string().parse().unwrap(), contract, payer }
+    }
+
+    /// Reserves `price` by a commitment of `cumulative`.
+    pub(crate) async fn reserve(&self, of: &Channel, cumulative: i128, price: i128) -> Reservation {
+        self.try_reserve(of, cumulative, price).await.unwrap()
+    }
+
+    pub(crate) async fn try_reserve(
+        &self,
+        of: &Channel,
+        cumulative: i128,
+        price: i128,
+    ) -> Result<Reservation, Reserving> {
+        let signed = self.seed.sign(Network::Testnet, of.id, amount(cumulative));
+        let mut challenge = [0; 16];
+        let number = self.challenges.fetch_add(1, Ordering::Relaxed);
+        challenge[..8].copy_from_slice(&number.to_be_bytes());
+        let ask = Reserve {
+            commitment: Held { amount: signed.amount, signature: signed.signature },
+            challenge: ChallengeDigest(challenge),
+            base: Amount::ZERO,
+            binding: Binding([0; 32]),
+            price: amount(price),
+            // As of a view that may be wrong: the test says which commitments come in.
+            deposited: amount(DEPOSIT.max(cumulative)),
+            withdrawn: Amount::ZERO,
+            at_least: Amount::ZERO,
+            most_unsettled: amount(1_000_000),
+            expired: false,
+            token: Token::draw(),
+            now: self.clock.now(),
+            lease_until: self.clock.now() + LEASE_SECONDS,
+            redelivery: Redelivery { attempts: 3, within: Duration::from_secs(60) },
+        };
+        self.store.reserve(of.id, ask).await.unwrap()
+    }
+
+    /// Delivers something for `price`, by a commitment of `cumulative`.
+    pub(crate) async fn pay(&self, of: &Channel, cumulative: i128, price: i128) {
+        let reservation = self.reserve(of, cumulative, price).await;
+        self.store.keep(reservation, 200).await.unwrap();
+    }
+
+    pub(crate) async fn account(&self, of: &Channel) -> Account {
+        self.store.account(of.id).await.unwrap().unwrap()
+    }
+
+    /// Waits until the account of a channel is as wanted.
+    pub(crate) async fn until(&self, of: &Channel, wanted: impl Fn(&Account) -> bool) -> Account {
+        let look = async {
+            loop {
+                let account = self.account(of).await;
+                if wanted(&account) {
+                    return account;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        match timeout(PATIENCE, look).await {
+            Ok(account) => account,
+            Err(_) => panic!("{:?}", self.account(of).await),
+        }
+    }
+
+    /// Waits until so much is withdrawn, and nothing is under way.
+    pub(crate) async fn until_withdrawn(&self, of: &Channel, units: i128) -> Account {
+        self.until(of, |account| account.withdrawn() == amount(units) && is_at_rest(account)).await
+    }
+
+    /// Waits until the channel is closed, and says by which transaction.
+    pub(crate) async fn until_closed(&self, of: &Channel) -> Option<TxHash> {
+        let is_closed = |account: &Account| matches!(account.phase(), Phase::Closed { .. });
+        let account = self.until(of, |account| is_closed(account) && is_at_rest(account)).await;
+        let Phase::Closed { transaction } = account.phase() else { unreachable!() };
+        transaction
+    }
+
+    /// Lets time pass, on the ledger and here.
+    pub(crate) async fn pass(&self, by: Duration) {
+        self.sandbox.close_ledger_at(self.clock.now() + by.as_secs()).await;
+        self.clock.advance(by);
+    }
+
+    pub(crate) fn payee(&self) -> String {
+        self.sandbox.accounts().recipient.address()
+    }
+
+    /// What the channel, its payer beyond the first channel, and the payee hold.
+    pub(crate) fn balance(&self, address: &str) -> i128 {
+        self.sandbox.usdc_balance(address).unwrap_or_default()
+    }
+
+    /// How many transactions the payee has put on the ledger.
+    pub(crate) async fn sequence(&self) -> i64 {
+        let payee: AccountId = self.payee().parse().unwrap();
+        self.rpc.accounts(&[payee]).await.unwrap()[0].seq_num.0
+    }
+
+    /// What was withdrawn from a channel, payment by payment, as the token tells.
+    pub(crate) async fn withdrawals(&self, of: &Channel) -> usize {
+        let name = stellar_xdr::ScVal::Symbol("withdraw".try_into().unwrap());
+        let latest = self.rpc.latest_ledger().await.unwrap().sequence;
+        let query = EventQuery {
+            start: Start::Ledger(latest.saturating_sub(5_000).max(2)),
+            contract: of.id,
+            topics: vec![vec![Some(name)]],
+        };
+        self.rpc.events(&query).await.unwrap().events.len()
+    }
+}
+
+/// Limits that no test passes by accident.
+pub(crate) fn settings() -> Settings {
+    Settings {
+        at_claimable: amount(1_000_000),
+        max_unsettled: amount(1_000_000),
+        unsettled_for: Duration::from_secs(1_000_000),
+        idle_for: Duration::from_secs(1_000_000),
+        before_refund: Duration::from_secs(7_200),
+    }
+}
+
+pub(crate) fn amount(units: i128) -> Amount {
+    Amount::from_units(units).unwrap()
+}
+
+fn is_at_rest(account: &Account) -> bool {
+    account.collection().is_none()
+}
+
+const LEASE_SECONDS: u64 = 60;
+const PATIENCE: Duration = Duration::from_secs(40);
