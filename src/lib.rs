@@ -17,6 +17,7 @@
 //!    has read; payment headers stay behind.
 //!
 //! Beside the road stand [`protocol`], the pure rules of money and wire formats; [`telemetry`], time and logs;
+//! [`closer`], which takes out of payment channels what was delivered;
 //! [`config`], which turns `gateway.yaml` into the typed settings of each part; [`app`], which wires them and shuts
 //! them down, and has what a crash left pending found out; and [`client`], the other end of the road, an HTTP client
 //! that pays. [`facilitate`] serves the gateway's facilitator to others, [`setup`] prepares the first gateway of a
@@ -45,6 +46,7 @@ pub mod setup;
 pub mod server;
 pub mod upstream;
 
+pub mod closer;
 pub mod guard;
 pub mod route;
 

@@ -21,7 +21,7 @@ const LAYERS: &[&[&str]] = &[
     &["ledger", "store"],
     &["pay"],
     &["route"],
-    &["guard"],
+    &["closer", "guard"],
     &["server", "upstream", "client"],
     &["config", "facilitate"],
     &["app", "checkup", "setup"],

@@ -183,9 +183,9 @@ fn idle_for(facts: &Facts<'_>) -> u64 {
     }
 }
 
-/// How long entries are to live: as long again as the payer would wait, and a month.
+/// How long entries are to live: twice as long as the payer would wait, and a week.
 fn life(view: &View) -> u32 {
-    view.refund_waiting_ledgers.saturating_mul(2).saturating_add(MONTH_LEDGERS)
+    view.refund_waiting_ledgers.saturating_mul(2).saturating_add(WEEK_LEDGERS)
 }
 
 /// The commitment that a channel can be closed with now: the smallest that covers what was delivered, or one that was
@@ -208,8 +208,8 @@ impl From<Held> for Commitment {
 
 /// How long a ledger lasts, about.
 pub(super) const LEDGER_SECONDS: u64 = 5;
-/// About a month of ledgers.
-const MONTH_LEDGERS: u32 = 518_400;
+/// About a week of ledgers.
+const WEEK_LEDGERS: u32 = 120_960;
 /// About six hours of ledgers.
 const LAPSING_LEDGERS: u32 = 4_320;
 /// A channel that was used within a week is worth its rent.

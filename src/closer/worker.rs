@@ -101,7 +101,7 @@ impl Worker {
         if self.hear <= now {
             let nudged = std::mem::take(&mut *lock(&self.inner.nudged));
             if !nudged.is_empty() {
-                self.hear = now + HEARING;
+                self.hear = in_a(HEARING);
             }
             for channel in nudged {
                 self.put(channel);
@@ -163,7 +163,7 @@ impl Worker {
 
     /// Looks at all accounts, and reckons what is at risk.
     async fn scan_all(&mut self) {
-        self.scan = Instant::now() + SCAN;
+        self.scan = in_a(SCAN);
         let mut exposure = Exposure::default();
         let mut after = None;
         loop {
@@ -305,7 +305,7 @@ impl Worker {
             Again::Soon => MOMENT,
             Again::Later => pause_after(item.failures).min(longest),
         };
-        item.at = Instant::now() + pause;
+        item.at = in_a(pause);
     }
 
     /// Tells those who wait for `channel`, each by what it waits for.
@@ -345,6 +345,11 @@ const fn urgency(plan: &Plan) -> (u8, Reason) {
         | Plan::Wait => (0, Reason::Refund),
         Plan::Collect(_, reason) | Plan::Extend { reason, .. } => (1, *reason),
     }
+}
+
+fn in_a(pause: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(pause).unwrap_or(now)
 }
 
 /// One second after the first failure, a minute after many.

@@ -31,22 +31,16 @@ async fn a_settlement_that_the_network_loses_is_made_again_once_it_cannot_land()
     let world = World::start().await;
     let channel = world.open().await;
     world.pay(&channel, 30, 30).await;
-    // As often as it is sent again, too.
-    world.sandbox.faults().lose_transactions(100, |_| true);
+    let before = world.sequence().await;
+    world.sandbox.faults().lose_transactions(1, |_| true);
     let at_once = Settings { at_claimable: amount(1), ..settings() };
     let it = world.closer_with(at_once, world.collector());
     it.closer.nudge(channel.id);
-    let account = world.until(&channel, |account| account.collection().is_some()).await;
-    let lost = account.collection().unwrap().transaction;
-    world.sandbox.faults().lose_transactions(0, |_| true);
+    world.until(&channel, |account| account.collection().is_some()).await;
     world.pass(Duration::from_secs(120)).await;
-    let is_another = |now: tollgate::protocol::stellar::TxHash| now != lost;
-    world
-        .until(&channel, |account| {
-            account.collection().is_some_and(|it| is_another(it.transaction))
-                || account.withdrawn() == amount(30)
-        })
-        .await;
+    world.until_withdrawn(&channel, 30).await;
+    assert_eq!(world.sequence().await, before + 1);
+    assert_eq!(world.withdrawals(&channel).await, 1);
 }
 
 #[tokio::test]
@@ -126,7 +120,7 @@ async fn a_spent_budget_leaves_the_money_and_the_channel_as_they_are() {
     let world = World::start().await;
     let channel = world.open().await;
     world.pay(&channel, 30, 30).await;
-    let budget = Budget { stroops: 10, ..Budget::USUAL };
+    let budget = Budget { stroops: 10, ..collector::BUDGET };
     let poor = world.closer_with(settings(), world.collector_with(5_000_000, budget));
     for refused in [poor.closer.close(channel.id).await, poor.closer.settle(channel.id).await] {
         assert!(
@@ -145,14 +139,14 @@ async fn a_fee_above_the_ceiling_is_not_paid() {
     let world = World::start().await;
     let channel = world.open().await;
     world.pay(&channel, 30, 30).await;
-    let it = world.closer_with(settings(), world.collector_with(200, Budget::USUAL));
+    let it = world.closer_with(settings(), world.collector_with(200, collector::BUDGET));
     let refused = it.closer.close(channel.id).await;
     let Err(CloseError::Refused(collector::Error::TooDear { needed, most: 200 })) = refused else {
         panic!("{refused:?}");
     };
     assert_eq!(world.account(&channel).await.phase(), Phase::Open);
     it.crash().await;
-    let it = world.closer_with(settings(), world.collector_with(needed, Budget::USUAL));
+    let it = world.closer_with(settings(), world.collector_with(needed, collector::BUDGET));
     assert!(it.closer.close(channel.id).await.unwrap().closed);
 }
 
@@ -165,7 +159,7 @@ async fn the_key_of_somebody_else_collects_nothing() {
     let key = collector::Settings {
         signer: stranger.secret().parse().unwrap(),
         max_fee_stroops: collector::MAX_FEE_STROOPS,
-        budget: Budget::USUAL,
+        budget: collector::BUDGET,
     };
     let key = collector::Collector::new(key, world.rpc.clone(), world.clock.clone());
     let it = world.closer_with(settings(), key);

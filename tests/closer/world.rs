@@ -1,21 +1,26 @@
 //! A ledger, a store, and closers on them; channels, and payments through them as a gateway takes them.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
+use stellar_xdr::{LedgerKey, LedgerKeyContractCode};
 use tokio::time::{sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tollgate::{
     closer::{Closer, Settings},
     ledger::{
         Budget, Http,
-        channels::{self, Channels},
+        channels::{self, Channels, View},
         collector::{self, Collector},
-        rpc::{EventQuery, Rpc, Start},
+        rpc::{EventQuery, LiveEntry, Rpc, Start},
     },
     protocol::{
+        channel::{balance_key, instance_key},
         commitment::CommitmentSeed,
         money::Amount,
         stellar::{AccountId, ContractId, Network, TxHash},
@@ -130,7 +135,7 @@ impl World {
     }
 
     pub(crate) fn collector(&self) -> Collector {
-        self.collector_with(collector::MAX_FEE_STROOPS, Budget::USUAL)
+        self.collector_with(collector::MAX_FEE_STROOPS, collector::BUDGET)
     }
 
     pub(crate) fn collector_with(&self, max_fee_stroops: u32, budget: Budget) -> Collector {
@@ -240,6 +245,62 @@ impl World {
     pub(crate) async fn pass(&self, by: Duration) {
         self.sandbox.close_ledger_at(self.clock.now() + by.as_secs()).await;
         self.clock.advance(by);
+    }
+
+    /// Waits until a channel is seen as wanted, and closes a ledger now and then.
+    pub(crate) async fn until_seen(
+        &self,
+        it: &Running,
+        of: &Channel,
+        wanted: impl Fn(&View) -> bool,
+    ) -> Arc<View> {
+        let look = async {
+            loop {
+                if let Some(view) = it.channels.seen(of.id).filter(|view| wanted(view)) {
+                    return view;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let look = timeout(PATIENCE, look);
+        self.closing_ledgers(look).await.expect("it is not seen so")
+    }
+
+    /// Waits until a channel's entries live for so many ledgers more.
+    pub(crate) async fn until_lives_on(&self, of: &Channel, ledgers: u32) {
+        let extended = async {
+            while self.lives_on(of).await < ledgers {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, extended).await.unwrap();
+    }
+
+    /// How many ledgers the first to end of a channel's instance, its balance and its code lives on.
+    async fn lives_on(&self, of: &Channel) -> u32 {
+        let code = LedgerKeyContractCode { hash: stellar_xdr::Hash(channel_code()) };
+        let keys = [
+            instance_key(of.id),
+            balance_key(Network::Testnet.usdc().contract, of.id),
+            LedgerKey::ContractCode(code),
+        ];
+        let found = self.rpc.snapshot(&keys).await.unwrap();
+        let ends = |entry: &LiveEntry| entry.live_until.unwrap() - found.ledger;
+        keys.iter().map(|key| ends(&found.entries[key])).min().unwrap()
+    }
+
+    /// Closes a ledger now and then until `work` is done.
+    pub(crate) async fn closing_ledgers<T>(&self, work: impl Future<Output = T>) -> T {
+        let close = async {
+            loop {
+                sleep(Duration::from_millis(200)).await;
+                self.sandbox.close_ledger().await;
+            }
+        };
+        tokio::select! {
+            done = work => done,
+            () = close => unreachable!("it goes on"),
+        }
     }
 
     pub(crate) fn payee(&self) -> String {
