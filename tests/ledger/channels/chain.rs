@@ -2,24 +2,30 @@
 
 use std::{sync::Arc, time::Duration};
 
+use sha2::{Digest as _, Sha256};
+use stellar_xdr as xdr;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tollgate::{
     ledger::{
         Http,
         channels::{Channels, LookError, Settings, Unfit, View},
-        rpc::Rpc,
+        rpc::{AuthMode, Lookup, Rpc, Simulation, Submission},
     },
     protocol::{
-        commitment::CommitmentSeed,
+        channel::{Opening, contract_id},
+        commitment::{CommitmentKey, CommitmentSeed},
+        money::Amount,
         stellar::{Address, ContractId, Network},
     },
     telemetry::Clock,
 };
 use tollgate_sandbox::{
-    Clock as Ledgers, OpenChannel, Options, Sandbox, channel_code, channel_factory_code,
+    CHANNEL_WASM, Clock as Ledgers, OpenChannel, Options, Sandbox, channel_code,
+    channel_factory_code,
 };
 
 use super::fake::{is_closing, until};
+use crate::support::seed;
 
 /// A sandbox whose ledgers close by hand, or with what is done to a channel.
 struct Chain {
@@ -55,6 +61,47 @@ impl Chain {
         channels
     }
 
+    /// Has the payer carry out `function`.
+    async fn carry_out(&self, function: xdr::HostFunction) {
+        let rpc = Rpc::new(Http::new(), self.sandbox.rpc_url().parse().unwrap(), Network::Testnet);
+        let payer = seed(&self.sandbox.accounts().payer);
+        let operation = |auth: Vec<_>| xdr::Operation {
+            source_account: None,
+            body: xdr::OperationBody::InvokeHostFunction(xdr::InvokeHostFunctionOp {
+                host_function: function.clone(),
+                auth: auth.try_into().unwrap(),
+            }),
+        };
+        let number = rpc.accounts(&[payer.account()]).await.unwrap()[0].seq_num.0;
+        let transaction =
+            |operation, data: Option<xdr::SorobanTransactionData>, fee| xdr::Transaction {
+                source_account: payer.account().to_muxed(),
+                fee,
+                seq_num: xdr::SequenceNumber(number + 1),
+                cond: xdr::Preconditions::None,
+                memo: xdr::Memo::None,
+                operations: vec![operation].try_into().unwrap(),
+                ext: data.map_or(xdr::TransactionExt::V0, xdr::TransactionExt::V1),
+            };
+        let envelope = |tx, signatures: Vec<_>| {
+            let signatures = signatures.try_into().unwrap();
+            xdr::TransactionEnvelope::Tx(xdr::TransactionV1Envelope { tx, signatures })
+        };
+        let plain = envelope(transaction(operation(vec![]), None, 100), vec![]);
+        let Simulation::Success(simulated) = rpc.simulate(&plain, AuthMode::Record).await.unwrap()
+        else {
+            panic!("it would fail")
+        };
+        let fee = simulated.min_resource_fee + 1_000;
+        let tx = transaction(operation(simulated.authorizations), Some(simulated.data), fee);
+        let hash = tx.hash(Network::Testnet.id()).unwrap();
+        let signed = envelope(tx, vec![payer.sign(&hash)]);
+        assert_eq!(rpc.send(&signed).await.unwrap(), Submission::Pending);
+        self.sandbox.close_ledger().await;
+        let found = rpc.transaction(rpc.hash(&signed).unwrap()).await.unwrap();
+        assert!(matches!(found, Lookup::Applied(transaction) if transaction.success));
+    }
+
     async fn open(&self, change: impl FnOnce(&mut OpenChannel<'_>)) -> ContractId {
         let token = self.sandbox.usdc_contract();
         let payee = self.sandbox.accounts().recipient.address();
@@ -71,7 +118,7 @@ impl Chain {
     }
 }
 
-fn key() -> tollgate::protocol::commitment::CommitmentKey {
+fn key() -> CommitmentKey {
     CommitmentSeed::from_bytes(&[1; 32]).key()
 }
 
@@ -79,8 +126,8 @@ async fn look(channels: &Channels, channel: ContractId) -> Result<Arc<View>, Loo
     channels.look(channel, None).await
 }
 
-fn xdr_id(channel: ContractId) -> stellar_xdr::ContractId {
-    stellar_xdr::ContractId(stellar_xdr::Hash(channel.0))
+fn xdr_id(channel: ContractId) -> xdr::ContractId {
+    xdr::ContractId(xdr::Hash(channel.0))
 }
 
 #[tokio::test]
@@ -99,7 +146,7 @@ async fn c10_a_channel_is_seen_from_its_opening_to_its_close() {
         payer,
         key: key(),
         balance: opened.deposited(),
-        withdrawn: tollgate::protocol::money::Amount::ZERO,
+        withdrawn: Amount::ZERO,
         refund_waiting_ledgers: 100,
         close_effective_at: None,
         live_until: opened.live_until,
@@ -164,12 +211,38 @@ async fn c13_code_that_is_not_on_the_list_is_refused_whatever_it_says() {
 }
 
 #[tokio::test]
+async fn c13_other_code_that_does_the_same_is_refused_until_it_is_trusted() {
+    let chain = Chain::start().await;
+    // The same code with a section that nobody reads.
+    let other: Vec<u8> = [CHANNEL_WASM, &[0, 2, 1, b'x']].concat();
+    let hash: [u8; 32] = Sha256::digest(&other).into();
+    let upload = xdr::HostFunction::UploadContractWasm(other.try_into().unwrap());
+    chain.carry_out(upload).await;
+    let payer = seed(&chain.sandbox.accounts().payer);
+    let from = Address::Account(payer.account());
+    let opening = Opening {
+        token: Network::Testnet.usdc().contract,
+        from,
+        commitment_key: key(),
+        to: chain.sandbox.accounts().recipient.address().parse().unwrap(),
+        amount: Amount::from_units(1_000).unwrap(),
+        refund_waiting_period: 100,
+    };
+    chain.carry_out(opening.create(from, [1; 32], hash)).await;
+    let channel = contract_id(from, [1; 32], Network::Testnet);
+    let refused = Err(LookError::Unfit(Unfit::Code(hash)));
+    assert_eq!(look(&chain.channels(channel_code()).await, channel).await, refused);
+    let view = look(&chain.channels(hash).await, channel).await.unwrap();
+    assert_eq!(view.deposited().units(), 1_000);
+}
+
+#[tokio::test]
 async fn c14_payee_and_token_are_told_as_they_are() {
     let chain = Chain::start().await;
     let channels = chain.channels(channel_code()).await;
     let usual = chain.open(|_| ()).await;
     let sponsor = chain.sandbox.accounts().sponsor.address();
-    let other_token = ContractId::of_asset(stellar_xdr::Asset::Native, Network::Testnet);
+    let other_token = ContractId::of_asset(xdr::Asset::Native, Network::Testnet);
     let (usdc, lumens) = (chain.sandbox.usdc_contract(), other_token.to_string());
     let wanted = OpenChannel {
         payer: &chain.sandbox.accounts().payer,

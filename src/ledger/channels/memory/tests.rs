@@ -105,8 +105,8 @@ fn a_view_is_as_old_as_its_ledger_and_a_close_is_never_too_old() {
 fn an_answer_from_before_all_that_is_remembered_is_no_answer() {
     let (memory, start) = memory();
     memory.hear(100, start);
-    let lags = TooOld::Lags { ledger: 99, latest: 100 };
-    assert_eq!(memory.take(channel(1), fit(1, 99), start), Err(lags));
+    let lags = TooOld::Lags { ledger: 97, latest: 100 };
+    assert_eq!(memory.take(channel(1), fit(1, 97), start), Err(lags));
     assert!(matches!(memory.recall(channel(1), start), Recalled::Unknown));
     assert!(memory.take(channel(1), fit(1, 100), start).is_ok());
 }
