@@ -2,7 +2,7 @@
 //!
 //! It settles what has become much, or old, or is about to be taken back; closes what is idle or asked to be closed; keeps
 //! entries of the ledger from lapsing; and finds out what became of every transaction that it lost sight of, its own and
-//! those of gateways that are gone. What it does about a channel follows from its account and the view of it ([`plan`]);
+//! those of gateways that are gone. What it does about a channel follows from its account and the view of it (`plan`);
 //! it has no memory of its own but of when to look again. The hash of a transaction is durable before it is sent, so none is
 //! sent twice. Knows no requests and no prices.
 
@@ -55,6 +55,7 @@ struct Inner {
     settings: Mutex<Settings>,
     wishes: mpsc::Sender<Wish>,
     nudged: Mutex<HashSet<ContractId>>,
+    urged: Mutex<HashSet<ContractId>>,
     /// Whether all accounts are to be looked at anew.
     rescan: AtomicBool,
     wake: Notify,
@@ -146,6 +147,7 @@ impl Closer {
             settings: Mutex::new(settings),
             wishes,
             nudged: Mutex::default(),
+            urged: Mutex::default(),
             rescan: AtomicBool::new(false),
             wake: Notify::new(),
             exposure: Mutex::default(),
@@ -176,6 +178,12 @@ impl Closer {
         if is_first {
             self.0.wake.notify_one();
         }
+    }
+
+    /// Has `channel` settled soon, however little it owes: it may not owe more. Waits for nothing.
+    pub fn urge(&self, channel: ContractId) {
+        lock(&self.0.urged).insert(channel);
+        self.0.wake.notify_one();
     }
 
     /// Settles `channel` now, and waits for the outcome.

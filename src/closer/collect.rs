@@ -280,6 +280,7 @@ impl Worker {
     /// Tells those who wait what a transaction of ours brought.
     async fn tell_landed(&mut self, channel: ContractId, collection: &Collection) {
         let Collection { closes, amount, transaction, .. } = *collection;
+        self.urged.remove(&channel);
         info!(%channel, %transaction, %amount, closes, "collected");
         let withdrawn = match self.inner.store.account(channel).await {
             Ok(Some(account)) => match closed(&account) {

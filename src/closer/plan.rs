@@ -18,6 +18,8 @@ pub(super) struct Facts<'a> {
     pub(super) now: u64,
     /// What somebody waits for.
     pub(super) asked: Option<Way>,
+    /// Whether it is to be settled however little it owes.
+    pub(super) urged: bool,
 }
 
 /// The next thing to do.
@@ -148,7 +150,7 @@ fn open(facts: &Facts<'_>) -> Plan {
 
 /// Why what is at risk is to be settled now, if so.
 fn due(facts: &Facts<'_>) -> Option<Reason> {
-    let Facts { account, view, settings, now, asked } = *facts;
+    let Facts { account, view, settings, now, asked, urged } = *facts;
     let at_risk = account.at_risk();
     if at_risk.is_zero() {
         return None;
@@ -160,7 +162,7 @@ fn due(facts: &Facts<'_>) -> Option<Reason> {
     if asked == Some(Way::Settle) {
         return Some(Reason::Asked);
     }
-    if at_risk >= settings.at_claimable.min(settings.max_unsettled) {
+    if urged || at_risk >= settings.at_claimable.min(settings.max_unsettled) {
         return Some(Reason::Value);
     }
     let since = account.unsettled_since()?;
@@ -214,3 +216,6 @@ const WEEK_LEDGERS: u32 = 120_960;
 const LAPSING_LEDGERS: u32 = 4_320;
 /// A channel that was used within a week is worth its rent.
 const IN_USE_SECONDS: u64 = 604_800;
+
+#[cfg(test)]
+mod tests;

@@ -39,6 +39,8 @@ pub(super) struct Worker {
     asked: mpsc::Receiver<Wish>,
     changes: broadcast::Receiver<ContractId>,
     wishes: Vec<Wish>,
+    /// Those that are to be settled however little they owe.
+    pub(super) urged: HashSet<ContractId>,
     agenda: HashMap<ContractId, Item>,
     /// When all accounts are looked at next.
     scan: Instant,
@@ -74,7 +76,8 @@ impl Worker {
         changes: broadcast::Receiver<ContractId>,
     ) -> Self {
         let (wishes, agenda, now) = (Vec::new(), HashMap::new(), Instant::now());
-        Self { inner, asked, changes, wishes, agenda, scan: now, hear: now }
+        let urged = HashSet::new();
+        Self { inner, asked, changes, wishes, urged, agenda, scan: now, hear: now }
     }
 
     pub(super) async fn run(mut self) {
@@ -96,6 +99,11 @@ impl Worker {
         self.wishes.retain(|wish| !wish.answer.is_closed());
         while let Ok(wish) = self.asked.try_recv() {
             self.take(wish);
+        }
+        let urged = std::mem::take(&mut *lock(&self.inner.urged));
+        for channel in urged {
+            self.urged.insert(channel);
+            self.put(channel);
         }
         let now = Instant::now();
         if self.hear <= now {
@@ -218,6 +226,7 @@ impl Worker {
             settings: &self.inner.settings(),
             now: self.inner.clock.now(),
             asked: self.asked_of(channel),
+            urged: self.urged.contains(&channel),
         })
     }
 
@@ -257,6 +266,7 @@ impl Worker {
         match self.plan(channel, account) {
             Plan::Rest => {
                 self.agenda.remove(&channel);
+                self.urged.remove(&channel);
                 self.answer(channel, |_| Err(CloseError::Nothing));
             }
             plan => {

@@ -383,5 +383,5 @@ pub const BUDGET: Budget =
 
 /// How long a transaction may wait for a ledger.
 const LIFE_SECONDS: u64 = 60;
-/// How long the fate of one transaction may keep the next one waiting.
-const PATIENCE_SECONDS: u64 = 90;
+/// How long the fate of one transaction may keep the next one waiting: four ledgers. It is found out later then.
+const PATIENCE_SECONDS: u64 = 20;

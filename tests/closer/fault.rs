@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use tollgate::{
     closer::{CloseError, Settings},
-    ledger::{Budget, collector},
-    store::channel::Phase,
+    ledger::{Budget, classic::ClassicAsset, collector},
+    protocol::stellar::{Network, TxHash},
+    store::channel::{Collection, Phase},
+    telemetry::Clock,
 };
-use tollgate_sandbox::{DevAccount, Fault, Method, Moment, Times};
+use tollgate_sandbox::{DevAccount, Fault, Method, Times};
 
 use super::world::{World, amount, settings};
 
@@ -78,19 +80,80 @@ async fn a_sequence_number_that_somebody_else_used_is_replaced() {
     let (channel, other) = (world.open().await, world.open().await);
     world.pay(&channel, 30, 30).await;
     world.pay(&other, 20, 20).await;
-    let it = world.closer();
-    let sending = world.sandbox.faults().hold(Method::SendTransaction, Moment::BeforeEffect);
-    let settle = it.closer.settle(channel.id);
-    let overtake = async {
-        sending.arrived().await;
-        // The same key elsewhere, which is faster.
-        sending.release();
-    };
-    let elsewhere = world.closer();
-    let (one, two, ()) = tokio::join!(settle, elsewhere.closer.settle(other.id), overtake);
+    let (it, elsewhere) = (world.closer(), world.closer());
+    let before = world.sequence().await;
+    // The same key at another gateway is faster by two seconds, and ledgers close five times a second.
+    let late = Fault::Delay(Duration::from_secs(2));
+    world.sandbox.faults().arm(Method::SendTransaction, Times::Next(1), late);
+    let (one, two) = tokio::join!(it.closer.settle(channel.id), async {
+        world.until(&channel, |account| account.collection().is_some()).await;
+        while world.sandbox.calls(Method::SendTransaction) == 0 {
+            tokio::task::yield_now().await;
+        }
+        elsewhere.closer.settle(other.id).await
+    });
     assert_eq!(one.unwrap().withdrawn, amount(30));
     assert_eq!(two.unwrap().withdrawn, amount(20));
     assert_eq!(world.balance(&world.payee()), 50);
+    assert_eq!(world.sequence().await, before + 2);
+    assert!(world.sandbox.calls(Method::SendTransaction) >= 3, "one was made anew");
+}
+
+#[tokio::test]
+async fn what_no_history_tells_of_is_told_by_the_channel() {
+    let world = World::start().await;
+    let (landed, lost) = (world.open().await, world.open().await);
+    let it = world.closer();
+    world.pay(&landed, 30, 30).await;
+    it.closer.settle(landed.id).await.unwrap();
+    world.pay(&lost, 20, 20).await;
+    it.crash().await;
+    // Of a time that the RPC does not remember.
+    for (channel, amount_of, byte) in [(&landed, 30, 1), (&lost, 20, 2)] {
+        let forgotten = Collection {
+            closes: false,
+            amount: amount(amount_of),
+            transaction: TxHash([byte; 32]),
+            valid_until: 1_000,
+            since_ledger: 0,
+        };
+        world.store.collect(channel.id, forgotten).await.unwrap().unwrap();
+    }
+    let at_once = Settings { at_claimable: amount(1), ..settings() };
+    let it = world.closer_with(at_once, world.collector());
+    it.know(&landed).await;
+    it.know(&lost).await;
+    world.until_withdrawn(&lost, 20).await;
+    world.until_withdrawn(&landed, 30).await;
+    assert_eq!(world.balance(&world.payee()), 50);
+    assert_eq!(world.withdrawals(&landed).await, 1);
+}
+
+#[tokio::test]
+async fn a_payee_without_lumens_is_told_of_and_its_channel_goes_on() {
+    let world = World::start().await;
+    let payee = DevAccount::from_label("a payee without lumens");
+    let channel = world.open_to(&payee).await;
+    world.pay(&channel, 30, 30).await;
+    let key = collector::Settings {
+        signer: payee.secret().parse().unwrap(),
+        max_fee_stroops: collector::MAX_FEE_STROOPS,
+        budget: collector::BUDGET,
+    };
+    let collector = collector::Collector::new(key, world.rpc.clone(), world.clock.clone());
+    let it = world.closer_with(settings(), collector);
+    let refused = it.closer.close(channel.id).await;
+    assert!(
+        matches!(refused, Err(CloseError::Refused(collector::Error::NoAccount(_)))),
+        "{refused:?}"
+    );
+    assert_eq!(world.account(&channel).await.phase(), Phase::Open);
+    world.sandbox.create_account(&payee, 20_000_000).await.unwrap();
+    let usdc = ClassicAsset::usdc(Network::Testnet);
+    let seed = payee.secret().parse().unwrap();
+    usdc.open_trustline(&world.rpc, &Clock::system(), &seed).await.unwrap();
+    assert!(it.closer.close(channel.id).await.unwrap().closed);
+    assert_eq!(world.balance(&payee.address()), 30);
 }
 
 #[tokio::test]

@@ -39,6 +39,27 @@ async fn what_may_not_become_more_is_settled_whatever_is_claimable() {
 }
 
 #[tokio::test]
+async fn a_channel_that_may_not_owe_more_is_settled_before_it_owes_as_much() {
+    let world = World::start().await;
+    let (full, other) = (world.open().await, world.open().await);
+    let max_unsettled = Settings { max_unsettled: amount(10), ..settings() };
+    let it = world.closer_with(max_unsettled, world.collector());
+    for channel in [&full, &other] {
+        world.pay(channel, 9, 9).await;
+        it.closer.nudge(channel.id);
+    }
+    // The next request was refused, since 9 and its price are more than 10.
+    it.closer.urge(full.id);
+    world.until_withdrawn(&full, 9).await;
+    assert_eq!(world.account(&other).await.withdrawn(), amount(0));
+    // And once it was settled, what comes then is left as any other.
+    world.pay(&full, 12, 3).await;
+    it.closer.nudge(full.id);
+    it.closer.settle(other.id).await.unwrap();
+    assert_eq!(world.withdrawals(&full).await, 1);
+}
+
+#[tokio::test]
 async fn what_was_unsettled_for_long_is_settled_and_not_a_second_before() {
     let world = World::start().await;
     let channel = world.open().await;

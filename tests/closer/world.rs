@@ -150,12 +150,21 @@ impl World {
     }
 
     pub(crate) async fn open_waiting(&self, refund_waiting_ledgers: u32) -> Channel {
+        self.open_as(&self.payee(), refund_waiting_ledgers).await
+    }
+
+    /// Opens a channel to somebody else.
+    pub(crate) async fn open_to(&self, payee: &DevAccount) -> Channel {
+        self.open_as(&payee.address(), WAITING_LEDGERS).await
+    }
+
+    async fn open_as(&self, payee: &str, refund_waiting_ledgers: u32) -> Channel {
         let payer = self.sandbox.accounts().payer.clone();
         let contract = self
             .sandbox
             .open_channel(&OpenChannel {
                 payer: &payer,
-                payee: &self.payee(),
+                payee,
                 token: &self.sandbox.usdc_contract(),
                 commitment_key: self.seed.key().to_bytes(),
                 deposit: DEPOSIT,
