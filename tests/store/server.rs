@@ -1,5 +1,6 @@
 //! A store on Redis, and what can happen to a server.
 
+mod chaos;
 mod failing;
 mod lost;
 mod unfit;

@@ -126,7 +126,8 @@ impl<'a> Draft<'a> {
         if let Some(alias) = claimed.origin.alias
             && (claimed.holder.is_some() || claimed.record().is_some_and(|it| it.alias().is_some()))
         {
-            self.read.insert(Key::Alias(alias));
+            // One that does not read is not written over.
+            self.owner(alias)?;
             self.writes.insert(Key::Alias(alias), Write { record: Record::Alias(key), life });
         }
         self.read.insert(Key::Claim(key));
