@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tollgate::store::{
     Claim, Claiming, Error, RedisSettings, Store,
     channel::{Reserve, Reserving},
@@ -168,6 +169,40 @@ async fn k09_a_server_that_says_nothing_is_waited_for_no_longer_than_agreed() {
         }
     };
     settle_and_deliver(&other, ticket, settled(1), 200).await;
+}
+
+/// Case K13: everybody is told no, nobody waits long, and one connection is enough.
+#[tokio::test]
+async fn k13_a_crowd_that_meets_a_stalled_server_is_told_so_and_served_once_it_is_back() {
+    let server = stores::server().await;
+    let timeout = Duration::from_millis(100);
+    let store = Store::redis(RedisSettings { timeout, ..settings(server.url()) }).await.unwrap();
+    pay(&store, 1, 1).await;
+    server.pause().await;
+    let crowd = (2..5_002).map(|units| store.reserve(CHANNEL, commitment(units, 1)));
+    for refused in join_all(crowd).await {
+        assert!(
+            matches!(refused, Err(Error::Unreachable { .. } | Error::Unavailable { .. })),
+            "{refused:?}"
+        );
+    }
+    server.resume().await;
+    let patient = stores::on(&server).await;
+    let reservation = loop {
+        match store.reserve(CHANNEL, commitment(9_999, 1)).await {
+            Ok(Ok(reservation)) => break reservation,
+            Ok(Err(Reserving::Busy))
+            | Err(Error::Unreachable { .. } | Error::Unavailable { .. }) => {}
+            refused => panic!("{refused:?}"),
+        }
+    };
+    drop(reservation);
+    // What the crowd may have reserved is given back, since nobody has it any more.
+    while patient.account(CHANNEL).await.unwrap().unwrap().in_flight() > amount(0) {
+        tokio::task::yield_now().await;
+    }
+    let clients: String = server.ask("CLIENT LIST").await;
+    assert!(clients.lines().count() <= 4, "{clients}");
 }
 
 #[tokio::test]

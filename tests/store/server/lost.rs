@@ -153,11 +153,12 @@ async fn what_a_dead_gateway_held_is_free_when_its_lease_ends() {
     let server = stores::server().await;
     let relay = Relay::to(server.address()).await;
     let lease = Duration::from_millis(1_500);
-    let at = |url| RedisSettings { lease, timeout: Duration::from_secs(2), ..settings(url) };
+    let at = |url| RedisSettings { lease, ..settings(url) };
     let dead = Store::redis(at(server.url_at(relay.address()))).await.unwrap();
     let store = Store::redis(at(server.url())).await.unwrap();
     let paid = |n| Claim { alias: Some(key(1_000 + n)), ..claim(n) };
     let only_held = fresh(&dead, paid(1)).await;
+    let mut rival = fresh(&dead, paid(4)).await;
     let mut submitted = fresh(&dead, paid(2)).await;
     dead.submitting(&mut submitted, submitting(2)).await.unwrap();
     // As long as it lives it keeps them, lease after lease.
@@ -177,14 +178,19 @@ async fn what_a_dead_gateway_held_is_free_when_its_lease_ends() {
     while store.pending(None).await.unwrap().is_empty() {
         tokio::task::yield_now().await;
     }
+    // Its alias is free as well, and stays with who takes it.
+    let taker = fresh(&store, Claim { alias: paid(4).alias, ..claim(5) }).await;
     let taken = store.claim(Claim { alias: paid(1).alias, ..claim(3) }).await.unwrap();
     assert!(matches!(taken, Claiming::AliasTaken(_)), "{taken:?}");
     // It comes back, and what it held is another's.
     relay.set(Weather::Fair);
     let mut only_held = only_held;
-    let late = dead.submitting(&mut only_held, submitting(1)).await;
-    assert!(matches!(late, Err(Error::OutOfOrder { .. } | Error::Unreachable { .. })), "{late:?}");
-    drop((only_held, submitted));
+    for late in [&mut only_held, &mut rival] {
+        let late = dead.submitting(late, submitting(1)).await;
+        assert!(matches!(late, Err(Error::OutOfOrder { .. })), "{late:?}");
+    }
+    drop((only_held, rival, submitted));
+    settle_and_deliver(&store, taker, settled(5), 200).await;
     settle_and_deliver(&store, ticket, settled(1), 200).await;
     let found = dead.claim(paid(1)).await.unwrap();
     assert!(matches!(found, Claiming::Delivered { .. }), "{found:?}");
