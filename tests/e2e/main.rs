@@ -24,6 +24,7 @@ mod operate;
 mod order;
 mod reload;
 mod replay;
+mod replica;
 mod signature;
 mod table;
 mod thrift;
@@ -36,5 +37,7 @@ mod agent;
 mod charging;
 mod forge;
 mod process;
+#[path = "../support/redis.rs"]
+mod server;
 mod upstream;
 mod world;

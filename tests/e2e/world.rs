@@ -43,6 +43,8 @@ pub struct Plan<'a> {
     pub x402: &'a str,
     /// More members of `payments`, each with a comma before it.
     pub payments: &'a str,
+    /// The entry of `store`.
+    pub store: &'a str,
     /// Where the upstream is, if it is not the world's own.
     pub upstream: Option<SocketAddr>,
     pub clock: Clock,
@@ -61,6 +63,7 @@ impl Default for Plan<'_> {
             stellar: "",
             x402: "",
             payments: "",
+            store: "embedded: { path: ./state.redb }",
             upstream: None,
             clock: Clock::system(),
             network: "stellar:testnet",
@@ -100,6 +103,16 @@ impl World {
         let settings = load(&folder, &sandbox);
         let gateway = Gateway::start(settings, plan.clock.clone()).await.unwrap();
         Self { sandbox, upstream, gateway, clock: plan.clock, folder }
+    }
+
+    /// Another gateway of the same configuration, ready to be paid, and an agent that asks there.
+    pub async fn another(&self) -> (Gateway, Agent) {
+        let settings = load(&self.folder, &self.sandbox);
+        let gateway = Gateway::start(settings, self.clock.clone()).await.unwrap();
+        gateway.ready(PATIENCE).await.unwrap();
+        let base = format!("http://{}", gateway.addresses()[0]);
+        let Agent { client, .. } = self.agent();
+        (gateway, Agent { client, base })
     }
 
     pub fn config_path(&self) -> PathBuf {
@@ -288,7 +301,7 @@ pub async fn until(what: &str, is_so: impl Fn() -> bool) {
 
 /// The `gateway.yaml` of `plan`.
 pub fn yaml(upstream: &Upstream, plan: &Plan<'_>) -> String {
-    let Plan { routes, stellar, x402, payments, network, .. } = plan;
+    let Plan { routes, stellar, x402, payments, store, network, .. } = plan;
     let server = plan.upstream.unwrap_or(upstream.address);
     let (sponsors, payments) = match plan.sponsored {
         true => (
@@ -308,7 +321,7 @@ stellar:
 {sponsors}
 {stellar}
 payments: {{ {payments} }}
-store: {{ embedded: {{ path: ./state.redb }} }}
+store: {{ {store} }}
 drain: {{ delay: 0s, timeout: 10s }}
 routes:
 {routes}

@@ -1,7 +1,9 @@
 //! The stores that a test runs against.
 
-use std::time::Duration;
+use std::{net::SocketAddr, path::Path, time::Duration};
 
+use redis::{FromRedisValue, Value};
+use tokio::process::{Child, Command};
 use tollgate::store::{Durability, RedisSettings, Store};
 
 use crate::support::{Server, Settings};
@@ -53,4 +55,60 @@ pub(crate) fn settings(url: String) -> RedisSettings {
 /// A Redis that keeps what it is given.
 pub(crate) async fn server() -> Server {
     Server::redis(Settings::default()).await
+}
+
+impl Server {
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// As [`Server::restart`], with other settings.
+    pub(crate) async fn restart_with(&mut self, settings: Settings) {
+        self.settings = settings;
+        self.restart().await;
+    }
+
+    /// Stops the process where it is: its sockets stay open and say nothing.
+    pub(crate) async fn pause(&self) {
+        self.signal("STOP").await;
+    }
+
+    /// Lets a paused process go on.
+    pub(crate) async fn resume(&self) {
+        self.signal("CONT").await;
+    }
+
+    async fn signal(&self, signal: &str) {
+        let id = self.child.as_ref().and_then(Child::id).expect("the server runs");
+        let sent = Command::new("kill").args(["-s", signal, &id.to_string()]).status().await;
+        assert!(sent.unwrap().success());
+    }
+
+    /// Where it keeps its files.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The URL of the server as it is reached at `address`, through a relay.
+    pub(crate) fn url_at(&self, address: SocketAddr) -> String {
+        let user = self.settings.password.map_or_else(String::new, |word| format!(":{word}@"));
+        format!("redis://{user}{address}/")
+    }
+
+    /// A connection past all relays.
+    pub(crate) async fn connect(&self) -> redis::aio::MultiplexedConnection {
+        let client = redis::Client::open(self.url()).unwrap();
+        client.get_multiplexed_async_connection().await.unwrap()
+    }
+
+    /// Carries out a command, its words separated by blanks, and returns its answer.
+    pub(crate) async fn ask<T: FromRedisValue>(&self, command: &str) -> T {
+        let mut words = command.split(' ');
+        let mut asked = redis::cmd(words.next().unwrap());
+        for word in words {
+            asked.arg(word);
+        }
+        let answer: Value = asked.query_async(&mut self.connect().await).await.unwrap();
+        T::from_redis_value(answer).unwrap()
+    }
 }

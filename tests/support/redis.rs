@@ -1,14 +1,14 @@
 //! A real Redis or Valkey server of a test's own, which it may kill, restart, stop for a while and ask anything.
 //!
-//! Needs what `tests/support/servers` fetches. Shared by the tests that need one.
+//! Needs what `tests/support/servers` fetches. Shared by the tests that need one; each of them adds what it wants in an
+//! `impl` of its own.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Stdio,
 };
 
-use redis::{FromRedisValue, Value};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
@@ -18,10 +18,10 @@ use tokio::{
 /// A running server with a folder of its own; killed when dropped.
 pub(crate) struct Server {
     program: PathBuf,
-    settings: Settings,
-    folder: tempfile::TempDir,
-    address: SocketAddr,
-    child: Option<Child>,
+    pub(crate) settings: Settings,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) address: SocketAddr,
+    pub(crate) child: Option<Child>,
     /// Reads what the server says, or the pipe would fill up, and the server wait for it.
     log: JoinSet<()>,
 }
@@ -141,62 +141,9 @@ impl Server {
         assert!(self.run().await, "another program took the port {} meanwhile", self.address);
     }
 
-    /// As [`Server::restart`], with other settings.
-    pub(crate) async fn restart_with(&mut self, settings: Settings) {
-        self.settings = settings;
-        self.restart().await;
-    }
-
-    /// Stops the process where it is: its sockets stay open and say nothing.
-    pub(crate) async fn pause(&self) {
-        self.signal("STOP").await;
-    }
-
-    /// Lets a paused process go on.
-    pub(crate) async fn resume(&self) {
-        self.signal("CONT").await;
-    }
-
-    async fn signal(&self, signal: &str) {
-        let id = self.child.as_ref().and_then(Child::id).expect("the server runs");
-        let sent = Command::new("kill").args(["-s", signal, &id.to_string()]).status().await;
-        assert!(sent.unwrap().success());
-    }
-
-    /// Where it keeps its files.
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
-    pub(crate) const fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     pub(crate) fn url(&self) -> String {
-        self.url_at(self.address)
-    }
-
-    /// The URL of the server as it is reached at `address`, through a relay.
-    pub(crate) fn url_at(&self, address: SocketAddr) -> String {
         let user = self.settings.password.map_or_else(String::new, |word| format!(":{word}@"));
-        format!("redis://{user}{address}/")
-    }
-
-    /// A connection past all relays.
-    pub(crate) async fn connect(&self) -> redis::aio::MultiplexedConnection {
-        let client = redis::Client::open(self.url()).unwrap();
-        client.get_multiplexed_async_connection().await.unwrap()
-    }
-
-    /// Carries out a command, its words separated by blanks, and returns its answer.
-    pub(crate) async fn ask<T: FromRedisValue>(&self, command: &str) -> T {
-        let mut words = command.split(' ');
-        let mut asked = redis::cmd(words.next().unwrap());
-        for word in words {
-            asked.arg(word);
-        }
-        let answer: Value = asked.query_async(&mut self.connect().await).await.unwrap();
-        T::from_redis_value(answer).unwrap()
+        format!("redis://{user}{}/", self.address)
     }
 }
 

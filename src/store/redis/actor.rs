@@ -8,9 +8,9 @@ use std::{
 use redis::Client;
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::{
     Holds, Settings,
@@ -47,6 +47,8 @@ pub(super) struct Actor {
     /// Holds to be ended when the server is back.
     later: Vec<Box<dyn Transaction>>,
     stopped: Arc<OnceLock<Arc<str>>>,
+    /// Why there is no link, once that was said.
+    lacking: Option<Arc<str>>,
 }
 
 impl Actor {
@@ -66,6 +68,7 @@ impl Actor {
             holds,
             later: Vec::new(),
             stopped,
+            lacking: None,
         }
     }
 
@@ -75,7 +78,8 @@ impl Actor {
     /// [`Error::Unavailable`], with what is to be done about it.
     pub(super) async fn start(&mut self) -> Result<(), Error> {
         let patience = self.settings.timeout.max(START);
-        self.connect(after(Instant::now(), patience)).await
+        let connected = self.connect(after(Instant::now(), patience)).await;
+        connected.map_err(|failed| failed.into_error(patience))
     }
 
     /// Serves wishes until the store is closed or nobody is left to ask.
@@ -91,6 +95,7 @@ impl Actor {
                     let renewed = self.holds.renewals().into_iter().map(Wish::Carry);
                     waiting.extend(renewed.map(|wish| Queued { wish, room: None }));
                 }
+                () = sleep(RETRY), if !self.later.is_empty() => {}
             }
             let mut transactions = std::mem::take(&mut self.later);
             let mut lists = Vec::new();
@@ -132,8 +137,7 @@ impl Actor {
                 return;
             }
             match self.round(&mut groups, begun).await {
-                Ok(()) => {}
-                Err(Failed::Again) => {}
+                Ok(()) | Err(Failed::Again) => {}
                 Err(Failed::With(error)) => return self.fail(groups, &error, begun),
                 Err(Failed::Silent) => break,
             }
@@ -147,7 +151,7 @@ impl Actor {
     /// One round of all `groups`; those that are done are gone from them.
     async fn round(&mut self, groups: &mut Vec<Group>, begun: Instant) -> Result<(), Failed> {
         let deadline = after(begun, self.settings.timeout);
-        self.connect(deadline).await.map_err(Failed::With)?;
+        self.connect(deadline).await?;
         let Some(link) = &mut self.link else { return Ok(()) };
         self.facts.server_now = link.server_now();
         for group in groups.iter_mut() {
@@ -222,8 +226,10 @@ impl Actor {
         let begun = Instant::now();
         let deadline = after(begun, self.settings.timeout);
         for _ in 0..ROUNDS {
-            if let Err(error) = self.connect(deadline).await {
-                return list.fail(error);
+            match self.connect(deadline).await {
+                Ok(()) => {}
+                Err(Failed::Again) => continue,
+                Err(failed) => return list.fail(failed.into_error(begun.elapsed())),
             }
             let Some(link) = &mut self.link else { break };
             let Err((again, broken)) = list.carry_out(link, &self.settings, deadline).await else {
@@ -238,25 +244,27 @@ impl Actor {
         list.fail(Error::Unreachable { waited: begun.elapsed() });
     }
 
-    async fn connect(&mut self, deadline: Instant) -> Result<(), Error> {
+    async fn connect(&mut self, deadline: Instant) -> Result<(), Failed> {
         if self.link.is_some() {
             return Ok(());
         }
         let reason = match Link::open(&self.client, self.settings.durability, deadline).await {
             Ok(link) => {
+                info!("connected to the store");
                 self.link = Some(link);
+                self.lacking = None;
                 return Ok(());
             }
-            Err(Unfit::Unreachable(reason)) => {
-                warn!(reason, "the store cannot be reached");
-                reason
-            }
-            Err(Unfit::Refused(reason)) => {
-                error!(reason, "the store takes no payments");
-                reason
-            }
+            Err(Unfit::Cut(_)) if Instant::now() < deadline => return Err(Failed::Again),
+            Err(Unfit::Cut(reason) | Unfit::Unreachable(reason) | Unfit::Refused(reason)) => reason,
         };
-        Err(Error::Unavailable { reason: reason.into() })
+        let reason: Arc<str> = reason.into();
+        // Not each time: there is one for every batch of requests.
+        if self.lacking.as_ref() != Some(&reason) {
+            error!(%reason, "the store takes no payments");
+            self.lacking = Some(Arc::clone(&reason));
+        }
+        Err(Failed::With(Error::Unavailable { reason }))
     }
 
     /// Another connection may lead to another server.
@@ -273,6 +281,15 @@ enum Failed {
     With(Error),
     /// There is no time to find out.
     Silent,
+}
+
+impl Failed {
+    fn into_error(self, waited: Duration) -> Error {
+        match self {
+            Self::With(error) => error,
+            Self::Again | Self::Silent => Error::Unreachable { waited },
+        }
+    }
 }
 
 /// Accounts are; claims while somebody has them in hand, and then their aliases too.
@@ -300,6 +317,9 @@ const CACHE: usize = 8192;
 
 /// Holds that wait to be ended. One beyond them ends with its lease.
 const LATER: usize = 8192;
+
+/// How soon holds that could not be ended are tried again, if nothing else is asked.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// How long the first connection may take at least.
 const START: Duration = Duration::from_secs(5);

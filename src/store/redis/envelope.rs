@@ -154,8 +154,8 @@ pub(super) fn corrupt(key: Key) -> Error {
 /// The format of a value; the record in it has its own.
 const FORMAT: u8 = 1;
 
-/// Revisions that a value remembers, its own included.
-const LINEAGE: usize = 8;
+/// Revisions that a value remembers, its own included: more than others write while one connects anew.
+const LINEAGE: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -174,11 +174,12 @@ mod tests {
 
     #[test]
     fn an_entry_reads_as_it_was_written() {
-        for times in [1, 2, 8, 30] {
+        for times in [1, 2, 32, 90] {
             let entry = written(times);
             let found = Entry::decode(KEY, &entry.encode(KEY).unwrap());
             assert_eq!(found.lineage, entry.lineage);
-            assert!(matches!(found.record, Ok(Record::Alias(owner)) if owner.0 == [times - 1; 32]));
+            let owner = [times - 1; 32];
+            assert!(matches!(found.record, Ok(Record::Alias(found)) if found.0 == owner));
         }
     }
 
@@ -208,24 +209,26 @@ mod tests {
     #[test]
     fn a_writer_finds_out_what_became_of_its_write() {
         let (lost, before) = (Revision([3; 16]), Some(Revision([2; 16])));
+        // The first one and the last ones are remembered.
+        let last = u8::try_from(LINEAGE - 1).unwrap();
         // Applied, and then others wrote.
         assert_eq!(written(4).fate(lost, before), Fate::Applied);
-        assert_eq!(written(10).fate(lost, before), Fate::Applied);
-        assert_eq!(written(11).fate(lost, before), Fate::Unknown);
+        assert_eq!(written(3 + last).fate(lost, before), Fate::Applied);
+        assert_eq!(written(4 + last).fate(lost, before), Fate::Unknown);
         // Others wrote instead.
         let other = Revision([99; 16]);
         assert_eq!(written(4).fate(other, before), Fate::NotApplied);
-        assert_eq!(written(9).fate(other, before), Fate::NotApplied);
-        assert_eq!(written(10).fate(other, before), Fate::Unknown);
+        assert_eq!(written(2 + last).fate(other, before), Fate::NotApplied);
+        assert_eq!(written(3 + last).fate(other, before), Fate::Unknown);
         // There was nothing before, or so the writer believed.
         let first = Revision([0; 16]);
-        for times in [1, 7, 8, 30] {
+        for times in [1, 7, last, last + 1, 90] {
             assert_eq!(written(times).fate(first, None), Fate::Applied);
             assert_eq!(written(times).fate(other, None), Fate::NotApplied);
         }
         // The first one is no witness for what came after it.
         let second = Revision([1; 16]);
         assert_eq!(written(7).fate(second, Some(first)), Fate::Applied);
-        assert_eq!(written(30).fate(second, Some(first)), Fate::Unknown);
+        assert_eq!(written(90).fate(second, Some(first)), Fate::Unknown);
     }
 }

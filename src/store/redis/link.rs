@@ -7,7 +7,7 @@ use redis::{
     aio::MultiplexedConnection,
 };
 use tokio::time::{Instant, timeout_at};
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::{
     Durability,
@@ -162,7 +162,6 @@ impl Link {
                 }
             }
         }
-        info!("connected to the store");
         Ok(Self { connection, clock: (millis(&time), Instant::now()), is_loaded: true })
     }
 
@@ -274,13 +273,17 @@ impl Link {
 pub(super) enum Unfit {
     /// It could not be asked.
     Unreachable(String),
+    /// It was there, and then the connection was cut: another may last.
+    Cut(String),
     /// It does not take payments, or must not be given any: a sentence for the operator.
     Refused(String),
 }
 
 impl Unfit {
     fn of(error: RedisError) -> Self {
-        if error.is_io_error() {
+        if error.is_connection_dropped() && !error.is_connection_refusal() {
+            Self::Cut(error.to_string())
+        } else if error.is_io_error() {
             Self::Unreachable(error.to_string())
         } else {
             Self::Refused(error.to_string())

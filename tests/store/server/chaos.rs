@@ -78,12 +78,17 @@ async fn k10_the_books_are_right_however_connections_are_cut() {
     join(paying, cutting).await;
     let store = stores::on(&server).await;
     for (channel, told) in channels.into_iter().zip(told) {
+        // What was dropped and could not be given back at once is with what is asked next.
+        for gateway in &gateways {
+            gateway.account(channel).await.unwrap();
+        }
         let account = store.account(channel).await.unwrap().unwrap();
         let (kept, unknown) = (told.kept.into_inner(), told.unknown.into_inner());
         let (least, most) = (amount(kept.into()), amount((kept + unknown).into()));
         let delivered = account.delivered();
         assert!(delivered >= least && delivered <= most, "{kept}+{unknown}: {delivered:?}");
-        assert_eq!(account.in_flight(), amount(0), "what was dropped is given back");
+        // What was dropped is given back; only what nobody knows of has its lease.
+        assert!(account.in_flight() <= amount(unknown.into()), "{:?}", account.in_flight());
         assert!(kept > 60, "most were served: {kept}");
     }
 }

@@ -188,8 +188,10 @@ async fn k13_a_crowd_that_meets_a_stalled_server_is_told_so_and_served_once_it_i
     }
     server.resume().await;
     let patient = stores::on(&server).await;
+    // Its challenge is of now: what the crowd may have reserved is returned, and much of it forgotten.
+    let ask = || Reserve { base: amount(5_001), ..commitment(9_999, 1) };
     let reservation = loop {
-        match store.reserve(CHANNEL, commitment(9_999, 1)).await {
+        match store.reserve(CHANNEL, ask()).await {
             Ok(Ok(reservation)) => break reservation,
             Ok(Err(Reserving::Busy))
             | Err(Error::Unreachable { .. } | Error::Unavailable { .. }) => {}
