@@ -53,7 +53,7 @@ impl Account {
         if self.flights() >= MOST_IN_FLIGHT {
             return Reserving::Busy;
         }
-        let claim = again.unwrap_or(Claimed {
+        let claim = again.unwrap_or_else(|| Claimed {
             binding: ask.binding,
             attempts: 0,
             most: ask.redelivery.attempts,
