@@ -14,9 +14,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
@@ -30,7 +29,7 @@ use crate::{
         stellar::Network,
         x402::{Settlement, Verification},
     },
-    server::{Inbound, Refused, Service},
+    server::{Inbound, Refused, Service, bearer},
     telemetry::Clock,
 };
 
@@ -90,16 +89,10 @@ impl Facilitate {
         }
     }
 
-    /// Whether the request carries our key, if there is one; takes as long for a wrong key as for the right one.
+    /// Whether the request carries our key, if there is one.
     fn admits(&self, headers: &HeaderMap) -> bool {
         let Some(key) = &self.0.api_key else { return true };
-        let given = headers.get(header::AUTHORIZATION).map_or(&[][..], |value| value.as_bytes());
-        let expected = Sha256::digest(format!("Bearer {}", key.expose_secret()));
-        let difference = expected
-            .iter()
-            .zip(Sha256::digest(given))
-            .fold(0, |difference, (one, other)| difference | (one ^ other));
-        difference == 0
+        bearer::carries(headers, key)
     }
 
     fn health(&self) -> Answer {

@@ -21,7 +21,7 @@
 //! [`config`], which turns `gateway.yaml` into the typed settings of each part; [`app`], which wires them and shuts
 //! them down, and has what a crash left pending found out; and [`client`], the other end of the road, an HTTP client
 //! that pays. [`facilitate`] serves the gateway's facilitator to others, [`setup`] prepares the first gateway of a
-//! newcomer, [`checkup`] asks the ledger whether a configuration can be paid, `demo` shows all of it at work, and
+//! newcomer, [`admin`] is the operator's own port, [`checkup`] asks the ledger whether a configuration can be paid, `demo` shows all of it at work, and
 //! [`cli`] has the commands.
 #![cfg_attr(
     test,
@@ -35,6 +35,7 @@
 
 pub mod cli;
 
+pub mod admin;
 pub mod app;
 pub mod checkup;
 pub mod config;

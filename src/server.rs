@@ -13,6 +13,8 @@
 mod edge;
 mod linger;
 
+pub mod bearer;
+
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;

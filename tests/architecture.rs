@@ -23,7 +23,7 @@ const LAYERS: &[&[&str]] = &[
     &["route"],
     &["closer", "guard"],
     &["server", "upstream", "client"],
-    &["config", "facilitate"],
+    &["admin", "config", "facilitate"],
     &["app", "checkup", "setup"],
     &["demo"],
     &["cli"],

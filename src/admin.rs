@@ -1,0 +1,370 @@
+//! The operator's own port: whether the gateway is alive and ready, what its channels owe, and the order to collect it.
+//!
+//! GET tells and changes nothing; POST settles or closes. Both are for the operator alone: [`gate`] says who that is. Only
+//! `/healthz` and `/readyz` are for everybody, and tell nothing else. What is told and done is [`Administered`]'s; here are
+//! no routes of the gateway, no payments and no configuration.
+//! Source: design.md section 8, operations.md section 2.3.
+
+mod gate;
+mod tell;
+
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tokio::{task::JoinSet, time::timeout};
+use tracing::{info, warn};
+
+use self::gate::Gate;
+use crate::{
+    closer::{CloseError, Collected, Standing},
+    ledger::{HttpError, read_body},
+    protocol::{
+        json,
+        stellar::{Asset, ContractId},
+    },
+    server::{Inbound, Limits, Refused, Service},
+    store::{self, channel::Phase},
+};
+
+/// What an operator looks after: a gateway with its channels.
+pub trait Administered: Clone + Send + Sync + 'static {
+    /// Whether it takes requests that pay.
+    ///
+    /// # Errors
+    /// A sentence that says what stands in the way.
+    fn ready(&self) -> Result<(), Cow<'static, str>>;
+
+    /// The assets that it knows.
+    fn assets(&self) -> Vec<Asset>;
+
+    /// Where every channel stands.
+    ///
+    /// # Errors
+    /// Those of the store.
+    fn list(&self) -> impl Future<Output = Result<Vec<Standing>, store::Error>> + Send;
+
+    /// Where one channel stands; `None` if nothing was ever paid from it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    fn show(
+        &self,
+        channel: ContractId,
+    ) -> impl Future<Output = Result<Option<Standing>, store::Error>> + Send;
+
+    /// Settles a channel.
+    ///
+    /// # Errors
+    /// [`CloseError`].
+    ///
+    /// # Cancellation
+    /// It goes on.
+    fn settle(
+        &self,
+        channel: ContractId,
+    ) -> impl Future<Output = Result<Collected, CloseError>> + Send;
+
+    /// Closes a channel.
+    ///
+    /// # Errors
+    /// [`CloseError`].
+    ///
+    /// # Cancellation
+    /// It goes on.
+    fn close(
+        &self,
+        channel: ContractId,
+    ) -> impl Future<Output = Result<Collected, CloseError>> + Send;
+}
+
+/// The port's service. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Admin<A> {
+    administered: A,
+    gate: Arc<Gate>,
+}
+
+impl<A: Administered> Admin<A> {
+    /// The port of `administered`, for who has `token`; without one for who calls from this machine, so it must not be
+    /// reachable from elsewhere then.
+    #[must_use]
+    pub fn new(administered: A, token: Option<SecretString>) -> Self {
+        Self { administered, gate: Arc::new(Gate::new(token)) }
+    }
+
+    async fn respond(self, request: Request<Incoming>) -> Answer {
+        let (head, body) = request.into_parts();
+        let asked = Asked::read(&head.method, head.uri.path());
+        match asked {
+            Ok(Asked::Health) => return answer(StatusCode::OK, &json!({ "status": "ok" })),
+            Ok(Asked::Ready) => return self.ready(),
+            _ => {}
+        }
+        if let Err(barred) = self.gate.admit(&head.headers) {
+            return barred.answer();
+        }
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(not_asked) => return not_asked.answer(),
+        };
+        if asked.changes_something()
+            && let Err(not_asked) = check_order(&head.headers, body).await
+        {
+            return not_asked.answer();
+        }
+        self.carry_out(asked).await
+    }
+
+    async fn carry_out(self, asked: Asked) -> Answer {
+        let assets = self.administered.assets();
+        match asked {
+            Asked::Health | Asked::Ready => self.ready(),
+            Asked::List => match self.administered.list().await {
+                Ok(all) => {
+                    let all: Vec<_> =
+                        all.iter().map(|standing| tell::standing(standing, &assets)).collect();
+                    answer(StatusCode::OK, &json!({ "channels": all }))
+                }
+                Err(error) => store_failed(&error),
+            },
+            Asked::Show(channel) => match self.administered.show(channel).await {
+                Ok(Some(standing)) => answer(StatusCode::OK, &tell::standing(&standing, &assets)),
+                Ok(None) => error(StatusCode::NOT_FOUND, &CloseError::Unknown(channel).to_string()),
+                Err(error) => store_failed(&error),
+            },
+            Asked::Settle(channel) => {
+                info!(%channel, "an operator has a channel settled");
+                collected(channel, self.administered.settle(channel).await)
+            }
+            Asked::Close(channel) => {
+                info!(%channel, "an operator has a channel closed");
+                collected(channel, self.administered.close(channel).await)
+            }
+            Asked::CloseAll => self.close_all().await,
+        }
+    }
+
+    /// Closes every channel that is not closed, some at a time, and says of each what came of it.
+    async fn close_all(self) -> Answer {
+        let all = match self.administered.list().await {
+            Ok(all) => all,
+            Err(error) => return store_failed(&error),
+        };
+        let open =
+            all.into_iter().filter(|standing| !matches!(standing.phase, Phase::Closed { .. }));
+        let mut waiting: Vec<_> = open.map(|standing| standing.channel).collect();
+        info!(channels = waiting.len(), "an operator has all channels closed");
+        // The last comes first out of it.
+        waiting.reverse();
+        let mut under_way = JoinSet::new();
+        let (mut closed, mut failed) = (Vec::new(), Vec::new());
+        loop {
+            while under_way.len() < AT_ONCE
+                && let Some(channel) = waiting.pop()
+            {
+                let administered = self.administered.clone();
+                under_way.spawn(async move { (channel, administered.close(channel).await) });
+            }
+            match under_way.join_next().await {
+                None => break,
+                Some(Ok((channel, Ok(done)))) => closed.push(tell::collected(channel, &done)),
+                Some(Ok((channel, Err(why)))) => {
+                    failed.push(json!({ "channel": channel.to_string(), "error": said(&why) }));
+                }
+                Some(Err(panic)) => warn!(%panic, "closing a channel broke off"),
+            }
+        }
+        answer(StatusCode::OK, &json!({ "closed": closed, "failed": failed }))
+    }
+
+    fn ready(&self) -> Answer {
+        match self.administered.ready() {
+            Ok(()) => answer(StatusCode::OK, &json!({ "status": "ready" })),
+            Err(why) => {
+                let why = json!({ "status": "not ready", "error": why });
+                answer(StatusCode::SERVICE_UNAVAILABLE, &why)
+            }
+        }
+    }
+}
+
+impl<A: Administered> Service for Admin<A> {
+    type Body = Full<Bytes>;
+
+    fn answer(&self, inbound: Inbound) -> impl Future<Output = Answer> + Send + 'static {
+        self.clone().respond(inbound.request)
+    }
+
+    fn refuse(&self, refused: Refused) -> Answer {
+        error(StatusCode::BAD_REQUEST, &refused.to_string())
+    }
+}
+
+/// What the port's server bounds: its callers are few, and say little.
+pub const LIMITS: Limits = Limits {
+    connections: 64,
+    header_bytes: 16 * 1024,
+    header_timeout: Duration::from_secs(10),
+    streams: 16,
+};
+
+type Answer = Response<Full<Bytes>>;
+
+/// What is asked of the port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Health,
+    Ready,
+    List,
+    Show(ContractId),
+    Settle(ContractId),
+    Close(ContractId),
+    CloseAll,
+}
+
+/// Why nothing is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum NotAsked {
+    NotFound,
+    WrongMethod { allow: &'static str },
+    NoChannel,
+    NotJson,
+    TooLarge,
+    TooSlow,
+    BrokeOff,
+    NotEmpty,
+}
+
+impl Asked {
+    fn read(method: &Method, path: &str) -> Result<Self, NotAsked> {
+        let channel = |text: &str| text.parse::<ContractId>().map_err(|_| NotAsked::NoChannel);
+        let segments: Vec<_> = path.trim_start_matches('/').split('/').collect();
+        let asked = match *segments {
+            ["healthz"] => Self::Health,
+            ["readyz"] => Self::Ready,
+            ["channels"] => Self::List,
+            ["channels", "close"] => Self::CloseAll,
+            ["channels", one] => Self::Show(channel(one)?),
+            ["channels", one, "settle"] => Self::Settle(channel(one)?),
+            ["channels", one, "close"] => Self::Close(channel(one)?),
+            _ => return Err(NotAsked::NotFound),
+        };
+        match (asked.changes_something(), method) {
+            (true, &Method::POST) | (false, &Method::GET | &Method::HEAD) => Ok(asked),
+            (true, _) => Err(NotAsked::WrongMethod { allow: "POST" }),
+            (false, _) => Err(NotAsked::WrongMethod { allow: "GET, HEAD" }),
+        }
+    }
+
+    const fn changes_something(self) -> bool {
+        match self {
+            Self::Health | Self::Ready | Self::List | Self::Show(_) => false,
+            Self::Settle(_) | Self::Close(_) | Self::CloseAll => true,
+        }
+    }
+}
+
+/// An order comes as the JSON object `{}`, which a form of another site cannot send; it has no members yet.
+async fn check_order(headers: &HeaderMap, body: Incoming) -> Result<(), NotAsked> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
+    if !essence.trim().eq_ignore_ascii_case("application/json") {
+        return Err(NotAsked::NotJson);
+    }
+    let bytes = timeout(PATIENCE, read_body(body, MOST_BYTES))
+        .await
+        .map_err(|_| NotAsked::TooSlow)?
+        .map_err(|error| match error {
+            HttpError::TooLarge { .. } => NotAsked::TooLarge,
+            _ => NotAsked::BrokeOff,
+        })?;
+    match json::parse(&bytes) {
+        Ok(Value::Object(members)) if members.is_empty() => Ok(()),
+        _ => Err(NotAsked::NotEmpty),
+    }
+}
+
+impl NotAsked {
+    fn answer(&self) -> Answer {
+        let (status, what) = match self {
+            Self::NotFound => (StatusCode::NOT_FOUND, "not found"),
+            Self::WrongMethod { .. } => (StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),
+            Self::NoChannel => {
+                (StatusCode::NOT_FOUND, "a channel is a contract: `C…`, 56 characters")
+            }
+            Self::NotJson => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected `Content-Type: application/json`")
+            }
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body took too long"),
+            Self::BrokeOff => (StatusCode::BAD_REQUEST, "the body broke off"),
+            Self::NotEmpty => (StatusCode::BAD_REQUEST, "expected the JSON object `{}`"),
+        };
+        let mut answer = error(status, what);
+        if let Self::WrongMethod { allow } = self {
+            let allow = http::HeaderValue::from_static(allow);
+            answer.headers_mut().insert(header::ALLOW, allow);
+        }
+        answer
+    }
+}
+
+fn collected(channel: ContractId, outcome: Result<Collected, CloseError>) -> Answer {
+    let why = match outcome {
+        Ok(done) => return answer(StatusCode::OK, &tell::collected(channel, &done)),
+        Err(why) => why,
+    };
+    let status = match why {
+        CloseError::Unknown(_) => StatusCode::NOT_FOUND,
+        CloseError::Nothing | CloseError::Closed | CloseError::OtherPayee { .. } => {
+            StatusCode::CONFLICT
+        }
+        CloseError::Pending(_) => StatusCode::ACCEPTED,
+        CloseError::Refused(_) | CloseError::Failed(_) => StatusCode::BAD_GATEWAY,
+        CloseError::Store(_) | CloseError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    error(status, &said(&why))
+}
+
+fn store_failed(why: &store::Error) -> Answer {
+    error(StatusCode::SERVICE_UNAVAILABLE, &said(why))
+}
+
+/// An error with its causes: whoever hears it is the operator.
+fn said(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn error(status: StatusCode, what: &str) -> Answer {
+    answer(status, &json!({ "error": what }))
+}
+
+fn answer(status: StatusCode, json: &Value) -> Answer {
+    let mut answer = Response::new(Full::from(json.to_string()));
+    *answer.status_mut() = status;
+    let value = http::HeaderValue::from_static;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, value("application/json"));
+    headers.insert(header::CACHE_CONTROL, value("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, value("nosniff"));
+    answer
+}
+
+/// Channels that are closed side by side.
+const AT_ONCE: usize = 16;
+const MOST_BYTES: usize = 4 * 1024;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! Where channels stand, as JSON. Amounts are decimal digits of base units, in text: not every reader has integers so large.
+
+use serde_json::{Value, json};
+
+use crate::{
+    closer::{Collected, Standing},
+    protocol::{
+        money::Amount,
+        stellar::{Asset, ContractId},
+    },
+    store::channel::Phase,
+};
+
+/// One channel; `assets` are those with a name.
+pub(super) fn standing(standing: &Standing, assets: &[Asset]) -> Value {
+    let Standing {
+        channel,
+        token,
+        authorised,
+        spent,
+        delivered,
+        settled,
+        at_risk,
+        deposited,
+        phase,
+        collecting,
+        deadline,
+        unsettled_since,
+        used_at,
+        live_until,
+    } = standing;
+    let asset = token.and_then(|token| assets.iter().find(|asset| asset.contract == token));
+    let (state, closed_by) = match phase {
+        Phase::Open => ("open", None),
+        Phase::Closing => ("closing", None),
+        Phase::Closed { transaction } => ("closed", *transaction),
+    };
+    json!({
+        "channel": channel.to_string(),
+        "state": state,
+        "token": token.map(|token| token.to_string()),
+        "asset": asset.map(|asset| json!({ "name": &*asset.name, "decimals": asset.decimals.places() })),
+        "authorised": authorised.to_string(),
+        "spent": spent.to_string(),
+        "delivered": delivered.to_string(),
+        "settled": settled.to_string(),
+        "at_risk": at_risk.to_string(),
+        "deposited": deposited.as_ref().map(Amount::to_string),
+        "deadline": deadline.map(|deadline| {
+            json!({ "ledger": deadline.ledger, "seconds": deadline.seconds })
+        }),
+        "unsettled_since": unsettled_since,
+        "used_at": used_at,
+        "live_until": live_until,
+        "collecting": collecting.map(|transaction| transaction.to_string()),
+        "closed_by": closed_by.map(|transaction| transaction.to_string()),
+    })
+}
+
+/// What was collected from `channel`.
+pub(super) fn collected(channel: ContractId, collected: &Collected) -> Value {
+    let Collected { transaction, withdrawn, closed } = collected;
+    json!({
+        "channel": channel.to_string(),
+        "transaction": transaction.map(|transaction| transaction.to_string()),
+        "settled": withdrawn.to_string(),
+        "closed": closed,
+    })
+}
