@@ -162,7 +162,7 @@ impl<A: Administered> Admin<A> {
         // The last comes first out of it.
         waiting.reverse();
         let mut under_way = JoinSet::new();
-        let (mut closed, mut failed) = (Vec::new(), Vec::new());
+        let (mut closed, mut nothing, mut failed) = (Vec::new(), Vec::new(), Vec::new());
         loop {
             while under_way.len() < AT_ONCE
                 && let Some(channel) = waiting.pop()
@@ -173,13 +173,15 @@ impl<A: Administered> Admin<A> {
             match under_way.join_next().await {
                 None => break,
                 Some(Ok((channel, Ok(done)))) => closed.push(tell::collected(channel, &done)),
+                Some(Ok((channel, Err(CloseError::Nothing)))) => nothing.push(channel.to_string()),
                 Some(Ok((channel, Err(why)))) => {
                     failed.push(json!({ "channel": channel.to_string(), "error": said(&why) }));
                 }
                 Some(Err(panic)) => warn!(%panic, "closing a channel broke off"),
             }
         }
-        answer(StatusCode::OK, &json!({ "closed": closed, "failed": failed }))
+        let outcome = json!({ "closed": closed, "nothing_to_collect": nothing, "failed": failed });
+        answer(StatusCode::OK, &outcome)
     }
 
     fn ready(&self) -> Answer {

@@ -2,6 +2,7 @@
 //!
 //! Everything that outlives a request is made here and handed down; nothing below knows where it came from.
 
+mod admin;
 mod payment;
 mod resume;
 mod road;
@@ -19,6 +20,7 @@ use self::{
     road::{Configured, Road},
 };
 use crate::{
+    admin::{Admin, LIMITS},
     config::{self, Settings},
     guard::Guard,
     ledger::facilitator::NotReady,
@@ -32,11 +34,14 @@ use crate::{
 #[derive(Debug)]
 pub struct Gateway {
     addresses: Vec<SocketAddr>,
+    admin_address: Option<SocketAddr>,
     current: Arc<ArcSwap<Configured>>,
     parts: Parts,
     drain: config::Drain,
     listening: TaskTracker,
     stop_listening: CancellationToken,
+    /// Set as soon as it is to stop.
+    stopping: CancellationToken,
 }
 
 /// What stays when the configuration is swapped.
@@ -60,15 +65,15 @@ impl Gateway {
     pub async fn start(settings: Settings, clock: Clock) -> Result<Self, StartError> {
         let mut listeners = Vec::new();
         for listener in &settings.listeners {
-            let address = listener.address;
-            let bound = TcpListener::bind(address).await;
-            listeners.push(bound.map_err(|source| StartError::Listen { address, source })?);
+            listeners.push(bind(listener.address).await?);
         }
-        let addresses = listeners
-            .iter()
-            .map(TcpListener::local_addr)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(StartError::Address)?;
+        let admin_listener = match &settings.admin {
+            Some(admin) => Some((bind(admin.address).await?, admin.token.clone())),
+            None => None,
+        };
+        let local = |listener: &TcpListener| listener.local_addr().map_err(StartError::Address);
+        let addresses = listeners.iter().map(local).collect::<Result<Vec<_>, _>>()?;
+        let admin_address = admin_listener.as_ref().map(|(bound, _)| local(bound)).transpose()?;
         let background = TaskTracker::new();
         let stop_background = CancellationToken::new();
         let payment = match &settings.payment {
@@ -94,6 +99,23 @@ impl Gateway {
             let stop = parts.stop_background.child_token();
             parts.background.spawn(resume::resume(payment.store.clone(), current.clone(), stop));
         }
+        let stopping = CancellationToken::new();
+        if let Some((listener, token)) = admin_listener {
+            let administered = admin::Administered {
+                current: current.clone(),
+                store: parts.payment.as_ref().map(|payment| payment.store.clone()),
+                closer: None,
+                stopping: stopping.clone(),
+            };
+            // It tells that the gateway stops, and goes with what runs in the background.
+            parts.background.spawn(server::serve(
+                listener,
+                Admin::new(administered, token),
+                LIMITS,
+                ADMIN_GRACE,
+                parts.stop_background.child_token(),
+            ));
+        }
         let (listening, stop_listening) = (TaskTracker::new(), CancellationToken::new());
         for listener in listeners {
             let road = Road::new(current.clone());
@@ -105,7 +127,22 @@ impl Gateway {
                 stop_listening.clone(),
             ));
         }
-        Ok(Self { addresses, current, parts, drain, listening, stop_listening })
+        Ok(Self {
+            addresses,
+            admin_address,
+            current,
+            parts,
+            drain,
+            listening,
+            stop_listening,
+            stopping,
+        })
+    }
+
+    /// Where its admin port is, if it has one.
+    #[must_use]
+    pub const fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
     }
 
     /// Where it listens, in the order of the configuration.
@@ -156,6 +193,7 @@ impl Gateway {
 
     /// Stops in order: no new connections, requests under way finish, payments are recorded, the store closes.
     pub async fn stop(self) {
+        self.stopping.cancel();
         tokio::time::sleep(self.drain.delay).await;
         self.stop_listening.cancel();
         self.listening.close();
@@ -191,6 +229,10 @@ impl Parts {
     }
 }
 
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+}
+
 fn same_admin(one: Option<&config::Admin>, other: Option<&config::Admin>) -> bool {
     let parts = |admin: &config::Admin| {
         (admin.address, admin.token.as_ref().map(|token| token.expose_secret().to_owned()))
@@ -222,5 +264,7 @@ pub enum StartError {
 #[error("a changed `{0}` needs a restart; the gateway goes on with the configuration that it has")]
 pub struct NeedsRestart(pub &'static str);
 
+/// How long the admin port may take over the answers that are under way when everything else has stopped.
+const ADMIN_GRACE: Duration = Duration::from_secs(1);
 /// How long a stopping gateway waits for settlements that are under way.
 const SETTLE_GRACE: Duration = Duration::from_secs(90);

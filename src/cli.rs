@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failure, 2 usage, 78 bad configuration (`EX_CONFIG`, which service managers know).
 
 mod channel;
+mod channels;
 mod check;
 mod facilitator;
 mod gateway;
@@ -46,6 +47,7 @@ enum Command {
     Pay(Box<pay::Arguments>),
     #[command(subcommand)]
     Channel(channel::Command),
+    Channels(channels::Arguments),
     Facilitator(facilitator::Arguments),
     Setup(setup::Arguments),
 
@@ -71,6 +73,7 @@ pub fn main() -> ExitCode {
             Command::Routes(routes) => routes.run(),
             Command::Pay(arguments) => pay::run(*arguments).await,
             Command::Channel(command) => channel::run(command).await,
+            Command::Channels(arguments) => channels::run(arguments).await,
             Command::Facilitator(arguments) => facilitator::run(arguments).await,
             Command::Setup(arguments) => setup::run(arguments).await,
             #[cfg(feature = "sandbox")]

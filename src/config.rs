@@ -27,8 +27,8 @@ pub use self::{
     env::Env,
     env_file::EnvFile,
     settings::{
-        Admin, Channel, Charge, Closer, ContentHash, Drain, FacilitatorSettings, Listener, Mpp,
-        Payment, Reload, Settings, Store, X402,
+        Admin, Channel, Charge, ContentHash, Drain, FacilitatorSettings, Listener, Mpp, Payment,
+        Reload, Settings, Store, X402,
     },
 };
 

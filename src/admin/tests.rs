@@ -250,8 +250,12 @@ async fn channels_are_settled_and_closed_by_order() {
 
     let port = Port::start(Some(TOKEN), Stub::default()).await;
     let (status, told) = port.order("/channels/close", &token).await;
-    let failed = json!([{ "channel": EMPTY.to_string(), "error": nothing }]);
-    assert_eq!((status, told), (200, json!({ "closed": [done(true)], "failed": failed })));
+    let expected = json!({
+        "closed": [done(true)],
+        "nothing_to_collect": [EMPTY.to_string()],
+        "failed": [],
+    });
+    assert_eq!((status, told), (200, expected));
     let orders = [format!("close {OPEN}"), format!("close {EMPTY}")];
     assert_eq!(port.stub.orders(), orders, "what is closed is left alone");
 }

@@ -52,6 +52,9 @@ impl Run {
         for address in gateway.addresses() {
             info!(%address, "listening");
         }
+        if let Some(address) = gateway.admin_address() {
+            info!(%address, "admin port open");
+        }
         let mut watch = Watch::start(&self.config, reload.debounce, gateway.config_hash());
         let mut hangups = match signal(SignalKind::hangup()) {
             Ok(hangups) => hangups,
@@ -159,7 +162,7 @@ pub(super) fn read(path: &Path) -> Result<Settings, Diagnostics> {
 }
 
 /// Loads a configuration; mistakes and warnings go to stderr.
-fn load(path: &Path) -> Result<Settings, ExitCode> {
+pub(super) fn load(path: &Path) -> Result<Settings, ExitCode> {
     match read(path) {
         Ok(settings) => {
             for warning in &settings.warnings {

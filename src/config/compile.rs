@@ -62,7 +62,9 @@ fn read(document: &Node, reading: &Reading<'_>, hash: ContentHash) -> Option<Set
     read_unmatched(&root);
     let drain = read_drain(&root);
     let reload = read_reload(&root);
-    let admin = root.get("admin").map(|spot| admin::read(&spot, listeners.as_deref()));
+    let admin = root
+        .get("admin")
+        .map(|spot| admin::read(&spot, listeners.as_deref(), upstreams.as_deref()));
     let table = routes?;
     let is_priced = |route: &Arc<Route>| matches!(route.access, Access::Priced(_));
     let asks_for_money = table.routes().iter().any(is_priced);

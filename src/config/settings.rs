@@ -7,9 +7,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::diagnostic::Diagnostics;
 use crate::{
+    closer,
     ledger::{channels, own, remote, signer::Seed},
     protocol::{
-        money::Amount,
         mpp::Secrets,
         stellar::{Asset, ContractId, Network},
     },
@@ -111,26 +111,11 @@ pub struct Channel {
     /// Which channels are good.
     pub vet: channels::Settings,
     /// When their money is collected.
-    pub closer: Closer,
+    pub closer: closer::Settings,
     /// The key of the account that all of them pay.
     pub signer: Seed,
     /// The channel of a client that names none.
     pub configured: Option<ContractId>,
-}
-
-/// When the money of channels is collected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Closer {
-    /// Settles a channel that holds so much unsettled.
-    pub at_claimable: Amount,
-    /// The most that a channel may hold unsettled: beyond it nothing is delivered before it is settled.
-    pub max_unsettled: Amount,
-    /// Settles what has been unsettled for so long.
-    pub unsettled_for: Duration,
-    /// Closes a channel that nothing was paid from for so long.
-    pub idle_for: Duration,
-    /// How long before its payer may take the rest back a channel must be closed.
-    pub before_refund: Duration,
 }
 
 /// What remembers payments.

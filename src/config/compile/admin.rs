@@ -1,15 +1,23 @@
 //! The section `admin`: where the operator's own port is, and what its callers must have.
 
+use std::net::SocketAddr;
+
+use http::uri::Authority;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::listener;
+use super::{listener, upstream::Upstream};
 use crate::config::{
     read::{Keys, Spot},
     settings::{Admin, Listener},
+    value::is_loopback,
 };
 
-/// Reads the section; `listeners` are those that customers reach, if they could be read.
-pub(super) fn read(spot: &Spot<'_>, listeners: Option<&[Listener]>) -> Option<Admin> {
+/// Reads the section; `listeners` and `upstreams` are what customers reach, as far as they could be read.
+pub(super) fn read(
+    spot: &Spot<'_>,
+    listeners: Option<&[Listener]>,
+    upstreams: Option<&[Upstream]>,
+) -> Option<Admin> {
     let fields = spot.fields(&ADMIN)?;
     let address = fields.need("address", "say where: `address: 127.0.0.1:9901`").and_then(|spot| {
         let address = listener::read_address(&spot)?;
@@ -21,6 +29,19 @@ pub(super) fn read(spot: &Spot<'_>, listeners: Option<&[Listener]>) -> Option<Ad
                 "customers must not reach the admin port: give it an address of its own",
             ),
         }
+    });
+    let address = address.filter(|address| {
+        let mut upstreams = upstreams.unwrap_or_default().iter();
+        let leads_here = |upstream: &Upstream| {
+            upstream.settings.servers.iter().any(|server| is_at(server, *address))
+        };
+        upstreams.find(|upstream| leads_here(upstream)).is_none_or(|upstream| {
+            fields.spot.fault::<()>(
+                format!("`{address}` is a server of the upstream `{}`", upstream.settings.name),
+                "customers must not reach the admin port: give it an address of its own",
+            );
+            false
+        })
     });
     let token = match fields.get("token") {
         None => Some(None),
@@ -34,6 +55,14 @@ pub(super) fn read(spot: &Spot<'_>, listeners: Option<&[Listener]>) -> Option<Ad
         );
     }
     Some(Admin { address, token })
+}
+
+/// Whether the upstream server `server`, `host:port`, is what listens on `address`.
+fn is_at(server: &Authority, address: SocketAddr) -> bool {
+    let host = server.host();
+    let same_host = host.trim_start_matches('[').trim_end_matches(']') == address.ip().to_string();
+    let here = is_loopback(host) && (address.ip().is_loopback() || address.ip().is_unspecified());
+    server.port_u16().unwrap_or(80) == address.port() && (same_host || here)
 }
 
 fn read_token(spot: &Spot<'_>) -> Option<SecretString> {

@@ -4,9 +4,10 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use super::{asset::Assets, payment::Money, price};
 use crate::{
+    closer,
     config::{
         read::{Fields, Keys, Spot},
-        settings::{Channel, Closer},
+        settings::Channel,
     },
     ledger::channels,
     protocol::{
@@ -86,7 +87,11 @@ fn read_code(fields: &Fields<'_>, money: &Money<'_>) -> Option<Vec<[u8; 32]>> {
     code.into_iter().collect()
 }
 
-fn read_closer(fields: &Fields<'_>, waiting: Option<u32>, assets: &Assets) -> Option<Closer> {
+fn read_closer(
+    fields: &Fields<'_>,
+    waiting: Option<u32>,
+    assets: &Assets,
+) -> Option<closer::Settings> {
     let limit = fields.get("max_unsettled");
     let max_unsettled = match &limit {
         Some(spot) => price::read_limit(spot, assets),
@@ -116,7 +121,7 @@ fn read_closer(fields: &Fields<'_>, waiting: Option<u32>, assets: &Assets) -> Op
             "write at most as much, so that a channel is settled before it stands still",
         );
     }
-    Some(Closer {
+    Some(closer::Settings {
         at_claimable,
         max_unsettled,
         unsettled_for: unsettled_for?,

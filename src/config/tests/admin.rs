@@ -51,6 +51,16 @@ fn j07_the_admin_port_is_asked_for_and_is_guarded_off_loopback() {
 
     hint: customers must not reach the admin port: give it an address of its own
     ");
+    assert_snapshot!(bad("{ address: 127.0.0.1:3000 }"), @r"
+    gateway.yaml:14:8: admin: `127.0.0.1:3000` is a server of the upstream `upstream`
+
+    hint: customers must not reach the admin port: give it an address of its own
+    ");
+    assert_snapshot!(bad("{ address: 0.0.0.0:3000, token: { env: TOKEN } }"), @r"
+    gateway.yaml:14:8: admin: `0.0.0.0:3000` is a server of the upstream `upstream`
+
+    hint: customers must not reach the admin port: give it an address of its own
+    ");
     assert_snapshot!(bad("{}"), @r"
     gateway.yaml:14:8: admin: `address` is missing
 

@@ -1,0 +1,69 @@
+//! What the admin port sees of a running gateway.
+
+use std::{borrow::Cow, sync::Arc};
+
+use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
+
+use super::road::Configured;
+use crate::{
+    admin,
+    closer::{CloseError, Closer, Collected, Standing},
+    protocol::stellar::{Asset, ContractId},
+    store::{self, Store},
+};
+
+/// The gateway, for its operator.
+#[derive(Clone, Debug)]
+pub(super) struct Administered {
+    pub(super) current: Arc<ArcSwap<Configured>>,
+    /// What remembers payments, if any are taken.
+    pub(super) store: Option<Store>,
+    /// What collects from channels, if any are taken.
+    pub(super) closer: Option<Closer>,
+    /// Set once the gateway stops.
+    pub(super) stopping: CancellationToken,
+}
+
+impl admin::Administered for Administered {
+    fn ready(&self) -> Result<(), Cow<'static, str>> {
+        if self.stopping.is_cancelled() {
+            return Err("the gateway is stopping".into());
+        }
+        match &self.store {
+            Some(store) if !store.is_running() => {
+                Err("the store has stopped: restart the gateway".into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn assets(&self) -> Vec<Asset> {
+        let current = self.current.load();
+        current.settings.payment.as_ref().map(|payment| payment.assets.clone()).unwrap_or_default()
+    }
+
+    async fn list(&self) -> Result<Vec<Standing>, store::Error> {
+        match &self.closer {
+            Some(closer) => closer.list().await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn show(&self, channel: ContractId) -> Result<Option<Standing>, store::Error> {
+        match &self.closer {
+            Some(closer) => closer.show(channel).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn settle(&self, channel: ContractId) -> Result<Collected, CloseError> {
+        let closer = self.closer.as_ref().ok_or(CloseError::Unknown(channel))?;
+        closer.settle(channel).await
+    }
+
+    async fn close(&self, channel: ContractId) -> Result<Collected, CloseError> {
+        let closer = self.closer.as_ref().ok_or(CloseError::Unknown(channel))?;
+        closer.close(channel).await
+    }
+}

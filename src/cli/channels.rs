@@ -1,0 +1,338 @@
+//! `tollgate channels`: what the channels of a running gateway owe, and the order to collect it, through its admin port.
+
+mod port;
+mod table;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, Subcommand, ValueEnum};
+use http::{Method, Uri};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use self::port::{Error, Port};
+use super::{BAD_CONFIGURATION, fail, gateway, say, stellar};
+use crate::{
+    config::Env,
+    protocol::{money::Amount, money::Decimals, stellar::ContractId},
+};
+
+/// Tells what the channels of a running gateway owe, and settles or closes them.
+///
+/// It asks the gateway's admin port, which `admin` in its configuration opens.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The gateway's configuration, which says where its admin port is and what token it wants.
+    #[arg(short, long, global = true, value_name = "FILE", default_value = "gateway.yaml")]
+    config: PathBuf,
+    /// The admin port, instead of what the configuration says.
+    #[arg(long, global = true, value_name = "URL", value_parser = stellar::url)]
+    admin: Option<Uri>,
+    /// The environment variable that has the token.
+    #[arg(long, global = true, value_name = "NAME")]
+    token_env: Option<String>,
+    /// How the answer is written.
+    #[arg(short, long, global = true, value_enum, default_value = "table")]
+    output: Output,
+    #[command(subcommand)]
+    order: Order,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Order {
+    /// Lists every channel that something was paid from.
+    List,
+    /// Tells all that is known of one channel.
+    Show {
+        /// The channel's address (`C…`).
+        channel: ContractId,
+    },
+    /// Takes what is owed out of a channel, which goes on.
+    Settle {
+        /// The channel's address (`C…`).
+        channel: ContractId,
+        /// Only tells what would be collected.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Takes what is owed out of a channel and ends it: its payer gets the rest back.
+    Close {
+        /// The channel's address (`C…`).
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        channel: Option<ContractId>,
+        /// Closes every channel that is not closed yet.
+        #[arg(long)]
+        all: bool,
+        /// Only tells what would be collected.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// Carries the command out.
+pub(super) async fn run(arguments: Arguments) -> ExitCode {
+    let port = match arguments.port() {
+        Ok(port) => port,
+        Err(code) => return code,
+    };
+    match arguments.carry_out(&port).await {
+        Ok(code) => code,
+        Err(error) => fail(&error),
+    }
+}
+
+impl Arguments {
+    /// Where the admin port is.
+    fn port(&self) -> Result<Port, ExitCode> {
+        let admin = match &self.admin {
+            Some(_) => None,
+            None => {
+                let settings = gateway::load(&self.config)?;
+                let none = || fail(&Error::NoPort { config: self.config.clone() });
+                Some(settings.admin.ok_or_else(none)?)
+            }
+        };
+        let (url, token) = match (&self.admin, admin) {
+            (Some(url), _) => (url.to_string(), None),
+            (None, Some(admin)) => {
+                (port::url_of(admin.address).map_err(|error| fail(&error))?, admin.token)
+            }
+            (None, None) => return Err(ExitCode::from(BAD_CONFIGURATION)),
+        };
+        let token = match &self.token_env {
+            None => token,
+            Some(name) => {
+                let value = Env::process().var(name).filter(|value| !value.is_empty());
+                let value = value.ok_or_else(|| fail(&Error::NoToken { name: name.clone() }))?;
+                Some(value.into())
+            }
+        };
+        Ok(Port::new(&url, token))
+    }
+
+    async fn carry_out(&self, port: &Port) -> Result<ExitCode, Error> {
+        match &self.order {
+            Order::List => {
+                let told = port.ask(Method::GET, "/channels", LOOK).await?;
+                let listed: Listed = port::read(&told)?;
+                self.tell(&told, || table::list(&listed.channels));
+                Ok(ExitCode::SUCCESS)
+            }
+            Order::Show { channel } => {
+                let (told, channel) = show(port, *channel).await?;
+                self.tell(&told, || table::show(&channel));
+                Ok(ExitCode::SUCCESS)
+            }
+            Order::Settle { channel, dry_run } => {
+                self.collect(port, *channel, "settle", *dry_run).await
+            }
+            Order::Close { channel: Some(channel), dry_run, .. } => {
+                self.collect(port, *channel, "close", *dry_run).await
+            }
+            Order::Close { channel: None, dry_run, .. } => self.close_all(port, *dry_run).await,
+        }
+    }
+
+    async fn collect(
+        &self,
+        port: &Port,
+        channel: ContractId,
+        order: &str,
+        dry_run: bool,
+    ) -> Result<ExitCode, Error> {
+        let (told, before) = show(port, channel).await?;
+        if dry_run {
+            self.tell(&json!({ "would": order, "channels": [told] }), || before.preview(order));
+            return Ok(ExitCode::SUCCESS);
+        }
+        let path = format!("/channels/{channel}/{order}");
+        let told = port.ask(Method::POST, &path, COLLECT).await?;
+        let collected: Collected = port::read(&told)?;
+        self.tell(&told, || collected.line(before.asset.as_ref()));
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn close_all(&self, port: &Port, dry_run: bool) -> Result<ExitCode, Error> {
+        let told = port.ask(Method::GET, "/channels", LOOK).await?;
+        let Listed { channels: before } = port::read(&told)?;
+        if dry_run {
+            let open = |channel: &Value| channel.get("state") != Some(&json!("closed"));
+            let all = told.get("channels").and_then(Value::as_array).cloned().unwrap_or_default();
+            let open: Vec<_> = all.into_iter().filter(open).collect();
+            let previews = || {
+                let open = before.iter().filter(|channel| !channel.is_closed());
+                let lines: Vec<_> = open.map(|channel| channel.preview("close")).collect();
+                lines.join("\n")
+            };
+            self.tell(&json!({ "would": "close", "channels": open }), previews);
+            return Ok(ExitCode::SUCCESS);
+        }
+        let told = port.ask(Method::POST, "/channels/close", COLLECT_ALL).await?;
+        let outcome: ClosedAll = port::read(&told)?;
+        self.tell(&told, || outcome.lines(&before));
+        Ok(if outcome.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// Writes what the port told, or what `table` makes of it; nothing where that is nothing.
+    fn tell(&self, told: &Value, table: impl FnOnce() -> String) {
+        match self.output {
+            Output::Json => say(&format_args!("{told:#}")),
+            Output::Table => {
+                let text = table();
+                if !text.is_empty() {
+                    say(&text);
+                }
+            }
+        }
+    }
+}
+
+async fn show(port: &Port, channel: ContractId) -> Result<(Value, Channel), Error> {
+    let told = port.ask(Method::GET, &format!("/channels/{channel}"), LOOK).await?;
+    let channel = port::read(&told)?;
+    Ok((told, channel))
+}
+
+#[derive(Debug, Deserialize)]
+struct Listed {
+    channels: Vec<Channel>,
+}
+
+/// A channel as the port tells of it.
+#[derive(Debug, Deserialize)]
+struct Channel {
+    channel: String,
+    state: String,
+    asset: Option<Asset>,
+    authorised: Units,
+    spent: Units,
+    delivered: Units,
+    settled: Units,
+    at_risk: Units,
+    deposited: Option<Units>,
+    deadline: Option<Deadline>,
+    unsettled_since: Option<u64>,
+    used_at: u64,
+    live_until: Option<u32>,
+    collecting: Option<String>,
+    closed_by: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Asset {
+    name: String,
+    decimals: u8,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Deadline {
+    ledger: u32,
+    seconds: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Collected {
+    channel: String,
+    transaction: Option<String>,
+    settled: Units,
+    closed: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct ClosedAll {
+    closed: Vec<Collected>,
+    nothing_to_collect: Vec<String>,
+    failed: Vec<Failed>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Failed {
+    channel: String,
+    error: String,
+}
+
+/// An amount in base units, as text.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Units(Amount);
+
+impl TryFrom<String> for Units {
+    type Error = crate::protocol::money::Error;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Amount::parse_units(&text).map(Self)
+    }
+}
+
+impl Units {
+    /// The number alone, in whole units of `asset`, or in base units if it is not known.
+    fn number(self, asset: Option<&Asset>) -> String {
+        let decimals = asset.and_then(|asset| Decimals::new(asset.decimals));
+        decimals.map_or_else(|| self.0.to_string(), |decimals| self.0.to_decimal(decimals))
+    }
+
+    /// The number with its unit.
+    fn with_unit(self, asset: Option<&Asset>) -> String {
+        format!("{} {}", self.number(asset), unit(asset))
+    }
+}
+
+fn unit(asset: Option<&Asset>) -> &str {
+    asset.map_or("base units", |asset| &asset.name)
+}
+
+impl Channel {
+    fn is_closed(&self) -> bool {
+        self.state == "closed"
+    }
+
+    fn preview(&self, order: &str) -> String {
+        if self.is_closed() {
+            return format!("{}: is closed already", self.channel);
+        }
+        let at_risk = self.at_risk.with_unit(self.asset.as_ref());
+        let done = if order == "close" { "closed" } else { "settled" };
+        format!("{}: would be {done}, {at_risk} to collect", self.channel)
+    }
+}
+
+impl Collected {
+    fn line(&self, asset: Option<&Asset>) -> String {
+        let done = if self.closed { "closed" } else { "settled" };
+        let settled = self.settled.with_unit(asset);
+        let by = match &self.transaction {
+            Some(transaction) => format!("transaction {transaction}"),
+            None => "not by a transaction of this gateway".to_owned(),
+        };
+        format!("{}: {done}, {settled} in all, {by}", self.channel)
+    }
+}
+
+impl ClosedAll {
+    /// A line for each channel; `before` knows their assets.
+    fn lines(&self, before: &[Channel]) -> String {
+        let asset =
+            |name: &str| before.iter().find(|channel| channel.channel == name)?.asset.as_ref();
+        let closed = self.closed.iter().map(|closed| closed.line(asset(&closed.channel)));
+        let nothing = self.nothing_to_collect.iter();
+        let nothing = nothing.map(|channel| format!("{channel}: left open, nothing to collect"));
+        let failed = self.failed.iter();
+        let failed =
+            failed.map(|failed| format!("{}: NOT closed, {}", failed.channel, failed.error));
+        closed.chain(nothing).chain(failed).collect::<Vec<_>>().join("\n")
+    }
+}
+
+const LOOK: Duration = Duration::from_secs(10);
+/// A few ledgers, and the requests that are in flight.
+const COLLECT: Duration = Duration::from_secs(180);
+const COLLECT_ALL: Duration = Duration::from_secs(1_800);
+
+#[cfg(test)]
+mod tests;
