@@ -3,4 +3,5 @@
 mod chaos;
 mod failing;
 mod lost;
+mod reach;
 mod unfit;
