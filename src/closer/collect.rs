@@ -108,7 +108,7 @@ impl Worker {
                 }
             }
             // It has its time; an RPC that does not answer is told of by those who look after it.
-            Err(_) => return Again::Soon,
+            Err(_) => return Again::Later,
         };
         match self.inner.store.collected(channel, transaction, landed).await {
             Ok(_) if landed => {

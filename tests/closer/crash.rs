@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
+use tollgate::closer::Settings;
 use tollgate_sandbox::{Method, Moment};
 
-use super::world::{World, amount};
+use super::world::{World, amount, settings};
 
 /// Longer than a transaction may wait for a ledger.
 const OVER: Duration = Duration::from_secs(120);
@@ -95,6 +96,42 @@ async fn a_gateway_that_dies_after_it_began_to_close_has_the_channel_closed_by_t
     let _it = world.closer();
     assert!(world.until_closed(&channel).await.is_some());
     assert_eq!(world.balance(&world.payee()), 30);
+}
+
+#[tokio::test]
+async fn gateways_that_die_at_any_moment_collect_every_channel_once() {
+    let world = World::start().await;
+    let mut channels = Vec::new();
+    for _ in 0..6 {
+        let channel = world.open().await;
+        world.pay(&channel, 20, 20).await;
+        world.pay(&channel, 45, 10).await;
+        channels.push(channel);
+    }
+    for channel in &channels[..3] {
+        assert!(world.store.begin_closing(channel.id).await.unwrap());
+    }
+    let before = world.sequence().await;
+    let at_once = || Settings { at_claimable: amount(1), ..settings() };
+    // Looking, readying, sending and recording take some milliseconds each, and a ledger comes after at most 200.
+    for life in (0..300_u64).step_by(13) {
+        let it = world.closer_with(at_once(), world.collector());
+        sleep(Duration::from_millis(life)).await;
+        it.crash().await;
+        world.pass(Duration::from_secs(if life % 2 == 0 { 1 } else { 61 })).await;
+    }
+    let _it = world.closer_with(at_once(), world.collector());
+    world.pass(OVER).await;
+    for channel in &channels[..3] {
+        assert!(world.until_closed(channel).await.is_some());
+        assert_eq!(world.balance(&channel.id.to_string()), 0);
+    }
+    for channel in &channels {
+        world.until_withdrawn(channel, 45).await;
+        assert_eq!(world.withdrawals(channel).await, 1);
+    }
+    assert_eq!(world.balance(&world.payee()), 6 * 45);
+    assert_eq!(world.sequence().await, before + 6);
 }
 
 #[tokio::test]
