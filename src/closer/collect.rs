@@ -196,8 +196,8 @@ impl Worker {
         Again::Later
     }
 
-    /// Tries the commitment that covers what was delivered and, if the ledger would not honour it, smaller ones: they
-    /// never end the channel.
+    /// Tries the commitment that covers what was delivered and, if the ledger would not honour it, a smaller one, which
+    /// does not end the channel.
     async fn attempt(
         &mut self,
         channel: ContractId,
@@ -294,12 +294,11 @@ impl Worker {
     }
 }
 
-/// The commitments to try, each with how: the covering one, then those below it, from the highest down.
-fn candidates(account: &Account, way: Way) -> Vec<(Held, Way)> {
-    let Some(first) = plan::to_close_with(account) else { return Vec::new() };
-    let below = |held: &&Held| held.amount < first.amount && held.amount > account.withdrawn();
-    let below = account.held().iter().rev().filter(below).map(|held| (*held, Way::Settle));
-    std::iter::once((first, way)).chain(below).collect()
+/// The commitments to try, each with how: the covering one, then one that is collectable if the channel holds less than
+/// was thought.
+fn candidates(account: &Account, way: Way) -> impl Iterator<Item = (Held, Way)> {
+    let covering = plan::to_close_with(account).map(|held| (held, way));
+    covering.into_iter().chain(account.fallback().map(|held| (held, Way::Settle)))
 }
 
 /// Whether a transaction that was readied some time ago still brings something.

@@ -32,6 +32,11 @@ pub struct Account {
     pub(super) uses: Vec<Use>,
     /// By amount, rising; the last one is of `authorised`. Empty only while nothing was authorised.
     pub(super) held: Vec<Held>,
+    /// All that was ever in the channel, as it was last said to have grown to.
+    pub(super) deposited: Amount,
+    /// The highest commitment held before the deposit was said to grow: what can be collected if it did not. The oldest
+    /// such that is not withdrawn yet.
+    pub(super) sure: Option<Held>,
     pub(super) phase: Phase,
     pub(super) collection: Option<Collection>,
     /// Since when something is spent and not withdrawn, in seconds since 1970.
@@ -325,6 +330,13 @@ impl Account {
     #[must_use]
     pub fn held(&self) -> &[Held] {
         &self.held
+    }
+
+    /// What can be collected if the ledger honours none of [`Account::held`]: less than what was delivered, if there is
+    /// anything.
+    #[must_use]
+    pub fn fallback(&self) -> Option<Held> {
+        self.sure.filter(|sure| sure.amount > self.withdrawn && sure.amount < self.delivered())
     }
 
     /// What may be collected now: the smallest commitment held that covers what was delivered; `None` if that was

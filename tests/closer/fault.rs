@@ -11,7 +11,7 @@ use tollgate::{
 };
 use tollgate_sandbox::{DevAccount, Fault, Method, Times};
 
-use super::world::{World, amount, settings};
+use super::world::{DEPOSIT, World, amount, settings};
 
 #[tokio::test]
 async fn a_settlement_that_fails_on_the_ledger_is_made_again() {
@@ -162,20 +162,39 @@ async fn c08_a_commitment_above_the_deposit_does_not_keep_the_good_one_from_bein
     let channel = world.open().await;
     let it = world.closer();
     world.pay(&channel, 90, 90).await;
-    // Taken on the word of a view that showed a top-up which was none.
-    let flight = world.reserve(&channel, 101, 11).await;
-    let settled = it.closer.settle(channel.id).await.unwrap();
-    assert_eq!(settled.withdrawn, amount(90));
-    world.store.keep(flight, 200).await.unwrap();
+    // Taken on the word of a view that showed a top-up which was none, and so are others after it.
+    world.pay(&channel, 101, 11).await;
+    world.pay(&channel, 105, 4).await;
+    assert_eq!(world.account(&channel).await.delivered(), amount(105));
+    assert_eq!(it.closer.settle(channel.id).await.unwrap().withdrawn, amount(90));
+    assert_eq!(world.balance(&world.payee()), 90);
+    assert_eq!(world.account(&channel).await.phase(), Phase::Open);
     let refused = it.closer.settle(channel.id).await;
     assert!(
         matches!(refused, Err(CloseError::Refused(collector::Error::WouldFail(_)))),
         "{refused:?}"
     );
-    assert_eq!(world.balance(&world.payee()), 90);
     // With the money there, what was refused is collected.
+    world.sandbox.top_up(&channel.contract, &channel.payer, 5).await.unwrap();
+    assert_eq!(it.closer.settle(channel.id).await.unwrap().withdrawn, amount(105));
+    assert_eq!(world.balance(&world.payee()), 105);
+}
+
+#[tokio::test]
+async fn c08_a_channel_is_not_closed_with_less_than_was_delivered() {
+    let world = World::start().await;
+    let channel = world.open().await;
+    let it = world.closer();
+    world.pay(&channel, 90, 90).await;
+    world.pay(&channel, 101, 11).await;
+    assert!(world.store.begin_closing(channel.id).await.unwrap());
+    it.closer.nudge(channel.id);
+    world.until_withdrawn(&channel, 90).await;
+    assert_eq!(world.account(&channel).await.phase(), Phase::Closing);
+    assert_eq!(world.balance(&channel.id.to_string()), DEPOSIT - 90);
     world.sandbox.top_up(&channel.contract, &channel.payer, 1).await.unwrap();
-    assert_eq!(it.closer.settle(channel.id).await.unwrap().withdrawn, amount(101));
+    assert!(it.closer.close(channel.id).await.unwrap().closed);
+    assert_eq!(world.balance(&world.payee()), 101);
 }
 
 #[tokio::test]

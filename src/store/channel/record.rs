@@ -43,10 +43,14 @@ pub(in crate::store) fn encode(channel: ContractId, account: &Account) -> Vec<u8
     out.extend(account.unsettled_since.unwrap_or(0).to_be_bytes());
     out.extend(account.used_at.to_be_bytes());
     out.extend(account.steps.to_be_bytes());
+    put_amount(&mut out, account.deposited);
+    out.push(account.sure.is_some().into());
+    if let Some(sure) = &account.sure {
+        put_held(&mut out, sure);
+    }
     put_count(&mut out, account.held.len());
     for held in &account.held {
-        put_amount(&mut out, held.amount);
-        out.extend(held.signature);
+        put_held(&mut out, held);
     }
     put_count(&mut out, account.uses.len());
     for used in &account.uses {
@@ -102,12 +106,24 @@ fn read(channel: ContractId, bytes: &[u8]) -> Option<Account> {
         unsettled_since: Some(reader.u64()?).filter(|since| *since > 0),
         used_at: reader.u64()?,
         steps: reader.u64()?,
-        held: list(reader, |reader| {
-            Some(Held { amount: amount(reader)?, signature: reader.array()? })
-        })?,
+        deposited: amount(reader)?,
+        sure: match flag(reader)? {
+            true => Some(read_held(reader)?),
+            false => None,
+        },
+        held: list(reader, read_held)?,
         uses: list(reader, read_use)?,
     };
     reader.is_done().then_some(account)
+}
+
+fn put_held(out: &mut Vec<u8>, held: &Held) {
+    put_amount(out, held.amount);
+    out.extend(held.signature);
+}
+
+fn read_held(reader: &mut Reader<'_>) -> Option<Held> {
+    Some(Held { amount: amount(reader)?, signature: reader.array()? })
 }
 
 fn put_use(out: &mut Vec<u8>, used: &Use) {

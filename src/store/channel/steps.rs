@@ -76,6 +76,7 @@ impl Account {
         self.used_at = self.used_at.max(ask.now);
         self.unsettled_since.get_or_insert(ask.now);
         self.settle_clock();
+        self.grow(ask.deposited);
         self.hold(ask.commitment);
         self.trim();
         Reserving::Reserved(self.standing())
@@ -292,6 +293,18 @@ impl Account {
 
     fn is_answered(&self, challenge: ChallengeDigest) -> bool {
         self.uses.iter().any(|used| used.challenge == challenge)
+    }
+
+    /// Hears what was ever in the channel. Who says so may be wrong, and then what comes in from now on is not collectable:
+    /// it must not displace what is.
+    fn grow(&mut self, deposited: Amount) {
+        if deposited <= self.deposited {
+            return;
+        }
+        self.deposited = deposited;
+        if self.sure.is_none_or(|sure| sure.amount <= self.withdrawn) {
+            self.sure = self.held.last().copied();
+        }
     }
 
     /// Holds a commitment, and the last one always.
