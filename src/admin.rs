@@ -1,8 +1,8 @@
 //! The operator's own port: whether the gateway is alive and ready, what its channels owe, and the order to collect it.
 //!
-//! GET tells and changes nothing; POST settles or closes. Both are for the operator alone: [`gate`] says who that is. Only
-//! `/healthz` and `/readyz` are for everybody, and tell nothing else. What is told and done is [`Administered`]'s; here are
-//! no routes of the gateway, no payments and no configuration.
+//! GET tells and changes nothing; POST settles or closes. Both are for the operator alone, which is who has the token, or
+//! where there is none who calls from this machine. Only `/healthz` and `/readyz` are for everybody, and tell nothing else.
+//! What is told and done is [`Administered`]'s; here are no routes of the gateway, no payments and no configuration.
 //! Source: design.md section 8, operations.md section 2.3.
 
 mod gate;

@@ -7,6 +7,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 use http::{Method, Uri};
+use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -88,22 +89,10 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
 }
 
 impl Arguments {
-    /// Where the admin port is.
     fn port(&self) -> Result<Port, ExitCode> {
-        let admin = match &self.admin {
-            Some(_) => None,
-            None => {
-                let settings = gateway::load(&self.config)?;
-                let none = || fail(&Error::NoPort { config: self.config.clone() });
-                Some(settings.admin.ok_or_else(none)?)
-            }
-        };
-        let (url, token) = match (&self.admin, admin) {
-            (Some(url), _) => (url.to_string(), None),
-            (None, Some(admin)) => {
-                (port::url_of(admin.address).map_err(|error| fail(&error))?, admin.token)
-            }
-            (None, None) => return Err(ExitCode::from(BAD_CONFIGURATION)),
+        let (url, token) = match &self.admin {
+            Some(url) => (url.to_string(), None),
+            None => self.configured()?,
         };
         let token = match &self.token_env {
             None => token,
@@ -114,6 +103,17 @@ impl Arguments {
             }
         };
         Ok(Port::new(&url, token))
+    }
+
+    /// Where the configuration has the port, and what token it wants.
+    fn configured(&self) -> Result<(String, Option<SecretString>), ExitCode> {
+        let settings = gateway::read(&self.config).map_err(|faults| {
+            eprintln!("{faults}");
+            ExitCode::from(BAD_CONFIGURATION)
+        })?;
+        let none = || fail(&Error::NoPort { config: self.config.clone() });
+        let admin = settings.admin.ok_or_else(none)?;
+        Ok((port::url_of(admin.address).map_err(|error| fail(&error))?, admin.token))
     }
 
     async fn carry_out(&self, port: &Port) -> Result<ExitCode, Error> {

@@ -162,7 +162,7 @@ pub(super) fn read(path: &Path) -> Result<Settings, Diagnostics> {
 }
 
 /// Loads a configuration; mistakes and warnings go to stderr.
-pub(super) fn load(path: &Path) -> Result<Settings, ExitCode> {
+fn load(path: &Path) -> Result<Settings, ExitCode> {
     match read(path) {
         Ok(settings) => {
             for warning in &settings.warnings {

@@ -10,6 +10,7 @@
     reason = "a test ends where it finds something else than it expects"
 )]
 
+mod admin;
 mod attack;
 mod binding;
 mod budget;

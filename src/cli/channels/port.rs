@@ -101,7 +101,7 @@ pub(super) enum Error {
     NoToken { name: String },
     #[error("the token cannot stand in a header")]
     BadToken,
-    #[error("the admin port at {url}: is the gateway running?")]
+    #[error("cannot ask the admin port at {url}, is the gateway running?")]
     Unreachable { url: String, source: HttpError },
     #[error("{url} does not answer as an admin port does")]
     NotAdmin { url: String },
