@@ -368,14 +368,15 @@ fn pending(response: &Response<Incoming>, pushed: bool) -> Option<Duration> {
     if response.status() != StatusCode::SERVICE_UNAVAILABLE {
         return None;
     }
-    let told = response.headers().get(header::RETRY_AFTER);
-    let seconds = told.and_then(|value| value.to_str().ok()?.parse().ok());
-    match seconds {
-        // A wait of nothing would be a busy loop.
-        Some(seconds) => Some(Duration::from_secs(seconds).max(SHORT)),
-        // What is paid for is worth another try.
-        None => pushed.then_some(SHORT),
-    }
+    // What is paid for is worth another try.
+    retry_after(response).or_else(|| pushed.then_some(SHORT))
+}
+
+/// When the server wants to be asked again, if it says so.
+fn retry_after(response: &Response<Incoming>) -> Option<Duration> {
+    let told = response.headers().get(header::RETRY_AFTER)?;
+    // A wait of nothing would be a busy loop.
+    Some(Duration::from_secs(told.to_str().ok()?.parse().ok()?).max(SHORT))
 }
 
 /// Between two tries, where the server does not say.

@@ -24,9 +24,9 @@ pub use self::{
     offer::Offer,
     purse::{Limits, Purse, Terms},
 };
-use super::{Credential, Error, SHORT, pending};
+use super::{Credential, Error, SHORT, pending, retry_after};
 use crate::{
-    ledger::Http,
+    ledger::{Http, read_body},
     protocol::{
         money::Amount,
         mpp::{
@@ -160,9 +160,13 @@ impl Payer {
                 None => {
                     let since = self.purse.mark();
                     let response = self.exchange(request.clone()).await?;
-                    match self.offer(&response, since)? {
-                        Some(offer) => offer,
-                        None => return Ok(Paid { response, payment: None }),
+                    match self.offer(&response, since) {
+                        Ok(Some(offer)) => offer,
+                        Ok(None) => return Ok(Paid { response, payment: None }),
+                        Err(mut reasons) => {
+                            reasons.extend(detail(response).await);
+                            return Err(Error::NoOffer { reasons });
+                        }
                     }
                 }
             };
@@ -195,8 +199,13 @@ impl Payer {
         }
     }
 
-    /// What a 402 asks of this purse; `None` if it asks for no payment of the scheme.
-    fn offer(&self, response: &Response<Incoming>, since: Amount) -> Result<Option<Offer>, Error> {
+    /// What a 402 asks of this purse, or of each of its challenges why the purse cannot answer it; `None` if it asks for no
+    /// payment of the scheme.
+    fn offer(
+        &self,
+        response: &Response<Incoming>,
+        since: Amount,
+    ) -> Result<Option<Offer>, Vec<String>> {
         if response.status() != StatusCode::PAYMENT_REQUIRED {
             return Ok(None);
         }
@@ -215,7 +224,7 @@ impl Payer {
                 Err(reason) => reasons.push(reason),
             }
         }
-        Err(Error::NoOffer { reasons })
+        Err(reasons)
     }
 
     /// Signs; where that is written to a disk, in a thread that may wait for it.
@@ -244,6 +253,10 @@ impl Payer {
         loop {
             let sent = self.http.exchange(request.clone()).await;
             let wait = match &sent {
+                // The one before it is under way still.
+                Ok(response) if again && response.status() == StatusCode::CONFLICT => {
+                    retry_after(response)
+                }
                 Ok(response) => pending(response, false),
                 Err(error) => {
                     doubtful |= !error.is_connect();
@@ -283,5 +296,15 @@ struct Presented {
     again: bool,
 }
 
+/// What a server says in its own words of why it asks, if it does so as a problem document (RFC 9457).
+async fn detail(response: Response<Incoming>) -> Option<String> {
+    let body = tokio::time::timeout(SHORT, read_body(response.into_body(), DETAIL_BYTES));
+    let problem: serde_json::Value = serde_json::from_slice(&body.await.ok()?.ok()?).ok()?;
+    let detail: String = problem.get("detail")?.as_str()?.chars().take(300).collect();
+    Some(format!("the server says {detail:?}"))
+}
+
+/// More of a problem document is not for people.
+const DETAIL_BYTES: usize = 16 << 10;
 /// How often a commitment is signed for one request, while a server refuses it and asks anew.
 const TRIES: u32 = 3;

@@ -115,14 +115,21 @@ async fn requests_at_once_are_all_taken_and_cost_what_they_cost() {
 
 #[tokio::test]
 async fn what_is_pending_or_was_lost_is_presented_again_as_it_is() {
-    for fate in [Fate::Pend, Fate::Break] {
+    for fates in [&[Fate::Pend][..], &[Fate::Break], &[Fate::Break, Fate::Conflict]] {
         let (toll, payer) = (toll().await, payer());
-        toll.play([fate]);
-        let paid = pay(&payer, &toll).await;
-        assert_eq!(paid, (StatusCode::OK, names(["Asked", "Signed", "Pending", "Taken"])));
+        toll.play(fates.iter().copied());
+        let (status, mut events) = pay(&payer, &toll).await;
+        assert_eq!(events.iter().filter(|name| *name == "Pending").count(), fates.len());
+        events.dedup();
+        assert_eq!(
+            (status, events),
+            (StatusCode::OK, names(["Asked", "Signed", "Pending", "Taken"]))
+        );
         let asked = toll.stub.asked();
-        let [first, second] = [1, 2].map(|at: usize| asked[at].headers["authorization"].clone());
-        assert_eq!(first, second, "{fate:?}");
+        let mut presented: Vec<_> =
+            asked[1..].iter().map(|asked| asked.headers["authorization"].clone()).collect();
+        presented.dedup();
+        assert_eq!(presented.len(), 1, "{fates:?}");
         assert_eq!(payer.purse().signed(), amount(PRICE));
     }
 }
@@ -137,6 +144,14 @@ async fn what_was_delivered_and_lost_is_not_paid_for_again() {
     assert_eq!(toll.presented(), [PRICE, PRICE]);
     assert_eq!(pay(&payer, &toll).await.0, StatusCode::OK);
     assert_eq!(toll.account().delivered(), amount(2 * PRICE));
+}
+
+#[tokio::test]
+async fn a_conflict_at_first_sight_is_an_answer() {
+    let (toll, payer) = (toll().await, payer());
+    toll.play([Fate::Conflict]);
+    let answer = pay(&payer, &toll).await;
+    assert_eq!(answer, (StatusCode::CONFLICT, names(["Asked", "Signed"])));
 }
 
 #[tokio::test]
@@ -213,11 +228,17 @@ async fn nothing_is_signed_for_another_channel_network_or_rail() {
         "none of the ways to pay can be used: it is on `stellar:testnet`, not `stellar:pubnet`"
     );
     let sandbox = super::sandbox().await;
-    let shop = charge::shop(&charge::challenge(&charge::request(&sandbox))).await;
+    let asking = charge::challenge(&charge::request(&sandbox)).to_header();
+    let shop = Stub::start(move |_| {
+        let problem = br#"{"detail":"channel C is \u001b not for sale"}"#;
+        Some(charge::refused([asking.clone()]).map(|_| Bytes::from_static(problem)))
+    })
+    .await;
     let error = payer.send(shop.get(), |_| {}).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "none of the ways to pay can be used: it is `stellar/charge`, not `stellar/channel`"
+        "none of the ways to pay can be used: it is `stellar/charge`, not `stellar/channel`; \
+         the server says \"channel C is \\u{1b} not for sale\""
     );
     assert_eq!(payer.purse().signed(), Amount::ZERO);
 }

@@ -45,6 +45,8 @@ pub(crate) enum Fate {
     Break,
     /// The server says that it cannot tell yet, and to ask again.
     Pend,
+    /// The server says that the commitment is in use, by the request that came with it before.
+    Conflict,
     /// The upstream fails: nothing is charged.
     Fail,
     /// It is refused, for no reason that the client could know.
@@ -130,9 +132,14 @@ impl Books {
         let Some(credential) = asked.charge() else { return Some(self.refusal()) };
         credential.challenge.verify_id(&self.secrets, CredentialHeader::default()).unwrap();
         let fate = self.fates.pop_front().unwrap_or(Fate::Deliver);
-        if fate == Fate::Pend {
+        let later = match fate {
+            Fate::Pend => Some(StatusCode::SERVICE_UNAVAILABLE),
+            Fate::Conflict => Some(StatusCode::CONFLICT),
+            _ => None,
+        };
+        if let Some(status) = later {
             let mut response = Response::new(Bytes::new());
-            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            *response.status_mut() = status;
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("0"));
             return Some(response);
         }

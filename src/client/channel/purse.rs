@@ -169,11 +169,15 @@ impl Purse {
         let least = plus(signed, ONE).max(needed);
         let amount = plus(signed, ONE).max(plus(needed, unsure)).min(plus(signed, price));
         let most = self.terms.deposited.min(self.limits.total.unwrap_or(self.terms.deposited));
-        if least > most {
+        let amount = if least <= most {
+            amount.min(most)
+        } else if action == Action::Close && !signed.is_zero() {
+            // It buys nothing: that it was signed before is enough to show whose channel it is.
+            signed
+        } else {
             let (needed, most) = (self.money(least), self.money(most));
             return Err(Error::Exhausted { needed, most });
-        }
-        let amount = amount.min(most);
+        };
         if let Some(file) = &self.file {
             file.write(amount).map_err(Error::Purse)?;
         }

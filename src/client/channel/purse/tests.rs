@@ -261,6 +261,18 @@ fn no_more_is_signed_than_the_limits_and_the_deposit_say() {
 }
 
 #[test]
+fn a_channel_whose_deposit_is_used_up_can_still_be_closed() {
+    let (mut gate, purse) = (Gate::new(), purse(Limits::default(), PRICE, 0));
+    let offer = gate.offer(&purse, purse.mark());
+    let close =
+        |offer: &Offer| purse.sign(offer, place(), Action::Close).map(|draft| draft.commitment);
+    assert_eq!(signed(&purse, &offer), PRICE);
+    assert!(matches!(sign(&purse, &offer).err().unwrap(), Error::Exhausted { .. }));
+    assert_eq!(close(&offer).unwrap().amount, amount(PRICE));
+    assert_eq!(purse.signed(), amount(PRICE));
+}
+
+#[test]
 fn a_challenge_is_at_hand_for_its_own_place_and_body_until_it_ends() {
     let (mut gate, purse) = (Gate::new(), purse(Limits::default(), DEPOSIT, 0));
     let mut lay = |digest: Option<String>| {
