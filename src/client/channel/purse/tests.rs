@@ -217,6 +217,28 @@ fn what_a_refused_request_was_signed_for_is_part_of_the_next() {
 }
 
 #[test]
+fn a_price_that_only_discounts_were_seen_of_is_learned_from_an_answer() {
+    let (mut gate, before) = (Gate::new(), purse(Limits::default(), DEPOSIT, 0));
+    let offer = Offer::read(&gate.ask(Amount::ZERO, amount(150)), before.terms(), Amount::ZERO);
+    let (offer, purse) = (offer.unwrap(), purse(Limits::default(), DEPOSIT, 250));
+    // 150 was taken for a request of 100, and another 100 was signed that nobody took.
+    assert!(matches!(gate.take(&offer, &sign(&before, &offer).unwrap()), Reserving::Reserved(_)));
+    let offer = gate.offer(&purse, purse.mark());
+    let draft = sign(&purse, &offer).unwrap();
+    assert_eq!((offer.request.amount.units(), draft.commitment.amount.units()), (50, 251));
+    assert!(matches!(gate.take(&offer, &draft), Reserving::Reserved(_)));
+    draft.answered(&gate.answer(&offer));
+
+    let offers = [purse.at_hand(&get(), 0).unwrap(), gate.offer(&purse, purse.mark())];
+    assert!(offers.iter().all(|offer| offer.request.amount.units() == 49));
+    let drafts = offers.each_ref().map(|offer| sign(&purse, offer).unwrap());
+    assert_eq!(drafts.each_ref().map(|draft| draft.commitment.amount.units()), [300, 400]);
+    for (offer, draft) in offers.iter().zip(&drafts) {
+        assert!(matches!(gate.take(offer, draft), Reserving::Reserved(_)));
+    }
+}
+
+#[test]
 fn a_server_that_claims_more_than_was_signed_gets_nothing() {
     let (mut gate, purse) = (Gate::new(), purse(Limits::default(), DEPOSIT, 500));
     let claim = |gate: &mut Gate, cumulative, asked| {
