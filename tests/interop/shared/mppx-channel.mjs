@@ -12,7 +12,7 @@ import { stellarChannel } from "./stellar-channel.mjs";
 export async function payOutOfChannel(mppx, { Mppx }, sdk) {
   const { COMMITMENT_SECRET, CHANNEL, SEQUENTIAL, PARALLEL, CLOSE, SIGNED } = process.env;
   const [url] = process.argv.slice(2);
-  const { method, signed } = stellarChannel(mppx, sdk, {
+  const { method, signed, ahead } = stellarChannel(mppx, sdk, {
     channel: CHANNEL,
     seed: COMMITMENT_SECRET,
     signed: BigInt(SIGNED ?? 0),
@@ -42,9 +42,11 @@ export async function payOutOfChannel(mppx, { Mppx }, sdk) {
     for (let nth = 0; nth < Number(SEQUENTIAL ?? 1); nth += 1) answers.push(await get());
     return answers;
   });
+  ahead(true);
   const parallel = await counted(() =>
     Promise.all(Array.from({ length: Number(PARALLEL ?? 0) }, () => get())),
   );
+  ahead(false);
   const close = CLOSE === "no" ? null : await counted(async () => [await get({ action: "close" })]);
   console.log(JSON.stringify({ sequential, parallel, close, signed: signed().toString() }));
 }

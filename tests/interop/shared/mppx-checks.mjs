@@ -257,10 +257,14 @@ export async function run(mppx, { Mppx }, sdk, expected) {
       const both = await Promise.all([payload(asked("5", "0")), payload(asked("5", "0"))]);
       assert.deepEqual(both.map(({ amount }) => amount), ["1000005", "1000010"]);
       assert.equal((await payload(asked("1", "2000000"))).amount, "2000001");
+      // A discount is there once, however many challenges show it.
+      wallet.ahead(true);
+      assert.equal((await payload(asked("1", "2000001"))).amount, "3000001");
+      wallet.ahead(false);
       const close = await payload(asked("1", "0"), { action: "close" });
-      assert.deepEqual([close.action, close.amount], ["close", "2000002"]);
+      assert.deepEqual([close.action, close.amount], ["close", "3000002"]);
       const exact = await payload(asked("1", "0"), { action: "close", cumulativeAmount: "7" });
-      assert.deepEqual([exact.action, exact.amount, wallet.signed()], ["close", "7", 2000002n]);
+      assert.deepEqual([exact.action, exact.amount, wallet.signed()], ["close", "7", 3000002n]);
       const other = "CBIELTK6YBZJU5UP2WWQEUCYKLPU6AUNZ2BQ4WWFEIE3USCIHMXQDAMA";
       await assert.rejects(payload(asked("1", "0", other)), /asked to pay out of CBIEL/);
     },

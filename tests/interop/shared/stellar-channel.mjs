@@ -38,13 +38,18 @@ export function stellarChannelMethod({ Method, z }) {
  * Pays out of `channel` with the key of `seed`, 64 hex digits. `signed` is what was signed on it before.
  *
  * The total is what the reference client signs: the greater of what was signed here and what the challenge says, and the
- * amount on top. It is taken before anything else happens, so requests at once have totals of their own. A fetch with
- * `context: {action: "close"}` closes the channel, with `cumulativeAmount` beside it at exactly that total.
+ * amount on top. It is taken before anything else happens, so requests at once have totals of their own; between `ahead(true)`
+ * and `ahead(false)` they are a full price apart, the greatest that was seen, since a discount that several challenges show
+ * is there once. A fetch with `context: {action: "close"}` closes the channel, with `cumulativeAmount` beside it at exactly
+ * that total.
  */
 export function stellarChannel(mppx, sdk, { channel, seed, signed = 0n, say = () => {} }) {
   const { Method, Credential, z } = mppx;
   const key = sdk.Keypair.fromRawEd25519Seed(Buffer.from(seed, "hex"));
+  const greater = (one, other) => (one > other ? one : other);
   let mark = BigInt(signed);
+  let price = 0n;
+  let isAhead = false;
   const method = Method.toClient(stellarChannelMethod(mppx), {
     context: z.object({
       action: z.optional(z.enum(["voucher", "close"])),
@@ -54,12 +59,13 @@ export function stellarChannel(mppx, sdk, { channel, seed, signed = 0n, say = ()
       const { request } = challenge;
       if (request.channel !== channel) throw new Error(`asked to pay out of ${request.channel}`);
       const { cumulativeAmount, network = "stellar:testnet" } = request.methodDetails;
-      const accepted = BigInt(cumulativeAmount);
-      const next = (accepted > mark ? accepted : mark) + BigInt(request.amount);
+      const [accepted, amount] = [BigInt(cumulativeAmount), BigInt(request.amount)];
+      price = greater(price, amount);
+      const next = greater(accepted, mark) + (isAhead ? price : amount);
       const total = context.cumulativeAmount === undefined ? next : BigInt(context.cumulativeAmount);
-      if (total > mark) mark = total;
+      mark = greater(total, mark);
       const action = context.action ?? "voucher";
-      say(`challenge ${challenge.id}: ${request.amount} on ${accepted}; ${action} of ${total}`);
+      say(`challenge ${challenge.id}: ${amount} on ${accepted}; ${action} of ${total}`);
       const signature = signCommitment(sdk, key, { channel, network, amount: total });
       return Credential.serialize({
         challenge,
@@ -67,7 +73,7 @@ export function stellarChannel(mppx, sdk, { channel, seed, signed = 0n, say = ()
       });
     },
   });
-  return { method, signed: () => mark };
+  return { method, signed: () => mark, ahead: (on) => (isAhead = on) };
 }
 
 /** The commitment to a total of `amount`, signed: 128 hex digits. */
