@@ -19,7 +19,7 @@ use crate::{
     config::Env,
     ledger::{Http, rpc::Rpc},
     protocol::{
-        channel::Opening,
+        channel::{CODE, Opening},
         commitment::{CommitmentKey, CommitmentSeed},
         money::{self, Amount, Decimals},
         stellar::{Address, ContractId, Network},
@@ -55,8 +55,8 @@ pub(super) struct Open {
     #[arg(long, value_name = "LEDGERS")]
     refund_waiting_ledgers: u32,
     /// The hash of the channel's code, which the network must have [default: of the code that comes with Tollgate].
-    #[arg(long, value_name = "HASH", value_parser = code, default_value = CODE)]
-    code: [u8; 32],
+    #[arg(long, value_name = "HASH", value_parser = code)]
+    code: Option<[u8; 32]>,
     #[command(flatten)]
     stellar: Stellar,
 }
@@ -122,7 +122,8 @@ impl Open {
             amount,
             refund_waiting_period: self.refund_waiting_ledgers,
         };
-        let opened = client.open_channel(&opening, self.code).await.map_err(Error::Client)?;
+        let code = self.code.unwrap_or(CODE);
+        let opened = client.open_channel(&opening, code).await.map_err(Error::Client)?;
         let money = Money::of(amount, &asset);
         note(&format_args!("opened with {money}, transaction {}", opened.transaction));
         say(&opened.channel);
@@ -284,19 +285,5 @@ enum Error {
     Client(client::Error),
 }
 
-/// The SHA-256 of `contracts/channel.wasm`.
-const CODE: &str = "a4ed6ed00c2910f425b86be53c1f5b154e916a8ec4528a91cde7c92707abfa6a";
 /// For a transaction to land.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_usual_code_is_the_one_that_comes_with_it() {
-        let sums = include_str!("../../contracts/SHA256SUMS");
-        assert!(sums.lines().any(|line| line == format!("{CODE}  channel.wasm")), "{sums}");
-        assert_eq!(hex::encode(tollgate_sandbox::channel_code()), CODE);
-    }
-}
