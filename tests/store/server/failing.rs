@@ -138,7 +138,7 @@ async fn k09_a_server_that_is_loading_is_unavailable() {
 #[tokio::test]
 async fn k09_a_server_that_says_nothing_is_waited_for_no_longer_than_agreed() {
     let server = stores::server().await;
-    let timeout = Duration::from_millis(100);
+    let timeout = Duration::from_millis(400);
     let store = Store::redis(RedisSettings { timeout, ..settings(server.url()) }).await.unwrap();
     let other = stores::on(&server).await;
     pay(&store, 1, 1).await;
@@ -175,7 +175,7 @@ async fn k09_a_server_that_says_nothing_is_waited_for_no_longer_than_agreed() {
 #[tokio::test]
 async fn k13_a_crowd_that_meets_a_stalled_server_is_told_so_and_served_once_it_is_back() {
     let server = stores::server().await;
-    let timeout = Duration::from_millis(100);
+    let timeout = Duration::from_millis(400);
     let store = Store::redis(RedisSettings { timeout, ..settings(server.url()) }).await.unwrap();
     pay(&store, 1, 1).await;
     server.pause().await;
