@@ -9,6 +9,7 @@
 )]
 
 mod closing;
+mod command;
 mod crash;
 mod fault;
 mod threshold;
