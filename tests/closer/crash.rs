@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
-use tollgate::closer::Settings;
-use tollgate_sandbox::{Method, Moment};
+use tollgate::closer::{CloseError, Settings};
+use tollgate_sandbox::{Fault, Method, Moment, Times};
 
 use super::world::{World, amount, settings};
 
@@ -132,6 +132,28 @@ async fn gateways_that_die_at_any_moment_collect_every_channel_once() {
     }
     assert_eq!(world.balance(&world.payee()), 6 * 45);
     assert_eq!(world.sequence().await, before + 6);
+}
+
+#[tokio::test]
+async fn c27_a_gateway_that_is_overtaken_while_it_readies_its_transaction_does_not_send_it() {
+    let world = World::start().await;
+    let channel = world.open().await;
+    world.pay(&channel, 30, 30).await;
+    let (slow, fast) = (world.closer(), world.closer());
+    let before = world.sequence().await;
+    let late = Fault::DelayAnswer(Duration::from_secs(2));
+    world.sandbox.faults().arm(Method::SimulateTransaction, Times::Next(1), late);
+    let (overtaken, first) = tokio::join!(slow.closer.settle(channel.id), async {
+        while world.sandbox.calls(Method::SimulateTransaction) == 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+        fast.closer.settle(channel.id).await
+    });
+    assert_eq!(first.unwrap().withdrawn, amount(30));
+    assert!(matches!(overtaken, Err(CloseError::Nothing)), "{overtaken:?}");
+    assert_eq!(world.sequence().await, before + 1);
+    assert_eq!(world.sandbox.calls(Method::SendTransaction), 1);
+    assert!(world.account(&channel).await.collection().is_none());
 }
 
 #[tokio::test]
