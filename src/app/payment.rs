@@ -196,13 +196,9 @@ fn same_facilitator(old: Option<&FacilitatorSettings>, new: &FacilitatorSettings
     }
 }
 
+/// When they are collected from and which is the usual one may change.
 fn same_channel(old: Option<&config::Channel>, new: &config::Channel) -> bool {
-    old.is_some_and(|old| {
-        old.vet == new.vet
-            && old.closer == new.closer
-            && old.signer.account() == new.signer.account()
-            && old.configured == new.configured
-    })
+    old.is_some_and(|old| old.vet == new.vet && old.signer.account() == new.signer.account())
 }
 
 /// Payees aside: they belong to the routes, and may change.

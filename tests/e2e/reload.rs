@@ -1,7 +1,7 @@
 //! A configuration that is swapped while running.
 
 use http::{Method, StatusCode};
-use tollgate::client::Overrides;
+use tollgate::{app::NeedsRestart, client::Overrides};
 
 use crate::world::{PRICE, Plan, World};
 
@@ -31,6 +31,31 @@ async fn a_route_that_becomes_free_or_goes_away_does_so_at_once() {
     assert_eq!(agent.ask(Method::GET, "/weather").await.status, StatusCode::OK);
     assert_eq!(agent.ask(Method::GET, "/health").await.status, StatusCode::FORBIDDEN);
     assert_eq!(agent.ask(Method::GET, "/dear").await.status, StatusCode::NOT_FOUND);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn how_channels_are_taken_needs_a_restart_and_when_they_are_collected_does_not() {
+    fn plan(payments: &str) -> Plan<'_> {
+        Plan { payments, ..Plan::default() }
+    }
+    let channel = |section: &str| {
+        format!(", mpp: {{ channel: {{ signer: {{ env: RECIPIENT_SECRET }}{section} }} }}")
+    };
+    let world = World::build(plan(&channel(""))).await;
+    for later in [", max_unsettled: \"$9\"", ", close: { idle_for: 1h }"] {
+        assert_eq!(world.try_reload(&plan(&channel(later))), Ok(()), "{later}");
+    }
+    let hashes = format!(", wasm_hashes: [{}]", "ab".repeat(32));
+    for vetting in [&*hashes, ", max_state_age: 20s", ", min_refund_waiting_ledgers: 20"] {
+        let refused = world.try_reload(&plan(&channel(vetting)));
+        assert_eq!(refused, Err(NeedsRestart("payments.mpp.channel")), "{vetting}");
+    }
+    assert_eq!(world.try_reload(&Plan::default()), Ok(()), "what is not taken any more needs none");
+    world.end().await;
+    let world = World::start().await;
+    let begun = world.try_reload(&plan(&channel("")));
+    assert_eq!(begun, Err(NeedsRestart("payments.mpp.channel")));
     world.end().await;
 }
 

@@ -10,7 +10,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tollgate::{
-    app::Gateway,
+    app::{Gateway, NeedsRestart},
     client::{Credential, Overrides, X402Offer},
     config::{self, Env},
     telemetry::Clock,
@@ -126,9 +126,14 @@ impl World {
 
     /// Writes the `gateway.yaml` of `plan` and swaps it in.
     pub fn reload(&self, plan: &Plan<'_>) {
+        self.try_reload(plan).unwrap();
+    }
+
+    /// As [`World::reload`], where that may need a restart.
+    pub fn try_reload(&self, plan: &Plan<'_>) -> Result<(), NeedsRestart> {
         let text = yaml(&self.upstream, plan);
         std::fs::write(self.config_path(), text).unwrap();
-        self.gateway.reload(load(&self.folder, &self.sandbox)).unwrap();
+        self.gateway.reload(load(&self.folder, &self.sandbox))
     }
 
     /// Stops the gateway and starts another one on the same store.
