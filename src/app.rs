@@ -3,6 +3,7 @@
 //! Everything that outlives a request is made here and handed down; nothing below knows where it came from.
 
 mod admin;
+mod channels;
 mod payment;
 mod resume;
 mod road;
@@ -104,7 +105,7 @@ impl Gateway {
             let administered = admin::Administered {
                 current: current.clone(),
                 store: parts.payment.as_ref().map(|payment| payment.store.clone()),
-                closer: None,
+                closer: parts.payment.as_ref().and_then(Payment::closer),
                 stopping: stopping.clone(),
             };
             // It tells that the gateway stops, and goes with what runs in the background.

@@ -19,13 +19,12 @@ mod permit;
 pub mod problem;
 mod whole;
 
-use std::{error::Error as StdError, sync::Arc, time::Duration};
+use std::{error::Error as StdError, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method as HttpMethod, Request, Response, StatusCode, header};
 use http_body::Body as HttpBody;
 use http_body_util::{Either, Full};
-use rand_core::{OsRng, RngCore as _};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, warn};
@@ -35,8 +34,10 @@ use self::{problem::Problem, whole::Room};
 use crate::{
     pay::{
         Bound, Denied, Draw, Fault, FaultKind, Method, Refusal, RefusalKind, SettleOrder, Terms,
+        channel::{Asker, Channel, Named},
         methods::{Asked, Credential, Methods, Wanted},
     },
+    protocol::mpp,
     route::{Access, Route},
     telemetry::Clock,
 };
@@ -201,6 +202,8 @@ impl<F> Guard<F> {
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let wanted = Wanted::of(request.headers());
+        let address = request.extensions().get::<SocketAddr>().map(SocketAddr::ip);
+        let asker = Asker::of(request.headers(), address);
         let (request, read) = match terms.bind_body {
             false => (request.map(Either::Left), None),
             true => match self.whole.read(request, route.body_limit, route.timeout).await {
@@ -210,18 +213,18 @@ impl<F> Guard<F> {
         };
         let body = read.as_ref().map(|read| read.digest);
         let bound = Bound { method: priced_as(request.method()), target, body };
-        let asked = Asked { terms, bound, wanted };
+        let asked = Asked { terms, bound, wanted, asker };
         let credential = match self.methods.parse(&asked.terms, request.headers()) {
             Ok(Some(credential)) => credential,
             Ok(None) => {
-                let problem = self.refused(&asked, unpaid());
+                let problem = self.refused(&asked, unpaid()).await;
                 let is_asked = problem.status() == StatusCode::PAYMENT_REQUIRED;
                 if is_asked && page::is_for_a_person(request.headers()) {
                     return own(problem.with_page(page::of(&asked.terms, &asked.bound)));
                 }
                 return own(problem);
             }
-            Err(refusal) => return own(self.refused(&asked, refusal)),
+            Err(refusal) => return own(self.refused(&asked, refusal).await),
         };
         let room = self.inner.reserve(&route, Duration::ZERO).await.map(drop);
         let place = self.paying.clone().try_acquire_owned().map_err(|_| Obstacle::Busy);
@@ -240,8 +243,18 @@ impl<F> Guard<F> {
                 Credential::Charge(charge, credential) => {
                     guard.carry(&*charge, *credential, request, &route, &asked).await
                 }
+                Credential::Channel(channel, credential) if Channel::asks_to_close(&credential) => {
+                    close(&channel, *credential, &asked).await
+                }
+                Credential::Channel(channel, credential) => {
+                    let credential = (*credential, asked.asker.clone());
+                    guard.carry(&*channel, credential, request, &route, &asked).await
+                }
             };
-            carried.unwrap_or_else(|denied| guard.denied(&asked, denied))
+            match carried {
+                Ok(response) => response,
+                Err(denied) => guard.denied(&asked, denied).await,
+            }
         });
         work.await.unwrap_or_else(|failure| {
             error!(%failure, "a paid request was cut short");
@@ -300,9 +313,9 @@ impl<F> Guard<F> {
     }
 
     /// The answer to a request whose payment did not open the valve.
-    fn denied<B>(&self, asked: &Asked, denied: Denied) -> Response<Body<B>> {
+    async fn denied<B>(&self, asked: &Asked, denied: Denied) -> Response<Body<B>> {
         match denied {
-            Denied::Refused(refusal) => own(self.refused(asked, refusal)),
+            Denied::Refused(refusal) => own(self.refused(asked, refusal).await),
             Denied::Failed(fault) => own(faulty(&asked.terms, &fault)),
             Denied::Replayed(replay) => paid::replayed(*replay).map(Either::Left),
         }
@@ -311,23 +324,38 @@ impl<F> Guard<F> {
     /// A 402 carries fresh challenges, whatever was refused; where no payment can be taken now, the fault is ours.
     ///
     /// Asked here and not before a payment is looked at: one that is pending, or settled, is no new one.
-    fn refused(&self, asked: &Asked, refusal: Refusal) -> Problem {
+    async fn refused(&self, asked: &Asked, refusal: Refusal) -> Problem {
         debug!(route = %asked.terms.route, reason = %refusal.reason, "payment refused");
+        // A request that pays nothing is told first what is wrong with the channel that it names.
+        let is_unpaid = refusal.kind == RefusalKind::Unpaid;
+        let (channel, refusal) = match self.methods.named(asked).await {
+            Ok(None) if is_unpaid && asked.terms.takes_channels_only() => (None, unnamed()),
+            Ok(channel) => (channel, refusal),
+            Err(Denied::Refused(of_channel)) if is_unpaid => (None, of_channel),
+            Err(Denied::Failed(fault)) if is_unpaid && asked.terms.offers.len() == 1 => {
+                return faulty(&asked.terms, &fault);
+            }
+            Err(_) => (None, refusal),
+        };
         let reason = refusal.reason.clone();
         let problem = Problem::from(refusal);
         if problem.status() != StatusCode::PAYMENT_REQUIRED {
             return problem;
         }
         match self.methods.ready(&asked.terms) {
-            Ok(()) => self.challenges(problem, asked, &reason),
+            Ok(()) => self.challenges(problem, asked, channel, &reason),
             Err(fault) => faulty(&asked.terms, &fault),
         }
     }
 
-    fn challenges(&self, problem: Problem, asked: &Asked, reason: &str) -> Problem {
-        let mut random = [0; 16];
-        OsRng.fill_bytes(&mut random);
-        let draw = Draw { now_ms: self.clock.now_ms(), random };
+    fn challenges(
+        &self,
+        problem: Problem,
+        asked: &Asked,
+        channel: Option<Named>,
+        reason: &str,
+    ) -> Problem {
+        let draw = Draw { channel, ..Draw::now(&self.clock) };
         let challenges = self.methods.challenges(asked, &draw, reason);
         let id = challenges.iter().find_map(|challenge| challenge.id.clone());
         let problem = challenges.into_iter().fold(problem, |problem, challenge| {
@@ -338,6 +366,17 @@ impl<F> Guard<F> {
             None => problem,
         }
     }
+}
+
+/// The answer to a payer that asks for its channel to be closed: the upstream has no part in it.
+async fn close<B>(
+    channel: &Channel,
+    credential: mpp::Credential,
+    asked: &Asked,
+) -> Result<Response<Body<B>>, Denied> {
+    let Asked { terms, bound, asker, .. } = asked;
+    let closed = channel.close(terms, bound, asker, credential).await?;
+    Ok(paid::with_receipt(paid::closed(&closed.body), Some(closed.receipt)).map(Either::Left))
 }
 
 /// A client that has paid must not be asked again by somebody else.
@@ -370,6 +409,16 @@ fn unpaid() -> Refusal {
         RefusalKind::Unpaid,
         "Payment required",
         "this resource costs money: pay as the challenge in the headers says, and send the request again",
+    )
+}
+
+/// Of a request that could be paid if it named a channel.
+fn unnamed() -> Refusal {
+    Refusal::new(
+        RefusalKind::Unpaid,
+        "channel_not_named",
+        "this resource is paid from a payment channel: name yours in the header `Payment-Channel: C…`, and the answer \
+         says what to commit to",
     )
 }
 

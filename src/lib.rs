@@ -47,11 +47,12 @@ pub mod setup;
 pub mod server;
 pub mod upstream;
 
-pub mod closer;
 pub mod guard;
 pub mod route;
 
 pub mod pay;
+
+pub mod closer;
 
 pub mod ledger;
 pub mod store;

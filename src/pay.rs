@@ -5,6 +5,7 @@
 //! it says [`Refusal`] (the client's doing) or [`Fault`] (ours, or a dependency's), and the guard turns that into an
 //! answer.
 
+pub mod channel;
 pub mod charge;
 pub mod claims;
 pub mod methods;
@@ -14,6 +15,7 @@ pub mod x402;
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
+use rand_core::{OsRng, RngCore as _};
 use serde_json::Value;
 
 use crate::protocol::{
@@ -23,6 +25,7 @@ use crate::protocol::{
 };
 use crate::store::Pending;
 pub use crate::store::Redelivery;
+use crate::telemetry::Clock;
 
 /// What a priced route asks: the offers and the rules of when money moves. Resolved when the configuration loads.
 #[derive(Clone, Debug)]
@@ -92,10 +95,16 @@ impl Terms {
         })
     }
 
-    /// The offer to pay from an MPP channel, if the route makes one.
+    /// The offer to pay from a channel, if the route makes one.
     #[must_use]
     pub fn channel(&self) -> Option<&Offer> {
         self.offers.iter().find(|offer| offer.method == MethodName::Channel)
+    }
+
+    /// Whether nothing but a channel pays.
+    #[must_use]
+    pub fn takes_channels_only(&self) -> bool {
+        self.offers.iter().all(|offer| offer.method == MethodName::Channel)
     }
 
     /// How many ledgers a payment of the request `bound` must still live when it is presented: the upstream's time, where
@@ -184,6 +193,8 @@ pub struct Bound {
 pub struct Receipt {
     /// The response header that says so, for the client.
     pub header: (http::HeaderName, HeaderValue),
+    /// What the next request can be paid with; only on an answer that is charged.
+    pub next: Option<(http::HeaderName, HeaderValue)>,
     /// Whether it also goes with an answer that is not charged, while the payment may be presented again.
     pub with_failures: bool,
 }
@@ -244,6 +255,18 @@ pub enum RefusalKind {
     InvalidPayload,
     /// A credential that does not pay (402).
     Invalid,
+    /// A commitment that its channel's key did not sign (402).
+    BadSignature,
+    /// A commitment whose amount buys nothing, however much it is (402).
+    DeltaTooSmall,
+    /// A commitment that does not cover the request (402).
+    InsufficientBalance,
+    /// A commitment to more than its channel was given (402).
+    OverDeposit,
+    /// A channel that does not pay here (402).
+    ChannelRejected,
+    /// A channel that takes no commitments any more (410).
+    ChannelEnded,
     /// The payment was verified and then failed to settle (402).
     SettlementFailed,
     /// The request carries more than one payment (400).
@@ -324,6 +347,18 @@ pub struct Draw {
     pub now_ms: u64,
     /// Fresh random bits.
     pub random: [u8; 16],
+    /// The channel that would pay, if there is one.
+    pub channel: Option<channel::Named>,
+}
+
+impl Draw {
+    /// The world as it is now, and no channel.
+    #[must_use]
+    pub fn now(clock: &Clock) -> Self {
+        let mut random = [0; 16];
+        OsRng.fill_bytes(&mut random);
+        Self { now_ms: clock.now_ms(), random, channel: None }
+    }
 }
 
 /// A way to pay. They are a closed set: the guard names each, and there is no registry.
@@ -343,7 +378,7 @@ pub trait Method: Send + Sync + 'static {
     fn ready(&self, terms: &Terms) -> Result<(), Fault>;
 
     /// The challenge to pay `offer`, one of `terms`, for the request `bound`; pure. `reason` says why there was no answer
-    /// yet.
+    /// yet. `None` if what it takes is not in `draw`.
     fn challenge(
         &self,
         offer: &Offer,
@@ -351,7 +386,7 @@ pub trait Method: Send + Sync + 'static {
         bound: &Bound,
         draw: &Draw,
         reason: &str,
-    ) -> Challenge;
+    ) -> Option<Challenge>;
 
     /// Finds this method's credential among the headers of a request to a route with `terms`; pure. `None` if there is
     /// none.

@@ -6,8 +6,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{NeedsRestart, StartError};
+use super::{NeedsRestart, StartError, channels};
 use crate::{
+    closer::Closer,
     config::{self, FacilitatorSettings},
     ledger::{
         Http,
@@ -39,6 +40,8 @@ pub(super) struct Payment {
     own: Option<own::Facilitator>,
     /// For charges, if any are taken.
     relay: Option<Relay>,
+    /// For payments from channels, if any are taken.
+    channels: Option<channels::Parts>,
     pub(super) store: Store,
     quotes: quote::Key,
     /// What challenges are made under where the configuration names no secret; such a challenge counts ever after.
@@ -83,12 +86,16 @@ impl Payment {
             .mpp
             .as_ref()
             .and_then(|mpp| mpp.charge)
-            .map(|_| Relay::start(rpc, clock.clone(), tasks, stop.child_token()));
+            .map(|_| Relay::start(rpc.clone(), clock.clone(), tasks, stop.child_token()));
+        let channels = settings
+            .channel()
+            .map(|channel| channels::Parts::start(channel, &rpc, &store, clock, tasks, stop));
         Ok(Self {
             fixed: settings.clone(),
             facilitator: facilitator.map(Arc::new),
             own,
             relay,
+            channels,
             store,
             quotes,
             secrets,
@@ -145,7 +152,12 @@ impl Payment {
             let (store, clock) = (self.store.clone(), self.clock.clone());
             Arc::new(Charge::new(settings, self.own.clone(), relay, store, clock))
         });
-        Methods { x402, charge }
+        let channel = now.mpp.as_ref().zip(now.channel()).zip(self.channels.as_ref()).map(
+            |((mpp, channel), parts)| {
+                parts.method(channel, self.issuer(mpp), &self.store, &self.clock)
+            },
+        );
+        Methods { x402, charge, channel }
     }
 
     /// Who issues MPP challenges under the settings of `now`.
@@ -159,6 +171,11 @@ impl Payment {
             },
             challenge_ttl: now.challenge_ttl,
         }
+    }
+
+    /// What collects from channels, if any are taken.
+    pub(super) fn closer(&self) -> Option<Closer> {
+        self.channels.as_ref().map(|parts| parts.closer().clone())
     }
 
     /// Waits until payments can be taken, or says after `patience` why they cannot.
@@ -179,7 +196,8 @@ impl Payment {
             .as_ref()
             .map_or(Ok(()), |facilitator| facilitator.supported().map(drop))?;
         self.own.as_ref().map_or(Ok(()), |own| own.supported().map(drop))?;
-        self.relay.as_ref().map_or(Ok(()), Relay::supported)
+        self.relay.as_ref().map_or(Ok(()), Relay::supported)?;
+        self.channels.as_ref().map_or(Ok(()), |parts| parts.channels().supported())
     }
 }
 

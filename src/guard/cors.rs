@@ -68,18 +68,19 @@ fn allowed_headers(headers: &HeaderMap) -> HeaderValue {
 }
 
 /// `Access-Control-Expose-Headers` is a response header, and reference clients send it in requests all the same.
-const NEEDED: [&str; 7] = [
+const NEEDED: [&str; 8] = [
     "PAYMENT-SIGNATURE",
     "X-PAYMENT",
     "Authorization",
     "Payment-Authorization",
     "Accept-Payment",
+    "Payment-Channel",
     "Content-Type",
     "Access-Control-Expose-Headers",
 ];
-const EXPOSED: &str =
-    "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE, WWW-Authenticate, Payment-Receipt";
-const EXPOSED_BY_MPP: &str = "WWW-Authenticate, Payment-Receipt";
+const EXPOSED: &str = "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE, WWW-Authenticate, \
+                       Payment-Receipt, Payment-Next";
+const EXPOSED_BY_MPP: &str = "WWW-Authenticate, Payment-Receipt, Payment-Next";
 
 #[cfg(test)]
 mod tests {
@@ -103,7 +104,7 @@ mod tests {
         assert_eq!(
             answer.headers()["access-control-allow-headers"],
             "PAYMENT-SIGNATURE, X-PAYMENT, Authorization, Payment-Authorization, Accept-Payment, \
-             Content-Type, Access-Control-Expose-Headers, x-one"
+             Payment-Channel, Content-Type, Access-Control-Expose-Headers, x-one"
         );
         assert!(!answer.headers().contains_key("access-control-allow-credentials"));
     }

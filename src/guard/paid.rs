@@ -13,6 +13,14 @@ pub(super) fn replayed(replay: Replay) -> Response<Full<Bytes>> {
     with_receipt(response, Some(replay.receipt))
 }
 
+/// What a payer is told that asked for its channel to be closed.
+pub(super) fn closed(body: &serde_json::Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body.to_string()));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
 /// Puts the receipt on a paid answer, and keeps shared caches from handing it to those who did not pay.
 pub(super) fn with_receipt<B>(mut response: Response<B>, receipt: Option<Receipt>) -> Response<B> {
     if let Some(receipt) = receipt {
@@ -20,6 +28,9 @@ pub(super) fn with_receipt<B>(mut response: Response<B>, receipt: Option<Receipt
         let headers = response.headers_mut();
         if goes {
             headers.insert(receipt.header.0, receipt.header.1);
+            if let Some((name, value)) = receipt.next {
+                headers.insert(name, value);
+            }
         }
         make_private(headers);
     }

@@ -125,6 +125,18 @@ impl From<Refusal> for Problem {
             RefusalKind::InvalidPayload => (ASKED, "invalid-payload", "Invalid Payload"),
             RefusalKind::Invalid => (ASKED, "verification-failed", "Verification Failed"),
             RefusalKind::SettlementFailed => (ASKED, "settlement-failed", "Settlement Failed"),
+            RefusalKind::BadSignature => (ASKED, "session/invalid-signature", "Invalid Signature"),
+            RefusalKind::DeltaTooSmall => (ASKED, "session/delta-too-small", "Delta Too Small"),
+            RefusalKind::InsufficientBalance => {
+                (ASKED, "session/insufficient-balance", "Insufficient Balance")
+            }
+            RefusalKind::OverDeposit => {
+                (ASKED, "session/amount-exceeds-deposit", "Amount Exceeds Deposit")
+            }
+            RefusalKind::ChannelRejected => (ASKED, "session/channel-rejected", "Channel Rejected"),
+            RefusalKind::ChannelEnded => {
+                (StatusCode::GONE, "session/channel-finalized", "Channel Finalized")
+            }
             RefusalKind::Ambiguous => {
                 (StatusCode::BAD_REQUEST, "ambiguous-credentials", "Ambiguous Credentials")
             }

@@ -178,7 +178,7 @@ impl Method for Charge {
         bound: &Bound,
         draw: &Draw,
         _reason: &str,
-    ) -> Challenge {
+    ) -> Option<Challenge> {
         let fee_payer = terms.charge().is_some_and(|(_, sponsored)| sponsored);
         let mut credential_types = vec![CredentialType::Transaction];
         if !fee_payer {
@@ -203,10 +203,10 @@ impl Method for Charge {
             body: bound.body,
         };
         let challenge = self.settings.issuer.issue(terms, issue, draw);
-        Challenge {
+        Some(Challenge {
             header: (http::header::WWW_AUTHENTICATE, challenge.to_header()),
             id: Some(challenge.id.as_str().to_owned()),
-        }
+        })
     }
 
     fn parse(&self, _terms: &Terms, headers: &HeaderMap) -> Result<Option<Credential>, Refusal> {

@@ -7,6 +7,7 @@ use http::HeaderMap;
 use super::{
     Bound, Challenge, Denied, Draw, Fault, Method as _, MethodName, Offer, Refusal, RefusalKind,
     Terms,
+    channel::{Asker, Channel, Named},
     charge::Charge,
     x402::{self, X402},
 };
@@ -26,6 +27,8 @@ pub struct Methods {
     pub x402: Option<Arc<X402>>,
     /// MPP `charge`.
     pub charge: Option<Arc<Charge>>,
+    /// MPP `channel`.
+    pub channel: Option<Arc<Channel>>,
 }
 
 /// A credential of any method, read but not verified.
@@ -35,6 +38,8 @@ pub enum Credential {
     X402(Arc<X402>, Box<Payload>),
     /// MPP `charge`.
     Charge(Arc<Charge>, Box<mpp::Credential>),
+    /// MPP `channel`.
+    Channel(Arc<Channel>, Box<mpp::Credential>),
 }
 
 /// What a request asks for, and how it wants to be told what that costs.
@@ -46,6 +51,8 @@ pub struct Asked {
     pub bound: Bound,
     /// How its client wants to be asked for money.
     pub wanted: Wanted,
+    /// Who asks.
+    pub asker: Asker,
 }
 
 /// How a client wants to be asked for money.
@@ -68,23 +75,35 @@ impl Wanted {
         Self { speaks_mpp, order: AcceptPayment::from_headers(headers) }
     }
 
-    /// What of `offers` is told to the client, in which order.
-    fn choose<'a>(&self, mut offers: Vec<&'a Offer>) -> Vec<&'a Offer> {
-        let name = |offer: &Offer| match offer.method {
-            MethodName::X402 => None,
-            MethodName::Charge { .. } => Some(Charge::NAME),
-            MethodName::Channel => Some((mpp::charge::METHOD, mpp::channel::INTENT)),
-        };
-        let is_mpp = |offer: &&Offer| name(offer).is_some();
-        if !self.speaks_mpp || !offers.iter().any(is_mpp) {
-            return offers;
+    /// What of `offers` is told to the client under which intent, in which order; `None` is x402.
+    ///
+    /// An offer to pay from a channel has two names, and the second is told only to who asks for it.
+    fn choose<'a>(&self, offers: Vec<&'a Offer>) -> Vec<(&'a Offer, Option<Intent>)> {
+        let asks_for_session =
+            self.order.as_ref().is_some_and(|order| order.names(Channel::SESSION));
+        let mut told = Vec::with_capacity(offers.len());
+        for offer in offers {
+            match offer.method {
+                MethodName::X402 => told.push((offer, None)),
+                MethodName::Charge { .. } => told.push((offer, Some(Charge::NAME))),
+                MethodName::Channel => {
+                    told.push((offer, Some(Channel::NAME)));
+                    told.extend(asks_for_session.then_some((offer, Some(Channel::SESSION))));
+                }
+            }
         }
-        offers.retain(is_mpp);
-        let Some(order) = &self.order else { return offers };
-        let names: Vec<_> = offers.iter().filter_map(|offer| name(offer)).collect();
-        order.rank(&names).into_iter().filter_map(|index| offers.get(index).copied()).collect()
+        if !self.speaks_mpp || told.iter().all(|(_, intent)| intent.is_none()) {
+            return told;
+        }
+        told.retain(|(_, intent)| intent.is_some());
+        let Some(order) = &self.order else { return told };
+        let names: Vec<_> = told.iter().filter_map(|(_, intent)| *intent).collect();
+        order.rank(&names).into_iter().filter_map(|index| told.get(index).copied()).collect()
     }
 }
+
+/// A method and its intent, as `Accept-Payment` names them.
+type Intent = (&'static str, &'static str);
 
 impl Methods {
     /// Whether a route with `terms` can be paid now, by one of its methods at least.
@@ -105,21 +124,37 @@ impl Methods {
     /// The challenges for what is `asked`, of the methods that are ready; `reason` says why there was no answer yet.
     #[must_use]
     pub fn challenges(&self, asked: &Asked, draw: &Draw, reason: &str) -> Vec<Challenge> {
-        let Asked { terms, bound, wanted } = asked;
+        let Asked { terms, bound, wanted, .. } = asked;
         let ready = terms.offers.iter().filter(|offer| self.is_ready(offer, terms).is_ok());
         let offers = wanted.choose(ready.collect());
         offers
             .into_iter()
-            .filter_map(|offer| match offer.method {
+            .filter_map(|(offer, intent)| match offer.method {
                 MethodName::X402 => {
-                    Some(self.x402.as_ref()?.challenge(offer, terms, bound, draw, reason))
+                    self.x402.as_ref()?.challenge(offer, terms, bound, draw, reason)
                 }
                 MethodName::Charge { .. } => {
-                    Some(self.charge.as_ref()?.challenge(offer, terms, bound, draw, reason))
+                    self.charge.as_ref()?.challenge(offer, terms, bound, draw, reason)
                 }
-                MethodName::Channel => None,
+                MethodName::Channel if intent == Some(Channel::SESSION) => {
+                    self.channel.as_ref()?.session_challenge(offer, terms, bound, draw)
+                }
+                MethodName::Channel => {
+                    self.channel.as_ref()?.challenge(offer, terms, bound, draw, reason)
+                }
             })
             .collect()
+    }
+
+    /// The channel that what is `asked` would be paid from, if there is one.
+    ///
+    /// # Errors
+    /// [`Denied`] says why the one that the request names does not pay, or cannot be looked up now.
+    pub async fn named(&self, asked: &Asked) -> Result<Option<Named>, Denied> {
+        match &self.channel {
+            Some(channel) => channel.named(&asked.terms, &asked.asker).await,
+            None => Ok(None),
+        }
     }
 
     /// Finds the credential among a request's headers; `None` if there is none.
@@ -141,11 +176,17 @@ impl Methods {
             let payload = method.parse(terms, headers)?;
             return Ok(payload.map(|payload| Credential::X402(method.clone(), Box::new(payload))));
         }
-        if let Some(method) = self.charge.as_ref().filter(|_| carries_mpp) {
-            let found = method.parse(terms, headers)?;
-            return Ok(found.map(|found| Credential::Charge(method.clone(), Box::new(found))));
+        if !carries_mpp || (self.charge.is_none() && self.channel.is_none()) {
+            return Ok(None);
         }
-        Ok(None)
+        let Some(found) = super::mpp::find(headers)?.map(Box::new) else { return Ok(None) };
+        match (&self.charge, &self.channel) {
+            (_, Some(channel)) if Channel::is_for_us(&found) => {
+                Ok(Some(Credential::Channel(channel.clone(), found)))
+            }
+            (Some(charge), _) => Ok(Some(Credential::Charge(charge.clone(), found))),
+            _ => Err(super::mpp::not_ours("the challenge is for another kind of payment")),
+        }
     }
 
     /// As [`super::Method::resume`], by the method that the payment was made with.
@@ -168,7 +209,7 @@ impl Methods {
             MethodName::Charge { .. } => {
                 self.charge.as_ref().ok_or_else(unconfigured)?.ready(terms)
             }
-            MethodName::Channel => Err(unconfigured()),
+            MethodName::Channel => self.channel.as_ref().ok_or_else(unconfigured)?.ready(terms),
         }
     }
 }

@@ -151,7 +151,8 @@ impl Rail for X402 {
         let json = json::parse(&settled.receipt).map_err(|error| {
             Fault::pending(format_args!("the stored receipt: {error}"), settled.transaction)
         })?;
-        Ok(Receipt { header: (x402::PAYMENT_RESPONSE, x402::encode(&json)), with_failures: true })
+        let header = (x402::PAYMENT_RESPONSE, x402::encode(&json));
+        Ok(Receipt { header, next: None, with_failures: true })
     }
 
     fn is_named(&self, presented: &Presented) -> bool {
@@ -190,7 +191,7 @@ impl Method for X402 {
         bound: &Bound,
         draw: &Draw,
         reason: &str,
-    ) -> Challenge {
+    ) -> Option<Challenge> {
         let mut requirements = self.requirements(offer);
         let expires = draw.now_ms.div_euclid(1_000).saturating_add(QUOTE_SECONDS);
         let quote =
@@ -207,7 +208,7 @@ impl Method for X402 {
             extensions: Some(identifier::advertised()),
         };
         let header = (x402::PAYMENT_REQUIRED, x402::encode(&challenge.to_json()));
-        Challenge { header, id: None }
+        Some(Challenge { header, id: None })
     }
 
     fn parse(&self, _terms: &Terms, headers: &HeaderMap) -> Result<Option<Payload>, Refusal> {

@@ -15,6 +15,9 @@ impl Amount {
     /// No money.
     pub const ZERO: Self = Self(0);
 
+    /// One base unit, the least there is.
+    pub const ONE: Self = Self(1);
+
     /// The amount of `units` base units, or `None` if it is negative.
     #[must_use]
     pub const fn from_units(units: i128) -> Option<Self> {

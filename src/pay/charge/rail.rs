@@ -105,6 +105,7 @@ impl Rail for Charge {
             .map_err(|error| Fault::pending(error, settled.transaction))?;
         Ok(Receipt {
             header: (mpp::PAYMENT_RECEIPT, header),
+            next: None,
             // The scheme allows a receipt with a success alone.
             with_failures: false,
         })
