@@ -427,11 +427,11 @@ impl Method for Channel {
         self.closer.nudge(channel);
         match kept {
             Ok(_) => Ok(()),
-            // It may be recorded all the same, and then the payer could not come again for what it paid. Served now, it
-            // buys one more delivery at most.
+            // A reservation alone is no record: if this gateway dies it is given back, and an answer that has left would be
+            // unpaid. The same credential finds out whether it was recorded, and comes again if it was not.
             Err(error @ (store::Error::Unreachable { .. } | store::Error::Stopped { .. })) => {
-                warn!(%error, %channel, %status, "a delivery may not be recorded");
-                Ok(())
+                warn!(%error, %channel, %status, "an answer is held back: its payment may not be recorded");
+                Err(Fault::pending(error, None))
             }
             Err(error) => Err(Fault::unavailable(error)),
         }

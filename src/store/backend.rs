@@ -142,7 +142,7 @@ impl Flight {
     }
 
     /// Leaves it to the caller to end.
-    pub(super) fn forget(self) -> (ContractId, Token) {
+    pub(super) fn forget(self) {
         match self {
             Self::Embedded(flight) => flight.forget(),
             Self::Redis(flight) => flight.forget(),

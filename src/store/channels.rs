@@ -21,6 +21,7 @@ use crate::protocol::{
 /// Dropping it is [`Store::give_back`] without waiting, so a panic or a cancelled request leaves no price reserved.
 pub struct Reservation {
     hold: backend::Flight,
+    token: Token,
     standing: Standing,
 }
 
@@ -70,10 +71,11 @@ impl Store {
         channel: ContractId,
         ask: Reserve,
     ) -> Result<Result<Reservation, Reserving>, Error> {
-        let flight = self.0.flight(channel, ask.token);
+        let token = ask.token;
+        let flight = self.0.flight(channel, token);
         match self.step_channel(channel, Step::Reserve(Box::new(ask))).await {
             Ok(Stepped::Reserving(Reserving::Reserved(standing))) => {
-                Ok(Ok(Reservation { hold: flight, standing }))
+                Ok(Ok(Reservation { hold: flight, token, standing }))
             }
             Ok(stepped) => {
                 flight.forget();
@@ -90,11 +92,11 @@ impl Store {
     /// Records that a reservation bought an answer with `status`, before that answer leaves.
     ///
     /// # Errors
-    /// As [`Store::reserve`]; [`Error::Lapsed`] if the reservation was given back meanwhile: the answer must not leave.
+    /// As [`Store::reserve`]; [`Error::Lapsed`] if the reservation was given back meanwhile. The answer must not leave then:
+    /// unless it was recorded all the same, the reservation is given back as soon as can be.
     pub async fn keep(&self, reservation: Reservation, status: u16) -> Result<Standing, Error> {
-        let Reservation { hold, .. } = reservation;
-        let (channel, token) = hold.forget();
-        self.stands(channel, Step::Keep { token, status }).await
+        let step = Step::Keep { token: reservation.token, status };
+        self.end(reservation, step).await
     }
 
     /// Gives a reservation back, since nothing was delivered for it; `tried` says whether anything was asked to.
@@ -106,9 +108,8 @@ impl Store {
         reservation: Reservation,
         tried: bool,
     ) -> Result<Standing, Error> {
-        let Reservation { hold, .. } = reservation;
-        let (channel, token) = hold.forget();
-        self.stands(channel, Step::GiveBack { token, tried }).await
+        let step = Step::GiveBack { token: reservation.token, tried };
+        self.end(reservation, step).await
     }
 
     /// What is remembered of `channel`; `None` if nothing was ever reserved from it.
@@ -211,8 +212,12 @@ impl Store {
         self.0.step_channel(channel, step).await
     }
 
-    async fn stands(&self, channel: ContractId, step: Step) -> Result<Standing, Error> {
-        match self.step_channel(channel, step).await? {
+    /// A last step. If nobody knows whether it was carried out, dropping the hold gives back what is still reserved.
+    async fn end(&self, reservation: Reservation, step: Step) -> Result<Standing, Error> {
+        let Reservation { hold, .. } = reservation;
+        let stepped = self.step_channel(hold.channel(), step).await?;
+        hold.forget();
+        match stepped {
             Stepped::Stands(Ok(standing)) => Ok(standing),
             Stepped::Stands(Err(Lapsed)) => Err(Error::Lapsed),
             other => Err(unexpected(&other)),

@@ -31,9 +31,8 @@ impl Flight {
     }
 
     /// Leaves it to the caller to end.
-    pub(in crate::store) fn forget(mut self) -> (ContractId, Token) {
+    pub(in crate::store) fn forget(mut self) {
         self.queue = None;
-        (self.channel, self.token)
     }
 }
 
