@@ -23,6 +23,11 @@ pub(crate) struct Process {
 impl Process {
     /// Starts one with the configuration in the file `config`; it listens when this returns.
     pub(crate) async fn start(config: &Path, sandbox: &Sandbox) -> Self {
+        Self::try_start(config, sandbox).await.unwrap_or_else(|log| panic!("it ended:\n{log}"))
+    }
+
+    /// As [`Process::start`]; one that ends instead leaves what it has said.
+    pub(crate) async fn try_start(config: &Path, sandbox: &Sandbox) -> Result<Self, String> {
         // A write beyond a limit on file sizes is an error to be told of, not a deadly signal.
         let mut child = Command::new("sh")
             .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_tollgate")])
@@ -45,9 +50,16 @@ impl Process {
             }
         });
         let mut process = Self { child, address: ([127, 0, 0, 1], 0).into(), log };
-        let listening = process.logged("listening").await;
+        let listening = {
+            let Self { child, log, .. } = &mut process;
+            let log = &*log;
+            tokio::select! {
+                line = logged(log, "listening") => line,
+                _ = child.wait() => return Err(text(log)),
+            }
+        };
         process.address = listening["fields"]["address"].as_str().unwrap().parse().unwrap();
-        process
+        Ok(process)
     }
 
     /// The URL of the gateway without a path.
@@ -57,21 +69,29 @@ impl Process {
 
     /// Waits for the first line that says `text`.
     pub(crate) async fn logged(&self, text: &str) -> Value {
-        let find = |log: &[Value]| log.iter().find(|line| line.to_string().contains(text)).cloned();
-        let mut log = self.log.subscribe();
-        let said = timeout(PATIENCE, log.wait_for(|log| find(log).is_some())).await;
-        let Ok(Ok(said)) = said else { panic!("not in time: the log says {text}\n{}", self.log()) };
-        find(&said).unwrap()
+        logged(&self.log, text).await
     }
 
     pub(crate) fn log(&self) -> String {
-        self.log.borrow().iter().map(|line| format!("{line}\n")).collect()
+        text(&self.log)
     }
 
     /// Ends it without a warning: `kill -9`.
     pub(crate) async fn kill(&mut self) {
         self.child.kill().await.unwrap();
     }
+}
+
+async fn logged(log: &watch::Sender<Vec<Value>>, sought: &str) -> Value {
+    let find = |log: &[Value]| log.iter().find(|line| line.to_string().contains(sought)).cloned();
+    let mut lines = log.subscribe();
+    let said = timeout(PATIENCE, lines.wait_for(|log| find(log).is_some())).await;
+    let Ok(Ok(said)) = said else { panic!("not in time: the log says {sought}\n{}", text(log)) };
+    find(&said).unwrap()
+}
+
+fn text(log: &watch::Sender<Vec<Value>>) -> String {
+    log.borrow().iter().map(|line| format!("{line}\n")).collect()
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
