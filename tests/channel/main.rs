@@ -10,6 +10,7 @@
 )]
 
 mod attack;
+mod load;
 mod pay;
 mod world;
 
