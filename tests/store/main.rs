@@ -11,6 +11,7 @@
 mod stores;
 
 mod alias;
+mod channel;
 mod crash;
 mod model;
 mod race;

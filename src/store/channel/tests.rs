@@ -1,5 +1,7 @@
 //! The accounting rules, one at a time.
 
+mod records;
+
 use std::time::Duration;
 
 use super::*;

@@ -3,6 +3,7 @@
 #![expect(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
 
 mod alias;
+mod channel;
 mod disk;
 
 use bytes::Bytes;
