@@ -367,7 +367,7 @@ fn one_collection_at_a_time_and_what_landed_is_withdrawn() {
         valid_until: 2_000,
         since_ledger: 5,
     };
-    let other = Collection { transaction: TxHash([2; 32]), ..collection.clone() };
+    let other = Collection { transaction: TxHash([2; 32]), ..collection };
     assert_eq!(desk.account.collect(collection.clone()), Ok(()));
     assert_eq!(desk.account.collect(collection.clone()), Ok(()));
     assert_eq!(desk.account.collect(other.clone()), Err(collection.clone()));
