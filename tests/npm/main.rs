@@ -1,7 +1,7 @@
 //! The reference packages of x402 and of the `Payment` scheme, unmodified, against the gateway: they pay it, it settles
 //! through x402's, and they settle through `tollgate facilitator`.
 //!
-//! Needs node and what `tests/interop/install` installs.
+//! Needs node, what `tests/interop/install` installs, and what `tests/support/servers` fetches.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,6 +11,7 @@
     reason = "a test ends where it finds something else than it expects"
 )]
 
+mod channel;
 mod clients;
 mod mpp;
 mod outage;
@@ -31,6 +32,9 @@ mod world;
 mod agent;
 #[path = "../../sandbox/tests/support/npm.rs"]
 mod npm;
+#[expect(dead_code, reason = "these tests ask less of a server than others do")]
+#[path = "../support/redis.rs"]
+mod redis;
 #[path = "../../sandbox/tests/support/server.rs"]
 mod server;
 #[path = "../e2e/upstream.rs"]
