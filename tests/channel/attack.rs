@@ -134,7 +134,7 @@ async fn c01_c03_what_is_not_a_commitment_is_refused() {
         json!({ "action": "voucher", "amount": format!("{amount}.0"), "signature": hexed }),
         json!({ "action": "voucher", "amount": "1e4", "signature": hexed }),
         json!({ "action": "voucher", "amount": PRICE, "signature": hexed }),
-        json!({ "action": "voucher", "amount": amount, "signature": &hexed[..126] }),
+        json!({ "action": "voucher", "amount": amount, "signature": hex::encode(&good.signature[1..]) }),
         json!({ "action": "voucher", "amount": amount, "signature": format!("{hexed}00") }),
         json!({ "action": "open", "amount": amount, "signature": hexed }),
         json!({ "amount": amount, "signature": hexed }),

@@ -12,6 +12,7 @@
 )]
 
 mod attack;
+mod client;
 mod load;
 mod pay;
 mod world;
