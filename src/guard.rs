@@ -213,7 +213,7 @@ impl<F> Guard<F> {
         };
         let body = read.as_ref().map(|read| read.digest);
         let bound = Bound { method: priced_as(request.method()), target, body };
-        let asked = Asked { terms, bound, wanted, asker };
+        let mut asked = Asked { terms, bound, wanted, asker };
         let credential = match self.methods.parse(&asked.terms, request.headers()) {
             Ok(Some(credential)) => credential,
             Ok(None) => {
@@ -226,6 +226,9 @@ impl<F> Guard<F> {
             }
             Err(refusal) => return own(self.refused(&asked, refusal).await),
         };
+        if let Credential::Channel(_, credential) = &credential {
+            asked.asker = asked.asker.paying_with(credential);
+        }
         let room = self.inner.reserve(&route, Duration::ZERO).await.map(drop);
         let place = self.paying.clone().try_acquire_owned().map_err(|_| Obstacle::Busy);
         let place = match room.and(place) {
@@ -286,7 +289,14 @@ impl<F> Guard<F> {
         // Who has paid waits for room; who has not loses nothing by being sent away.
         let has_paid = method.is_settled(&verified);
         let patience = if has_paid { route.timeout } else { Duration::ZERO };
-        let forwarded = self.forward_within(patience, route, request).await;
+        let forwarding = self.forward_within(patience, route, request);
+        let forwarded = match method.patience(terms) {
+            None => forwarding.await,
+            Some(most) => match tokio::time::timeout(most, forwarding).await {
+                Ok(forwarded) => forwarded,
+                Err(_) => Err(Obstacle::TimedOut),
+            },
+        };
         let response = match forwarded.and_then(not_asked_for_more) {
             Ok(response) => response,
             Err(obstacle) => {
@@ -332,7 +342,7 @@ impl<F> Guard<F> {
             Ok(None) if is_unpaid && asked.terms.takes_channels_only() => (None, unnamed()),
             Ok(channel) => (channel, refusal),
             Err(Denied::Refused(of_channel)) if is_unpaid => (None, of_channel),
-            Err(Denied::Failed(fault)) if is_unpaid && asked.terms.offers.len() == 1 => {
+            Err(Denied::Failed(fault)) if asked.terms.takes_channels_only() => {
                 return faulty(&asked.terms, &fault);
             }
             Err(_) => (None, refusal),

@@ -439,6 +439,11 @@ pub trait Method: Send + Sync + 'static {
     /// asked to deliver, which `tried` says, that counts as no attempt.
     fn release(&self, verified: Self::Verified, tried: bool) -> impl Future<Output = ()> + Send;
 
+    /// How long forwarding may take in all, up to the answer's head; `None` is as long as the upstream and the client like.
+    fn patience(&self, _terms: &Terms) -> Option<Duration> {
+        None
+    }
+
     /// Whether the money has moved.
     fn is_settled(&self, verified: &Self::Verified) -> bool;
 

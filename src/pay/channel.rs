@@ -5,14 +5,17 @@
 //! Source: `@stellar/mpp` 0.7; design of the accounting in ARCHITECTURE.md, "Channel accounting".
 
 mod check;
+mod close;
 mod denial;
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use tracing::warn;
 
+pub use self::close::Closed;
 use self::denial::{fault_of_look, fault_of_store, refused};
 use super::{
     Bound, Challenge, Denied, Draw, Fault, Method, Offer, Receipt, Refusal, RefusalKind, Terms,
@@ -20,7 +23,7 @@ use super::{
 };
 use crate::{
     closer::Closer,
-    ledger::channels::{Channels, LookError, View},
+    ledger::channels::{Channels, View},
     protocol::{
         money::Amount,
         mpp::{
@@ -31,7 +34,7 @@ use crate::{
     },
     store::{
         self, Pending, Reservation, Store,
-        channel::{Held, Reserve, Standing, Token},
+        channel::{Held, Phase, Reserve, Standing, Token},
     },
     telemetry::Clock,
 };
@@ -44,6 +47,8 @@ pub struct Channel {
     closer: Closer,
     store: Store,
     clock: Clock,
+    /// Places for payers who wait for their channel to be closed: they must not keep others from paying.
+    closing: Semaphore,
 }
 
 /// How a gateway takes payments from channels.
@@ -83,6 +88,18 @@ impl Asker {
     }
 }
 
+impl Asker {
+    /// The same asker, whose channel is the one that its credential pays from where its headers name none.
+    #[must_use]
+    pub fn paying_with(mut self, credential: &Credential) -> Self {
+        if self.channel.is_none() {
+            let request = Request::decode(&credential.challenge.request).ok();
+            self.channel = request.map(|request| Ok(request.channel));
+        }
+        self
+    }
+}
+
 /// A commitment that was checked, and that reserved the price of one request.
 pub struct Verified {
     reservation: Reservation,
@@ -101,15 +118,6 @@ impl fmt::Debug for Verified {
     }
 }
 
-/// A channel that was closed because its payer asked for it.
-#[derive(Debug)]
-pub struct Closed {
-    /// The answer's body: what the close brought.
-    pub body: Value,
-    /// The receipt.
-    pub receipt: Receipt,
-}
-
 impl Channel {
     /// Method and intent as they stand on the wire.
     pub const NAME: (&'static str, &'static str) = (mpp::charge::METHOD, INTENT);
@@ -125,7 +133,8 @@ impl Channel {
         store: Store,
         clock: Clock,
     ) -> Self {
-        Self { settings, channels, closer, store, clock }
+        let closing = Semaphore::const_new(close::MOST_AT_ONCE);
+        Self { settings, channels, closer, store, clock, closing }
     }
 
     /// Whether a credential answers a challenge of this method.
@@ -156,8 +165,11 @@ impl Channel {
         let view = self.look(channel, asker).await?;
         check::fits(&view, offer)?;
         let account = self.store.account(channel).await.map_err(fault_of_store)?;
-        let standing = account.map(|account| account.standing()).unwrap_or_default();
-        Ok(Some(Named { channel, standing }))
+        let account = account.unwrap_or_default();
+        if account.phase() != Phase::Open {
+            return Err(denial::unfit(channel, "it is being closed: open another one").into());
+        }
+        Ok(Some(Named { channel, standing: account.standing() }))
     }
 
     /// As [`Method::challenge`], for the channel that `draw` names; `intent` is the name that the client knows this by.
@@ -303,63 +315,6 @@ impl Channel {
         let Verified { terms, scope, body, price, .. } = verified;
         self.issue_for(INTENT, terms, scope, *body, *price, named, &draw).to_next()
     }
-
-    /// Whether the credential asks to close its channel instead of paying for a request.
-    #[must_use]
-    pub fn asks_to_close(credential: &Credential) -> bool {
-        let action = credential.payload.as_ref().and_then(|payload| payload.get("action"));
-        action.and_then(Value::as_str) == Some(wire::Action::Close.name())
-    }
-
-    /// Closes the channel on the ledger because its payer asks for it: what was delivered is collected, the rest goes back.
-    ///
-    /// The commitment proves that it is the payer: no smaller than the highest one held, and never on the ledger. It is not
-    /// collected, and costs nothing. A close is not a request: the upstream is not asked.
-    ///
-    /// # Errors
-    /// [`Denied`] if it is not the payer's, or if the close is not through yet.
-    pub async fn close(
-        &self,
-        terms: &Arc<Terms>,
-        bound: &Bound,
-        asker: &Asker,
-        credential: Credential,
-    ) -> Result<Closed, Denied> {
-        let checked = self.check(terms, bound, credential)?;
-        let view = self.look(checked.request.channel, asker).await;
-        let view = match (view, self.channels.seen(checked.request.channel)) {
-            (Ok(view), _) => view,
-            // One that is being closed is no good for paying; to be told that it is closed it is good enough.
-            (Err(_), Some(view)) if view.close_effective_at.is_some() => view,
-            (Err(denied), _) => return Err(denied),
-        };
-        if let Some(offer) = terms.channel() {
-            check::fits(&view, offer)?;
-        }
-        self.check_signature(&checked, &view)?;
-        let account = self.store.account(view.channel).await.map_err(fault_of_store)?;
-        let account = account.unwrap_or_default();
-        let amount = checked.payload.amount;
-        if amount < account.standing().authorised || amount <= view.withdrawn {
-            return Err(denial::stale_close().into());
-        }
-        if self.clock.now() > checked.expires {
-            return Err(super::mpp::expired().into());
-        }
-        let closed = self.closer.close(view.channel).await.map_err(denial::not_closed)?;
-        let transaction = closed.transaction.map(|hash| hash.to_string());
-        let reference = transaction.clone().unwrap_or_else(|| checked.request.reference.clone());
-        let request = Request { reference, ..checked.request.clone() };
-        Ok(Closed {
-            body: serde_json::json!({
-                "closed": true,
-                "channel": view.channel.to_string(),
-                "txHash": transaction,
-                "amount": closed.withdrawn.to_string(),
-            }),
-            receipt: self.receipt_of(&checked.challenge, &request, account.standing()),
-        })
-    }
 }
 
 impl Method for Channel {
@@ -391,15 +346,17 @@ impl Method for Channel {
         let checked = self.check(terms, bound, credential)?;
         let offer = terms.channel().ok_or_else(denial::not_offered)?;
         let channel = checked.request.channel;
-        let mut view = self.look(channel, &asker).await?;
+        let mut view = match self.channels.look(channel, asker.address).await {
+            Ok(view) => view,
+            Err(error) => return Err(denial::not_taken(error)),
+        };
         check::fits(&view, offer)?;
         self.check_signature(&checked, &view)?;
         if checked.payload.amount > view.deposited() {
             // Its payer may have topped it up since it was last seen.
             match self.channels.refresh(channel, asker.address).await {
                 Ok(fresh) => view = fresh,
-                Err(LookError::Unfit(unfit)) => return Err(denial::rejected(&unfit).into()),
-                Err(_) => {}
+                Err(error) => return Err(denial::not_taken(error)),
             }
         }
         let reservation = self.reserve(terms, bound, &checked, &view).await?;
@@ -445,6 +402,12 @@ impl Method for Channel {
         self.closer.nudge(channel);
     }
 
+    /// A reservation is given back when its lease ends. A request whose body is still on its way then would reach the
+    /// upstream unpaid.
+    fn patience(&self, terms: &Terms) -> Option<Duration> {
+        Some(terms.timeout.saturating_add(UPLOADING))
+    }
+
     /// Nothing is on the ledger yet: a request that finds no room is let go of at once.
     fn is_settled(&self, _verified: &Verified) -> bool {
         false
@@ -478,13 +441,16 @@ fn header_of(challenge: &mpp::Challenge) -> Challenge {
     }
 }
 
-/// How long a reservation is its gateway's: as long as the upstream may take, and time to record what came of it.
+/// How long a reservation is its gateway's: as long as forwarding may take, and time to record what came of it.
 fn lease(terms: &Terms) -> Duration {
-    terms.timeout.saturating_add(RECORDING)
+    terms.timeout.saturating_add(UPLOADING).saturating_add(RECORDING)
 }
 
 /// The intents that this method answers to.
 const INTENTS: [&str; 2] = [INTENT, SESSION_INTENT];
 
+/// How long a request's body may take, besides the upstream's own time.
+const UPLOADING: Duration = Duration::from_secs(60);
+
 /// Ample: past it another gateway may give a reservation back.
-const RECORDING: Duration = Duration::from_secs(60);
+const RECORDING: Duration = Duration::from_secs(30);

@@ -338,3 +338,81 @@ async fn c19_what_comes_again_comes_for_the_same_request_and_only_so_often() {
 fn units(units: i128) -> Amount {
     Amount::from_units(units).unwrap()
 }
+
+#[tokio::test]
+async fn c16_c27_a_payer_closes_its_channel_and_a_stranger_does_not() {
+    let channel = ", close: { at_claimable: \"$0.002\" }";
+    let world = World::build(Plan { channel, ..Plan::default() }).await;
+    let payer = world.payer().await;
+    let before = world.payee_usdc();
+    payer.pay("/weather").await.assert_channel_paid();
+    payer.pay("/weather").await.assert_channel_paid();
+    while world.payee_usdc() - before < 2 * PRICE {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    // What was collected is on the ledger, for all to see.
+    for amount in [PRICE, 2 * PRICE] {
+        let challenge = payer.challenge("/weather").await;
+        let public = payer.commit_for(Action::Close, &challenge, amount);
+        let refused = payer.present("/weather", &public).await;
+        refused.assert_channel_refused("session/delta-too-small", "stale_close");
+    }
+    payer.pay("/weather").await.assert_channel_paid();
+    let challenge = payer.challenge("/weather").await;
+    let late = payer.commit(&payer.challenge("/weather").await, 4 * PRICE);
+    let seen = payer.commit_for(Action::Close, &payer.challenge("/weather").await, 3 * PRICE);
+    let refused = payer.present("/weather", &seen).await;
+    refused.assert_channel_refused("session/delta-too-small", "stale_close");
+    let close = payer.commit_for(Action::Close, &challenge, 3 * PRICE + 1);
+    let closed = payer.present("/weather", &close).await;
+    assert_eq!(closed.status, StatusCode::OK, "{closed:?}");
+    assert_eq!(closed.json()["closed"], true);
+    assert_eq!(closed.json()["amount"], (3 * PRICE).to_string(), "a close costs nothing");
+    let hash = closed.json()["txHash"].as_str().unwrap().to_owned();
+    assert_eq!(closed.receipt().unwrap().reference, hash);
+    assert_eq!(world.payee_usdc() - before, 3 * PRICE);
+    assert_eq!(world.hits(), 3, "the upstream is not asked");
+    let refused = payer.present("/weather", &late).await;
+    assert_eq!(refused.status, StatusCode::GONE, "{refused:?}");
+    assert_eq!(refused.json()["reason"], "channel_finalized");
+    assert!(refused.channel_challenge().is_none());
+    let again = payer.present("/weather", &close).await;
+    assert_eq!(again.json()["txHash"], hash, "the same outcome: {again:?}");
+    assert_eq!(world.payee_usdc() - before, 3 * PRICE);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn c10_a_channel_that_its_payer_begins_to_close_is_settled_and_takes_no_more() {
+    let world = World::start().await;
+    let payer = world.payer().await;
+    payer.pay("/weather").await.assert_channel_paid();
+    let spare = payer.challenge("/weather").await;
+    let before = world.payee_usdc();
+    let channel = stellar_xdr::ContractId(stellar_xdr::Hash(payer.channel.0));
+    let accounts = world.sandbox.accounts();
+    world.sandbox.close_start(&channel, &accounts.payer).await.unwrap();
+    let mut served = 0;
+    let mut amount = 2 * PRICE;
+    let refused = loop {
+        let answer = payer.present("/weather", &payer.commit(&spare, amount)).await;
+        if answer.status != StatusCode::OK {
+            break answer;
+        }
+        (served, amount) = (served + 1, amount + PRICE);
+        assert!(served <= 1, "a challenge is answered once");
+    };
+    let told = |answer: &crate::agent::Answer| answer.status == StatusCode::GONE;
+    let mut last = refused;
+    while !told(&last) {
+        last = payer.present("/weather", &payer.commit(&spare, amount)).await;
+    }
+    let asked = payer.ask("/weather").await;
+    asked.assert_channel_refused("session/channel-rejected", "channel_rejected");
+    let all = (1 + served) * PRICE;
+    while world.payee_usdc() - before < all {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(world.payee_usdc() - before, all);
+    world.end().await;
+}

@@ -75,7 +75,7 @@ async fn ten_thousand_commitments_of_one_channel_buy_as_many_answers() {
         world.upstream.hits().into_iter().map(|hit| hit.target).collect();
     assert_eq!((world.hits(), targets.len()), (count, count));
     let total = i128::try_from(count).unwrap() * PRICE;
-    let close = payer.commit_for(Action::Close, &last, total);
+    let close = payer.commit_for(Action::Close, &last, total + 1);
     let closed = payer.present(&path(0), &close).await;
     assert_eq!(closed.status, StatusCode::OK, "{closed:?}");
     assert_eq!(world.payee_usdc() - before, total);

@@ -5,7 +5,6 @@
     clippy::arithmetic_side_effects,
     clippy::disallowed_methods,
     clippy::indexing_slicing,
-    clippy::string_slice,
     clippy::unwrap_used,
     dead_code,
     reason = "a test ends where it finds something else than it expects; what is shared is not used whole"

@@ -186,7 +186,8 @@ impl Wallet {
                 sleep(PAUSE).await;
                 continue;
             };
-            let credential = self.payer.commit_for(channel::Action::Close, &challenge, authorised);
+            let credential =
+                self.payer.commit_for(channel::Action::Close, &challenge, authorised + 1);
             let answer = self.send(base, 0, Some(&credential)).await;
             match answer {
                 Some((StatusCode::OK, ..)) => return true,

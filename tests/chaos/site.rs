@@ -215,6 +215,6 @@ pub(crate) const DEPOSIT: i64 = 1_000_000_000;
 /// What a payer waits for when it closes a channel itself, in ledgers.
 pub(crate) const WAITING: u32 = 100;
 /// Longer than a reservation lasts.
-const LEASE_SECONDS: u64 = 90;
+const LEASE_SECONDS: u64 = 150;
 const PREFIX: &str = "chaos:";
 const PATIENCE: Duration = Duration::from_secs(30);

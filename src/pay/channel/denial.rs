@@ -122,7 +122,7 @@ pub(super) fn stale_close() -> Refusal {
     Refusal::new(
         RefusalKind::DeltaTooSmall,
         "stale_close",
-        "to close, sign a commitment that is no smaller than the highest one so far, and not collected",
+        "to close, sign a commitment that is above the highest one so far",
     )
 }
 
@@ -141,6 +141,21 @@ pub(super) fn fault_of_look(error: LookError) -> Denied {
         }
         LookError::Failed(detail) => Fault::unavailable(detail).into(),
     }
+}
+
+/// Why a commitment is not taken of a channel that cannot be looked at, or is not good any more.
+pub(super) fn not_taken(error: LookError) -> Denied {
+    match error {
+        LookError::Unfit(UnfitChannel::Closing { .. }) => {
+            ended("its payer has begun to close the channel").into()
+        }
+        error => fault_of_look(error),
+    }
+}
+
+/// Too many payers wait for their channels to be closed.
+pub(super) fn closing_elsewhere() -> Fault {
+    Fault::unavailable("as many channels are being closed as can be at once")
 }
 
 /// What kept the store from answering.

@@ -175,6 +175,10 @@ impl Account {
     pub fn saw_withdrawn(&mut self, withdrawn: Amount) -> bool {
         let is_new = withdrawn > self.withdrawn;
         self.withdrawn = self.withdrawn.max(withdrawn);
+        if is_new && self.unsettled_since.is_some() {
+            // What is left was sold since the collection was made, a moment ago.
+            self.unsettled_since = Some(self.used_at);
+        }
         self.settle_clock();
         self.trim();
         is_new

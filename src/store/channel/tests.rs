@@ -415,3 +415,18 @@ fn no_more_is_served_than_may_be_unsettled() {
     ask.withdrawn = units(50);
     assert_eq!(desk.account.reserve(&ask), stands(100, 100));
 }
+
+#[test]
+fn what_is_left_after_a_settlement_is_unsettled_since_it_was_sold() {
+    let mut desk = Desk::new(1_000);
+    desk.buy(10, 1, 10);
+    let mut later = desk.ask(20, 2, 10);
+    (later.now, later.lease_until) = (5_000, 5_100);
+    desk.account.reserve(&later);
+    desk.account.keep(later.token, 200).unwrap();
+    assert_eq!(desk.account.unsettled_since(), Some(1_000));
+    desk.account.saw_withdrawn(units(10));
+    assert_eq!(desk.account.unsettled_since(), Some(5_000));
+    desk.account.saw_withdrawn(units(20));
+    assert_eq!(desk.account.unsettled_since(), None);
+}

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use tokio::sync::mpsc;
+use tracing::error;
 
 use super::{
     Embedded, Queued, Wish,
@@ -146,6 +147,10 @@ impl Writer {
         if !self.accounts.contains_key(&channel)
             && let Some(account) = batch.view.account(channel)?
         {
+            if self.accounts.len() >= MOST_ACCOUNTS {
+                // All but what this batch is about to store is in the file as it is here.
+                self.accounts.retain(|channel, _| batch.channels.contains(channel));
+            }
             self.accounts.insert(channel, account);
         }
         Ok(self.accounts.get(&channel))
@@ -156,19 +161,34 @@ impl Writer {
         after: Option<ContractId>,
         batch: &Batch,
     ) -> Result<Vec<Listed>, Fault> {
-        let mut channels: Vec<_> = batch.view.channels(after)?;
-        // Those that this batch is about to store for the first time.
-        channels.extend(batch.channels.iter().filter(|channel| Some(**channel) > after));
-        channels.sort_unstable();
-        channels.dedup();
-        channels.truncate(PAGE);
-        let mut page = Vec::with_capacity(channels.len());
-        for channel in channels {
-            if let Some(account) = self.account(channel, batch)? {
-                page.push(Listed { channel, account: account.clone() });
+        let mut page = Vec::new();
+        let mut after = after;
+        // One that does not read fails whoever asks for it, and hides none of the others.
+        loop {
+            let mut channels: Vec<_> = batch.view.channels(after)?;
+            // Those that this batch is about to store for the first time.
+            channels.extend(batch.channels.iter().filter(|channel| Some(**channel) > after));
+            channels.sort_unstable();
+            channels.dedup();
+            channels.truncate(PAGE);
+            for channel in &channels {
+                match self.account(*channel, batch) {
+                    Ok(Some(account)) => {
+                        page.push(Listed { channel: *channel, account: account.clone() });
+                    }
+                    Ok(None) => {}
+                    Err(Fault::Wish(error)) => error!(%error, "an account is left out of a list"),
+                    Err(disk) => return Err(disk),
+                }
+                if page.len() >= PAGE {
+                    return Ok(page);
+                }
             }
+            if channels.len() < PAGE {
+                return Ok(page);
+            }
+            after = channels.last().copied();
         }
-        Ok(page)
     }
 
     /// The accounts that changed, as bytes.
@@ -180,3 +200,6 @@ impl Writer {
         changed.into_iter().filter_map(encode).collect()
     }
 }
+
+/// Accounts in memory at once, of some kilobytes each; those that are in use are read again when they are let go of.
+const MOST_ACCOUNTS: usize = 10_000;
