@@ -9,9 +9,9 @@
 //! 2. [`route`] finds the one route that this method and target belong to. What matches nothing is 404.
 //! 3. [`guard`] is the valve. A free route passes. A priced one needs a credential: without one the guard answers
 //!    402 with a challenge of each method that the route offers and that can take payments now. With one it has that
-//!    method ([`pay::x402`] or [`pay::charge`]) verify it, claim it in the [`store`] so that it buys one delivery, and
+//!    method ([`pay::x402`], [`pay::charge`] or [`pay::channel`]) verify it, claim it in the [`store`] so that it buys one delivery, and
 //!    settle it through the [`ledger`], before or after the upstream has answered. A payment that its payer has put on
-//!    the ledger itself is settled when it comes.
+//!    the ledger itself is settled when it comes; a commitment of a channel is kept, and collected later.
 //! 4. [`upstream`] forwards what the guard admitted, and only that: it takes [`guard::Admitted`], which nothing else
 //!    can build. Bodies stream both ways, but for requests that a payment buys with their very body, which the guard
 //!    has read; payment headers stay behind.
