@@ -7,6 +7,7 @@
 
 #![expect(
     clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -53,11 +54,13 @@ async fn main() {
     let payers = open(&sandbox, each).await;
     let server = Server::redis(Settings::default()).await;
     let redis = format!("redis: {{ url: \"{}\", durability: redis-single }}", server.url());
-    let embedded = "embedded: { path: ./state.redb }".to_owned();
+    // Beside the configuration each write of it would be noticed as a change of the folder that is watched.
+    let embedded = "embedded: { path: ./state/state.redb }".to_owned();
 
     let mut runs = Vec::new();
     for (store, section) in [("embedded", embedded), ("redis", redis)] {
         let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("state")).unwrap();
         let config = folder.path().join("gateway.yaml");
         std::fs::write(&config, yaml(&upstream, &section)).unwrap();
         runs.extend(measure(store, &config, &sandbox, &payers, each).await);
