@@ -53,7 +53,8 @@ pub(crate) fn machine() -> String {
     let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     let load = fs::read_to_string("/proc/loadavg").unwrap();
     let load: Vec<_> = load.split(' ').take(1).collect();
-    format!("{cores} cores{model}; load average {} before", load.concat())
+    let model = model.trim_start_matches([' ', '\t', ':']);
+    format!("{cores} cores, {model}; load average {} before", load.concat())
 }
 
 /// By the time that this thread was on a processor, whatever else runs.
