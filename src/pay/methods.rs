@@ -164,7 +164,8 @@ impl Methods {
     pub fn parse(&self, terms: &Terms, headers: &HeaderMap) -> Result<Option<Credential>, Refusal> {
         // Two payments are two also where one is by a method that is not configured.
         let carries_x402 = x402::is_carried(headers);
-        let carries_mpp = !matches!(mpp::find(headers), Ok(None));
+        let found = super::mpp::find(headers);
+        let carries_mpp = !matches!(found, Ok(None));
         if carries_x402 && carries_mpp {
             return Err(Refusal::new(
                 RefusalKind::Ambiguous,
@@ -179,7 +180,7 @@ impl Methods {
         if !carries_mpp || (self.charge.is_none() && self.channel.is_none()) {
             return Ok(None);
         }
-        let Some(found) = super::mpp::find(headers)?.map(Box::new) else { return Ok(None) };
+        let Some(found) = found?.map(Box::new) else { return Ok(None) };
         match (&self.charge, &self.channel) {
             (_, Some(channel)) if Channel::is_for_us(&found) => {
                 Ok(Some(Credential::Channel(channel.clone(), found)))

@@ -15,7 +15,9 @@ use super::{Account, ChallengeDigest, Claimed, Collection, Held, Phase, Token, U
 
 /// Writes the account of `channel`.
 pub(in crate::store) fn encode(channel: ContractId, account: &Account) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256);
+    let (held, uses) = (account.held.len(), account.uses.len());
+    let room = uses.saturating_mul(USE).saturating_add(held.saturating_mul(HELD));
+    let mut out = Vec::with_capacity(room.saturating_add(HEAD));
     out.push(FORMAT);
     for amount in [account.authorised, account.spent, account.withdrawn, account.floor] {
         put_amount(&mut out, amount);
@@ -214,6 +216,11 @@ fn list<T>(
 fn corrupt(channel: ContractId) -> Error {
     Error::Corrupt { what: format!("the account of channel {channel} does not read").into() }
 }
+
+/// What the parts of most accounts take, in bytes: more than that is made room for when it comes.
+const HEAD: usize = 512;
+const HELD: usize = 80;
+const USE: usize = 64;
 
 const FORMAT: u8 = 1;
 
