@@ -71,9 +71,12 @@ pub struct Settings {
     pub max_unsettled: Amount,
     /// It is settled once something of it has been unsettled for so long.
     pub unsettled_for: Duration,
-    /// A channel of which something is unsettled, and that nobody used for so long, is closed.
+    /// Less than this is not worth what a transaction costs: it is left where it is until it has become more, or somebody
+    /// asks for it.
+    pub min_value: Amount,
+    /// A channel that nobody used for so long is closed, if it has brought as much as `min_value`.
     pub idle_for: Duration,
-    /// What is unsettled so shortly before its payer may take it back comes before everything else.
+    /// What can be taken back so soon is tried again sooner when it could not be collected.
     pub before_refund: Duration,
 }
 

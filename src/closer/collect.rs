@@ -51,7 +51,9 @@ impl Worker {
     }
 
     pub(super) async fn heed_end(&self, channel: ContractId, lost: Amount) -> Again {
-        if !lost.is_zero() {
+        if lost < self.inner.settings().min_value {
+            info!(%channel, %lost, "a channel has ended; what was left was not worth a transaction");
+        } else if !lost.is_zero() {
             error!(
                 %channel, %lost,
                 "a channel was refunded before all that was delivered was settled: is `before_refund` too short, or was \

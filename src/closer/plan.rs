@@ -1,4 +1,6 @@
-//! What is to be done about one channel, from its account and what the ledger shows of it. Pure.
+//! What is to be done about one channel, and before which others, from its account and what the ledger shows of it. Pure.
+
+use std::cmp::Reverse;
 
 use super::Settings;
 use crate::{
@@ -43,8 +45,8 @@ pub(super) enum Plan {
     Extend { ledgers: u32, reason: Reason },
 }
 
-/// Why something is done, the most urgent first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Why something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Reason {
     /// The payer may take the money back soon, or already.
     Refund,
@@ -62,6 +64,47 @@ pub(super) enum Reason {
     Idle,
     /// Its entries are to live longer.
     Upkeep,
+}
+
+/// Which of two channels comes first: the lesser. Bookkeeping is cheap, and may change the rest; then what is lost
+/// soonest, then what is most, then what has waited longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank {
+    kind: Kind,
+    /// The ledger from which on it may be lost, or costs more.
+    deadline: u32,
+    at_risk: Reverse<Amount>,
+    unsettled_since: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Bookkeeping,
+    Money,
+    Upkeep,
+}
+
+impl Plan {
+    /// Whether its payer may take the money back soon.
+    pub(super) const fn is_pressing(&self) -> bool {
+        matches!(self, Self::Collect(_, Reason::Refund))
+    }
+
+    /// How it compares to what is to be done about others.
+    pub(super) fn rank(&self, account: &Account, view: Option<&View>) -> Rank {
+        let (kind, deadline) = match self {
+            Self::Collect(..) => (Kind::Money, view.and_then(|view| view.close_effective_at)),
+            Self::Extend { reason: Reason::Upkeep, .. } => (Kind::Upkeep, None),
+            Self::Extend { .. } => (Kind::Money, view.map(|view| view.live_until)),
+            _ => (Kind::Bookkeeping, None),
+        };
+        Rank {
+            kind,
+            deadline: deadline.unwrap_or(u32::MAX),
+            at_risk: Reverse(account.at_risk()),
+            unsettled_since: account.unsettled_since().unwrap_or(u64::MAX),
+        }
+    }
 }
 
 /// Plans for one channel.
@@ -93,7 +136,8 @@ fn ending(facts: &Facts<'_>, view: &View, effective_at: u32) -> Plan {
     let at_risk = account.at_risk();
     let over = effective_at <= view.ledger;
     let in_flight = !account.in_flight().is_zero();
-    if over && (view.balance.is_zero() || (at_risk.is_zero() && !in_flight)) {
+    let is_dust = !is_worth_it(facts);
+    if over && (view.balance.is_zero() || (is_dust && !in_flight && facts.asked.is_none())) {
         return Plan::Ended { lost: at_risk };
     }
     if account.phase() == Phase::Open {
@@ -103,7 +147,7 @@ fn ending(facts: &Facts<'_>, view: &View, effective_at: u32) -> Plan {
     let left = u64::from(ledgers).saturating_mul(LEDGER_SECONDS);
     let near = left <= facts.settings.before_refund.as_secs();
     let reason = if near { Reason::Refund } else { Reason::CloseStart };
-    match (at_risk.is_zero(), in_flight) {
+    match (is_dust, in_flight) {
         // What is delivered does not wait for what may be.
         (false, true) => Plan::Collect(Way::Settle, reason),
         (false, false) => Plan::Collect(Way::Close, reason),
@@ -114,8 +158,12 @@ fn ending(facts: &Facts<'_>, view: &View, effective_at: u32) -> Plan {
 
 /// A channel that we are closing.
 fn closing(facts: &Facts<'_>) -> Plan {
-    let Facts { account, .. } = *facts;
-    let reason = if facts.asked.is_some() { Reason::Asked } else { Reason::Idle };
+    let Facts { account, view, asked, .. } = *facts;
+    if view.is_none() && asked.is_none() && !is_worth_it(facts) {
+        // It may be its payer who is closing it, and then it is not worth a transaction: the ledger tells.
+        return Plan::Wait;
+    }
+    let reason = if asked.is_some() { Reason::Asked } else { Reason::Idle };
     if !account.in_flight().is_zero() {
         // It may take long: what is due by itself does not wait for it.
         return due(facts).map_or(Plan::Wait, |reason| Plan::Collect(Way::Settle, reason));
@@ -129,8 +177,13 @@ fn closing(facts: &Facts<'_>) -> Plan {
 /// A channel that pays.
 fn open(facts: &Facts<'_>) -> Plan {
     let Facts { account, view, settings, now, .. } = *facts;
-    let at_risk = account.at_risk();
-    if !at_risk.is_zero() && idle_for(facts) >= settings.idle_for.as_secs() {
+    // Most of what it owed was settled by age before: what it has brought in all pays for its end.
+    let brought = account.delivered().max(account.withdrawn());
+    if idle_for(facts) >= settings.idle_for.as_secs()
+        && view.is_some()
+        && brought >= settings.min_value
+        && to_close_with(account).is_some()
+    {
         return Plan::BeginClosing(Reason::Idle);
     }
     if let Some(reason) = due(facts) {
@@ -139,7 +192,7 @@ fn open(facts: &Facts<'_>) -> Plan {
     if let Some(view) = view
         && view.ends_soon()
         && view.live_until >= view.ledger
-        && (!at_risk.is_zero() || now.saturating_sub(account.used_at()) < IN_USE_SECONDS)
+        && (is_worth_it(facts) || now.saturating_sub(account.used_at()) < IN_USE_SECONDS)
     {
         let urgent = view.lives_on() < LAPSING_LEDGERS;
         let reason = if urgent { Reason::Lapsing } else { Reason::Upkeep };
@@ -155,11 +208,15 @@ fn due(facts: &Facts<'_>) -> Option<Reason> {
     if at_risk.is_zero() {
         return None;
     }
+    let is_asked = asked == Some(Way::Settle);
+    if !(is_worth_it(facts) || is_asked || urged) {
+        return None;
+    }
     // Collecting brings archived entries back, and is what they are of use for.
     if view.is_some_and(|view| view.live_until < view.ledger) {
         return Some(Reason::Lapsing);
     }
-    if asked == Some(Way::Settle) {
+    if is_asked {
         return Some(Reason::Asked);
     }
     if urged || at_risk >= settings.at_claimable.min(settings.max_unsettled) {
@@ -167,6 +224,12 @@ fn due(facts: &Facts<'_>) -> Option<Reason> {
     }
     let since = account.unsettled_since()?;
     (now.saturating_sub(since) >= settings.unsettled_for.as_secs()).then_some(Reason::Age)
+}
+
+/// Whether what is at risk is worth a transaction.
+fn is_worth_it(facts: &Facts<'_>) -> bool {
+    let at_risk = facts.account.at_risk();
+    !at_risk.is_zero() && at_risk >= facts.settings.min_value
 }
 
 /// Somebody may ask to close what nothing is to be had from any more.

@@ -17,7 +17,7 @@ use tracing::{debug, error, warn};
 
 use super::{
     CloseError, Collected, Exposure, Inner, closed, lock,
-    plan::{self, Facts, Plan, Reason},
+    plan::{self, Facts, Plan, Rank},
 };
 use crate::{
     ledger::collector::Way,
@@ -53,7 +53,7 @@ pub(super) struct Worker {
 struct Item {
     at: Instant,
     /// Not known before it was looked at.
-    plan: Option<Plan>,
+    plan: Option<(Rank, Plan)>,
     /// How often in a row it did not work.
     failures: u32,
 }
@@ -270,8 +270,10 @@ impl Worker {
                 self.answer(channel, |_| Err(CloseError::Nothing));
             }
             plan => {
+                let view = self.inner.channels.seen(channel);
+                let rank = plan.rank(account, view.as_deref());
                 if let Some(item) = self.agenda.get_mut(&channel) {
-                    item.plan = Some(plan);
+                    item.plan = Some((rank, plan));
                 }
             }
         }
@@ -280,10 +282,9 @@ impl Worker {
     fn most_urgent(&self) -> Option<(ContractId, Plan)> {
         let now = Instant::now();
         let due = self.agenda.iter().filter(|(_, item)| item.at <= now);
-        let planned =
-            due.filter_map(|(channel, item)| Some((*channel, item.plan.clone()?, item.at)));
-        let first = planned.min_by_key(|(channel, plan, at)| (urgency(plan), *at, *channel));
-        first.map(|(channel, plan, _)| (channel, plan))
+        let planned = due.filter_map(|(channel, item)| Some((*channel, item.plan.as_ref()?)));
+        let first = planned.min_by_key(|(channel, (rank, _))| (*rank, *channel));
+        first.map(|(channel, (_, plan))| (channel, plan.clone()))
     }
 
     async fn act(&mut self, channel: ContractId, plan: Plan) {
@@ -303,8 +304,7 @@ impl Worker {
 
     fn again(&mut self, channel: ContractId, again: Again) {
         let Some(item) = self.agenda.get_mut(&channel) else { return };
-        let is_pressing =
-            item.plan.take().is_some_and(|plan| urgency(&plan).1 <= Reason::CloseStart);
+        let is_pressing = item.plan.take().is_some_and(|(_, plan)| plan.is_pressing());
         let longest = if is_pressing { SHORTER_PAUSE } else { LONGEST_PAUSE };
         item.failures = match again {
             Again::Now | Again::Soon => 0,
@@ -341,19 +341,6 @@ impl Worker {
         for wish in self.wishes.extract_if(.., wanted) {
             drop(wish.answer.send(outcome()));
         }
-    }
-}
-
-/// What is cheap comes before what is urgent: it may change what is.
-const fn urgency(plan: &Plan) -> (u8, Reason) {
-    match plan {
-        Plan::Rest
-        | Plan::Withdrawn(_)
-        | Plan::Ended { .. }
-        | Plan::BeginClosing(_)
-        | Plan::Resolve(_)
-        | Plan::Wait => (0, Reason::Refund),
-        Plan::Collect(_, reason) | Plan::Extend { reason, .. } => (1, *reason),
     }
 }
 

@@ -384,7 +384,8 @@ async fn c16_c27_a_payer_closes_its_channel_and_a_stranger_does_not() {
 
 #[tokio::test]
 async fn c10_a_channel_that_its_payer_begins_to_close_is_settled_and_takes_no_more() {
-    let world = World::start().await;
+    let channel = ", close: { min_value: \"$0.001\" }";
+    let world = World::build(Plan { channel, ..Plan::default() }).await;
     let payer = world.payer().await;
     payer.pay("/weather").await.assert_channel_paid();
     let spare = payer.challenge("/weather").await;

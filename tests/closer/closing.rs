@@ -103,28 +103,63 @@ async fn what_is_left_after_the_waiting_period_is_still_collected() {
 }
 
 #[tokio::test]
-async fn a_channel_that_nobody_uses_is_closed_and_one_that_owes_nothing_is_left_to_its_payer() {
+async fn a_channel_that_nobody_uses_is_closed_if_it_brought_what_that_costs() {
     let world = World::start().await;
-    let (owing, settled) = (world.open().await, world.open().await);
-    let idle_for = Settings { idle_for: Duration::from_secs(600), ..settings() };
-    let it = world.closer_with(idle_for, world.collector());
-    for channel in [&owing, &settled] {
-        world.pay(channel, 30, 25).await;
+    let (owing, settled, poor) = (world.open().await, world.open().await, world.open().await);
+    // As usual, what is owed is settled by its age long before.
+    let unsettled_for = Duration::from_secs(60);
+    let idle_for = Duration::from_secs(600);
+    let times = Settings { min_value: amount(10), unsettled_for, idle_for, ..settings() };
+    let it = world.closer_with(times, world.collector());
+    for (channel, price) in [(&settled, 25), (&poor, 9)] {
+        it.know(channel).await;
+        world.pay(channel, 30, price).await;
     }
-    it.closer.settle(settled.id).await.unwrap();
-    world.pass(Duration::from_secs(599)).await;
-    it.closer.nudge(owing.id);
+    world.pass(unsettled_for).await;
     it.closer.nudge(settled.id);
-    assert_eq!(world.account(&owing).await.phase(), Phase::Open);
-    world.pass(Duration::from_secs(1)).await;
-    it.closer.nudge(owing.id);
-    it.closer.nudge(settled.id);
-    assert!(world.until_closed(&owing).await.is_some());
-    assert_eq!(world.balance(&owing.id.to_string()), 0);
-    assert_ended(&world, &owing, 60).await;
+    world.until_withdrawn(&settled, 30).await;
+    world.pass(idle_for - unsettled_for - Duration::from_secs(1)).await;
+    it.know(&owing).await;
+    world.pay(&owing, 30, 25).await;
+    for channel in [&settled, &poor] {
+        it.closer.nudge(channel.id);
+    }
+    // Another channel's settlement shows that all that was due was done.
+    it.closer.settle(owing.id).await.unwrap();
     assert_eq!(world.account(&settled).await.phase(), Phase::Open);
-    assert_eq!(world.balance(&settled.id.to_string()), DEPOSIT - 30);
+    world.pass(Duration::from_secs(1)).await;
+    for channel in [&settled, &poor] {
+        it.closer.nudge(channel.id);
+    }
+    assert!(world.until_closed(&settled).await.is_some());
+    assert_eq!(world.balance(&settled.id.to_string()), 0);
+    assert_ended(&world, &settled, 60).await;
+    for channel in [&owing, &poor] {
+        assert_eq!(world.account(channel).await.phase(), Phase::Open);
+    }
+    assert_eq!(world.withdrawals(&poor).await, 0);
     assert_eq!(world.balance(&world.payee()), 60);
+    // And what is asked for is closed for whatever it brings.
+    assert!(it.closer.close(poor.id).await.unwrap().closed);
+}
+
+#[tokio::test]
+async fn what_is_not_worth_a_transaction_is_left_to_a_payer_who_closes() {
+    let world = World::start().await;
+    let (dust, enough) = (world.open_waiting(3).await, world.open_waiting(3).await);
+    let least = Settings { min_value: amount(10), ..settings() };
+    let it = world.closer_with(least, world.collector());
+    let before = world.sequence().await;
+    for (channel, price) in [(&dust, 9), (&enough, 10)] {
+        it.know(channel).await;
+        world.pay(channel, price, price).await;
+        it.closer.nudge(channel.id);
+        world.sandbox.close_start(&channel.contract, &channel.payer).await.unwrap();
+    }
+    assert!(world.until_closed(&enough).await.is_some());
+    assert_eq!(world.until_closed(&dust).await, None, "it ended by itself");
+    assert_eq!(world.balance(&world.payee()), 10);
+    assert_eq!(world.sequence().await, before + 1);
 }
 
 #[tokio::test]

@@ -345,6 +345,7 @@ pub(crate) fn settings() -> Settings {
     Settings {
         at_claimable: amount(1_000_000),
         max_unsettled: amount(1_000_000),
+        min_value: Amount::ZERO,
         unsettled_for: Duration::from_secs(1_000_000),
         idle_for: Duration::from_secs(1_000_000),
         before_refund: Duration::from_secs(7_200),

@@ -21,9 +21,13 @@ fn units(units: i128) -> Amount {
 
 /// A channel through which these prices were delivered, each by a commitment of all so far.
 fn delivered(prices: &[i128]) -> Account {
+    delivered_at(prices, NOW)
+}
+
+fn delivered_at(prices: &[i128], now: u64) -> Account {
     let mut account = Account::default();
     for price in prices {
-        let token = fly(&mut account, *price);
+        let token = fly_at(&mut account, *price, now);
         account.keep(token, 200).unwrap();
     }
     account
@@ -31,6 +35,10 @@ fn delivered(prices: &[i128]) -> Account {
 
 /// Has a request for `price` in flight.
 fn fly(account: &mut Account, price: i128) -> Token {
+    fly_at(account, price, NOW)
+}
+
+fn fly_at(account: &mut Account, price: i128, now: u64) -> Token {
     let amount = units(account.standing().authorised.units() + price);
     let token = Token(amount.units().to_be_bytes());
     let reserved = account.reserve(&Reserve {
@@ -45,8 +53,8 @@ fn fly(account: &mut Account, price: i128) -> Token {
         most_unsettled: units(1_000),
         expired: false,
         token,
-        now: NOW,
-        lease_until: NOW + 60,
+        now,
+        lease_until: now + 60,
         redelivery: Redelivery { attempts: 3, within: Duration::from_secs(60) },
     });
     assert!(matches!(reserved, Reserving::Reserved(_)), "{reserved:?}");
@@ -78,6 +86,7 @@ fn settings() -> Settings {
     Settings {
         at_claimable: units(100),
         max_unsettled: units(500),
+        min_value: Amount::ZERO,
         unsettled_for: Duration::from_secs(3_600),
         idle_for: Duration::from_secs(36_000),
         before_refund: Duration::from_secs(7_200),
@@ -121,6 +130,83 @@ fn an_open_channel_is_settled_by_value_then_by_age_and_closed_when_idle() {
     assert_eq!(idle, Plan::BeginClosing(Reason::Idle));
 }
 
+/// By then most are settled, by their age.
+#[test]
+fn an_idle_channel_is_closed_though_it_owes_nothing_if_it_has_paid_for_that() {
+    let settings = Settings { min_value: units(10), ..settings() };
+    let plan_idle = |account: &Account, view| {
+        let now = NOW + 36_000;
+        let (asked, urged) = (None, false);
+        plan(&Facts { account, view, settings: &settings, now, asked, urged })
+    };
+    let mut account = delivered(&[10]);
+    account.saw_withdrawn(units(10));
+    let seen = View { withdrawn: units(10), ..view() };
+    assert_eq!(plan_idle(&account, Some(&seen)), Plan::BeginClosing(Reason::Idle));
+    // Its payer may have closed it meanwhile.
+    assert_eq!(plan_idle(&account, None), Plan::Rest);
+    account.begin_closing();
+    let close = Plan::Collect(Way::Close, Reason::Idle);
+    assert_eq!(plan_idle(&account, Some(&seen)), close);
+    assert_eq!(plan_idle(&account, None), Plan::Wait);
+    assert_eq!(plan_idle(&delivered(&[9]), Some(&view())), Plan::Rest);
+}
+
+#[test]
+fn what_is_not_worth_a_transaction_is_left_until_somebody_asks_for_it() {
+    let settings = Settings { min_value: units(10), ..settings() };
+    let far = closing_at(LEDGER + 10_000);
+    let archived = View { live_until: LEDGER - 1, ..view() };
+    let plan_for = |account: &Account, view: &View, asked, urged| {
+        let (view, now) = (Some(view), NOW + 30_000);
+        plan(&Facts { account, view, settings: &settings, now, asked, urged })
+    };
+    let (dust, enough) = (delivered(&[9]), delivered(&[10]));
+    let settle = |reason| Plan::Collect(Way::Settle, reason);
+    for (view, reason) in [(&view(), Reason::Age), (&archived, Reason::Lapsing)] {
+        assert_eq!(plan_for(&dust, view, None, false), Plan::Rest);
+        assert_eq!(plan_for(&enough, view, None, false), settle(reason));
+    }
+    assert_eq!(plan_for(&dust, &view(), Some(Way::Settle), false), settle(Reason::Asked));
+    assert_eq!(plan_for(&dust, &view(), None, true), settle(Reason::Value));
+    let close = |reason| Plan::Collect(Way::Close, reason);
+    let closing = |account: &Account| {
+        let mut account = account.clone();
+        account.begin_closing();
+        account
+    };
+    let (dust, enough) = (closing(&dust), closing(&enough));
+    assert_eq!(plan_for(&dust, &far, None, false), Plan::Rest);
+    assert_eq!(plan_for(&enough, &far, None, false), close(Reason::CloseStart));
+    assert_eq!(plan_for(&dust, &far, Some(Way::Close), false), close(Reason::Asked));
+    // Somebody asked for it before, who may be gone.
+    assert_eq!(plan_for(&dust, &view(), None, false), close(Reason::Idle));
+    let over = closing_at(LEDGER);
+    assert_eq!(plan_for(&dust, &over, None, false), Plan::Ended { lost: units(9) });
+    assert_eq!(plan_for(&enough, &over, None, false), close(Reason::Refund));
+}
+
+#[test]
+fn first_comes_what_is_lost_soonest_then_what_is_most_then_what_waited_longest() {
+    let rank = |price, view: &View, plan: &Plan| plan.rank(&delivered(&[price]), Some(view));
+    let (settle, close) =
+        (Plan::Collect(Way::Settle, Reason::Age), Plan::Collect(Way::Close, Reason::CloseStart));
+    let lapsing = View { live_until: LEDGER + 60, ..view() };
+    let extend = |reason| Plan::Extend { ledgers: 1, reason };
+    let order = [
+        rank(1, &view(), &Plan::Withdrawn(units(1))),
+        rank(1, &closing_at(LEDGER + 50), &close),
+        rank(1, &lapsing, &extend(Reason::Lapsing)),
+        rank(900, &closing_at(LEDGER + 70), &close),
+        rank(3, &closing_at(LEDGER + 70), &close),
+        rank(900, &view(), &settle),
+        settle.rank(&delivered_at(&[3], NOW - 1), Some(&view())),
+        rank(3, &view(), &settle),
+        rank(900, &view(), &extend(Reason::Upkeep)),
+    ];
+    assert!(order.is_sorted_by(|a, b| a < b), "{order:?}");
+}
+
 #[test]
 fn a_channel_is_not_idle_while_something_is_in_flight() {
     let mut account = delivered(&[99]);
@@ -155,7 +241,6 @@ fn a_close_start_ends_payments_first_and_is_more_urgent_the_nearer_the_refund_is
     account.begin_closing();
     assert_eq!(plan_of(&account, &far), Plan::Collect(Way::Close, Reason::CloseStart));
     assert_eq!(plan_of(&account, &near), Plan::Collect(Way::Close, Reason::Refund));
-    assert!(Reason::Refund < Reason::CloseStart && Reason::CloseStart < Reason::Asked);
 }
 
 #[test]
@@ -228,6 +313,9 @@ fn entries_are_extended_before_they_end_and_while_they_are_of_use() {
     settled.saw_withdrawn(units(1));
     assert_eq!(plan_of(&settled, &archived), Plan::Rest);
     assert_eq!(plan_of(&settled, &at(LEDGER + 10)), extend(Reason::Lapsing));
-    let later = plan_at(&settled, &at(LEDGER + 10), NOW + IN_USE_SECONDS, None);
-    assert_eq!(later, Plan::Rest);
+    let (view, settings) = (at(LEDGER + 10), Settings { min_value: units(2), ..settings() });
+    let (now, view) = (NOW + IN_USE_SECONDS, Some(&view));
+    let account = &settled;
+    let later = Facts { account, view, settings: &settings, now, asked: None, urged: false };
+    assert_eq!(plan(&later), Plan::Rest);
 }

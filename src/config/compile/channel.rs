@@ -107,6 +107,11 @@ fn read_closer(
         Some(spot) => price::read_limit(spot, assets),
         None => usual(AT_CLAIMABLE, assets).zip(max_unsettled).map(|(usual, most)| usual.min(most)),
     };
+    let least = get("min_value");
+    let min_value = match &least {
+        Some(spot) => price::read_limit(spot, assets),
+        None => at_claimable.map(|most| most.min(least_value(assets))),
+    };
     let duration = |key, usual| {
         get(key).map_or(Some(usual), |spot| spot.duration_in(INTERVALS, INTERVAL_HINT))
     };
@@ -114,16 +119,23 @@ fn read_closer(
         (duration("unsettled_for", UNSETTLED_FOR), duration("idle_for", IDLE_FOR));
     let before_refund =
         waiting.and_then(|waiting| read_before_refund(get("before_refund"), waiting));
-    let (at_claimable, max_unsettled) = (at_claimable?, max_unsettled?);
+    let (at_claimable, max_unsettled, min_value) = (at_claimable?, max_unsettled?, min_value?);
     if at_claimable > max_unsettled {
         return at.as_ref()?.fault(
             "is above `payments.mpp.channel.max_unsettled`, from which on nothing is delivered",
             "write at most as much, so that a channel is settled before it stands still",
         );
     }
+    if min_value > at_claimable {
+        return least.as_ref()?.fault(
+            "is above `payments.mpp.channel.close.at_claimable`, at which a channel is settled",
+            "write what a transaction costs, such as `$0.01`",
+        );
+    }
     Some(closer::Settings {
         at_claimable,
         max_unsettled,
+        min_value,
         unsettled_for: unsettled_for?,
         idle_for: idle_for?,
         before_refund: before_refund?,
@@ -170,6 +182,11 @@ fn usual(units: &str, assets: &Assets) -> Option<Amount> {
     amount.or_else(|| Amount::from_units(i128::MAX))
 }
 
+/// About what a transaction that collects costs; nothing where the default asset has no units so small.
+fn least_value(assets: &Assets) -> Amount {
+    Amount::parse_decimal(MIN_VALUE, assets.default.decimals).unwrap_or(Amount::ZERO)
+}
+
 const CHANNEL: Keys = Keys {
     known: &[
         "wasm_hashes",
@@ -182,12 +199,15 @@ const CHANNEL: Keys = Keys {
     ],
     later: &[],
 };
-const CLOSE: Keys =
-    Keys { known: &["at_claimable", "unsettled_for", "idle_for", "before_refund"], later: &[] };
+const CLOSE: Keys = Keys {
+    known: &["at_claimable", "min_value", "unsettled_for", "idle_for", "before_refund"],
+    later: &[],
+};
 
 /// In whole units of the default asset.
 const MAX_UNSETTLED: &str = "50";
 const AT_CLAIMABLE: &str = "5";
+const MIN_VALUE: &str = "0.01";
 const UNSETTLED_FOR: Duration = Duration::from_secs(3_600);
 const IDLE_FOR: Duration = Duration::from_secs(12 * 3_600);
 const BEFORE_REFUND: Duration = Duration::from_secs(2 * 3_600);

@@ -68,6 +68,7 @@ fn channels_need_a_signer_and_little_else() {
     let closer = &channel.closer;
     assert_eq!(closer.at_claimable.units(), 50_000_000);
     assert_eq!(closer.max_unsettled.units(), 500_000_000);
+    assert_eq!(closer.min_value.units(), 100_000);
     assert_eq!((closer.unsettled_for, closer.idle_for), (seconds(3_600), seconds(43_200)));
     assert_eq!(closer.before_refund, seconds(7_200));
     assert!(channel.configured.is_none());
@@ -85,7 +86,7 @@ fn every_key_of_channels_can_be_set() {
     let hash = "ab".repeat(32);
     let text = only(&format!(
         "wasm_hashes: [{hash}, {}], max_unsettled: \"$2\", max_state_age: 12s, channel: {CHANNEL},
-      min_refund_waiting_ledgers: 20, close: {{ at_claimable: \"$2.00\", unsettled_for: 90s,
+      min_refund_waiting_ledgers: 20, close: {{ at_claimable: \"$2.00\", min_value: \"$0.5\", unsettled_for: 90s,
       idle_for: 2h, before_refund: 100s }}",
         "CD".repeat(32)
     ));
@@ -98,6 +99,7 @@ fn every_key_of_channels_can_be_set() {
         (closer.at_claimable, closer.max_unsettled.units()),
         (closer.max_unsettled, 20_000_000)
     );
+    assert_eq!(closer.min_value.units(), 5_000_000);
     assert_eq!((closer.unsettled_for, closer.idle_for), (seconds(90), seconds(7_200)));
     assert_eq!(closer.before_refund, seconds(100));
     assert_eq!(channel.configured.unwrap().to_string(), CHANNEL);
@@ -209,6 +211,13 @@ fn limits_of_channels_are_amounts_of_the_default_asset() {
 
     hint: write at most as much, so that a channel is settled before it stands still
     ");
+    assert_snapshot!(bad(&only("close: { at_claimable: \"$0.05\", min_value: \"$0.06\" }")), @r"
+    gateway.yaml:9:99: payments.mpp.channel.close.min_value: is above `payments.mpp.channel.close.at_claimable`, at which a channel is settled
+
+    hint: write what a transaction costs, such as `$0.01`
+    ");
+    let tiny = channel(&only("close: { at_claimable: \"$0.002\" }"));
+    assert_eq!(tiny.closer.min_value, tiny.closer.at_claimable);
     let small = channel(&only("max_unsettled: \"$1.00\""));
     assert_eq!(small.closer.at_claimable, small.closer.max_unsettled);
     let base = only("")
@@ -253,7 +262,7 @@ fn times_of_channels_have_bounds() {
     hint: did you mean `close`?
     gateway.yaml:9:77: payments.mpp.channel.close: unknown key `at`
 
-    hint: known here: `at_claimable`, `unsettled_for`, `idle_for` or `before_refund`
+    hint: known here: `at_claimable`, `min_value`, `unsettled_for`, `idle_for` or `before_refund`
     ");
     assert_snapshot!(bad(&only("close: 1h")), @r"
     gateway.yaml:9:63: payments.mpp.channel.close: expected a mapping, got text
