@@ -1,4 +1,5 @@
-//! The operator's own port: whether the gateway is alive and ready, what its channels owe, and the order to collect it.
+//! The operator's own port: whether the gateway is alive and ready, its figures, what its channels owe, and the order to
+//! collect it.
 //!
 //! GET tells and changes nothing; POST settles or closes. Both are for the operator alone, which is who has the token, or
 //! where there is none who calls from this machine. Only `/healthz` and `/readyz` are for everybody, and tell nothing else.
@@ -29,6 +30,7 @@ use crate::{
     },
     server::{Inbound, Limits, Refused, Service},
     store::{self, channel::Phase},
+    telemetry::metrics,
 };
 
 /// What an operator looks after: a gateway with its channels.
@@ -41,6 +43,9 @@ pub trait Administered: Clone + Send + Sync + 'static {
 
     /// The assets that it knows.
     fn assets(&self) -> Vec<Asset>;
+
+    /// Its figures, as [`metrics::MEDIA_TYPE`].
+    fn metrics(&self) -> String;
 
     /// Where every channel stands.
     ///
@@ -124,6 +129,7 @@ impl<A: Administered> Admin<A> {
         let assets = self.administered.assets();
         match asked {
             Asked::Health | Asked::Ready => self.ready(),
+            Asked::Metrics => answer_as(metrics::MEDIA_TYPE, self.administered.metrics()),
             Asked::List => match self.administered.list().await {
                 Ok(all) => {
                     let all: Vec<_> =
@@ -222,6 +228,7 @@ type Answer = Response<Full<Bytes>>;
 enum Asked {
     Health,
     Ready,
+    Metrics,
     List,
     Show(ContractId),
     Settle(ContractId),
@@ -249,6 +256,7 @@ impl Asked {
         let asked = match *segments {
             ["healthz"] => Self::Health,
             ["readyz"] => Self::Ready,
+            ["metrics"] => Self::Metrics,
             ["channels"] => Self::List,
             ["channels", "close"] => Self::CloseAll,
             ["channels", one] => Self::Show(channel(one)?),
@@ -265,7 +273,7 @@ impl Asked {
 
     const fn changes_something(self) -> bool {
         match self {
-            Self::Health | Self::Ready | Self::List | Self::Show(_) => false,
+            Self::Health | Self::Ready | Self::Metrics | Self::List | Self::Show(_) => false,
             Self::Settle(_) | Self::Close(_) | Self::CloseAll => true,
         }
     }
@@ -353,11 +361,16 @@ fn error(status: StatusCode, what: &str) -> Answer {
 }
 
 fn answer(status: StatusCode, json: &Value) -> Answer {
-    let mut answer = Response::new(Full::from(json.to_string()));
+    let mut answer = answer_as("application/json", json.to_string());
     *answer.status_mut() = status;
+    answer
+}
+
+fn answer_as(media_type: &'static str, text: String) -> Answer {
+    let mut answer = Response::new(Full::from(text));
     let value = http::HeaderValue::from_static;
     let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, value("application/json"));
+    headers.insert(header::CONTENT_TYPE, value(media_type));
     headers.insert(header::CACHE_CONTROL, value("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, value("nosniff"));
     answer

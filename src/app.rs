@@ -27,7 +27,7 @@ use crate::{
     ledger::facilitator::NotReady,
     pay::methods::Methods,
     server, store,
-    telemetry::Clock,
+    telemetry::{Clock, metrics::Metrics},
     upstream::Upstreams,
 };
 
@@ -102,10 +102,15 @@ impl Gateway {
         }
         let stopping = CancellationToken::new();
         if let Some((listener, token)) = admin_listener {
+            let metrics = Metrics::default();
+            if let Some(payment) = &parts.payment {
+                payment.expose(&metrics);
+            }
             let administered = admin::Administered {
                 current: current.clone(),
                 store: parts.payment.as_ref().map(|payment| payment.store.clone()),
                 closer: parts.payment.as_ref().and_then(Payment::closer),
+                metrics,
                 stopping: stopping.clone(),
             };
             // It tells that the gateway stops, and goes with what runs in the background.

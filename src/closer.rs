@@ -7,6 +7,7 @@
 //! sent twice. Knows no requests and no prices.
 
 mod collect;
+mod figures;
 mod overview;
 mod plan;
 mod worker;
@@ -23,7 +24,8 @@ use std::{
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::overview::{Deadline, Exposure, Standing};
+use self::figures::Figures;
+pub use self::overview::{Deadline, Exposure, Owed, Standing};
 use self::worker::{Wish, Worker};
 use crate::{
     ledger::{
@@ -39,7 +41,7 @@ use crate::{
         self, Store,
         channel::{Account, Phase},
     },
-    telemetry::Clock,
+    telemetry::{Clock, metrics::Metrics},
 };
 
 /// Collects what is delivered. Clones share it.
@@ -60,6 +62,7 @@ struct Inner {
     rescan: AtomicBool,
     wake: Notify,
     exposure: Mutex<Exposure>,
+    figures: Figures,
 }
 
 /// When money is collected.
@@ -154,6 +157,7 @@ impl Closer {
             rescan: AtomicBool::new(false),
             wake: Notify::new(),
             exposure: Mutex::default(),
+            figures: Figures::default(),
         });
         let worker = Worker::new(inner.clone(), asked, changes);
         tasks.spawn(async move {
@@ -238,7 +242,13 @@ impl Closer {
     /// What is at risk now, as of the last look at all channels.
     #[must_use]
     pub fn exposure(&self) -> Exposure {
-        *lock(&self.0.exposure)
+        lock(&self.0.exposure).clone()
+    }
+
+    /// Has `metrics` tell what channels owe, and what collecting costs.
+    pub fn expose(&self, metrics: &Metrics) {
+        self.0.figures.expose(metrics);
+        self.0.collector.expose(metrics);
     }
 
     async fn account(&self, channel: ContractId) -> Result<Account, CloseError> {

@@ -1,6 +1,8 @@
-//! Time and logs.
+//! Time and figures.
 //!
 //! The one place that reads the wall clock, so that tests can set it.
+
+pub mod metrics;
 
 use std::{
     sync::{

@@ -3,7 +3,10 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::*;
@@ -76,6 +79,10 @@ impl Administered for Stub {
 
     fn assets(&self) -> Vec<Asset> {
         vec![Network::Testnet.xlm(), Network::Testnet.usdc()]
+    }
+
+    fn metrics(&self) -> String {
+        "gateway_channels{state=\"open\"} 1\n# EOF\n".to_owned()
     }
 
     async fn list(&self) -> Result<Vec<Standing>, store::Error> {
@@ -222,6 +229,26 @@ async fn channels_are_told_with_what_they_owe() {
     assert_eq!(port.ask("GET /channels/C123", &[]).await.0, 404);
     assert_eq!(port.ask("GET /", &[]).await, (404, json!({ "error": "not found" })));
     assert_eq!(port.stub.orders(), [""; 0]);
+}
+
+#[tokio::test]
+async fn figures_are_told_as_text_to_who_has_the_token() {
+    let port = Port::start(Some(TOKEN), Stub::default()).await;
+    assert_eq!(port.ask("GET /metrics", &[]).await.0, 401);
+    let bearer = bearer();
+    assert_eq!(port.ask("POST /metrics", &[("authorization", &bearer)]).await.0, 405);
+    let mut stream = TcpStream::connect(port.address).await.unwrap();
+    let asked = format!(
+        "GET /metrics HTTP/1.1\r\nhost: {}\r\nauthorization: {bearer}\r\nconnection: close\r\n\r\n",
+        port.address
+    );
+    stream.write_all(asked.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{head}");
+    assert_eq!(body, port.stub.metrics());
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use crate::{
     closer::{CloseError, Closer, Collected, Standing},
     protocol::stellar::{Asset, ContractId},
     store::{self, Store},
+    telemetry::metrics::Metrics,
 };
 
 /// The gateway, for its operator.
@@ -21,6 +22,7 @@ pub(super) struct Administered {
     pub(super) store: Option<Store>,
     /// What collects from channels, if any are taken.
     pub(super) closer: Option<Closer>,
+    pub(super) metrics: Metrics,
     /// Set once the gateway stops.
     pub(super) stopping: CancellationToken,
 }
@@ -41,6 +43,10 @@ impl admin::Administered for Administered {
     fn assets(&self) -> Vec<Asset> {
         let current = self.current.load();
         current.settings.payment.as_ref().map(|payment| payment.assets.clone()).unwrap_or_default()
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.text()
     }
 
     async fn list(&self) -> Result<Vec<Standing>, store::Error> {

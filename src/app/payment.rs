@@ -27,7 +27,7 @@ use crate::{
     },
     protocol::{mpp::Secrets, quote},
     store::Store,
-    telemetry::Clock,
+    telemetry::{Clock, metrics::Metrics},
 };
 
 /// Changing any of it needs a restart.
@@ -176,6 +176,13 @@ impl Payment {
     /// What collects from channels, if any are taken.
     pub(super) fn closer(&self) -> Option<Closer> {
         self.channels.as_ref().map(|parts| parts.closer().clone())
+    }
+
+    /// Has `metrics` tell the figures of what takes payments.
+    pub(super) fn expose(&self, metrics: &Metrics) {
+        if let Some(parts) = &self.channels {
+            parts.closer().expose(metrics);
+        }
     }
 
     /// Waits until payments can be taken, or says after `patience` why they cannot.

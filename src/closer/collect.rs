@@ -96,6 +96,8 @@ impl Worker {
     pub(super) async fn resolve(&mut self, channel: ContractId, collection: &Collection) -> Again {
         let Collection { transaction, valid_until, since_ledger, .. } = *collection;
         let found = self.inner.collector.find(transaction, valid_until, since_ledger).await;
+        let way = if collection.closes { Way::Close } else { Way::Settle };
+        self.inner.collector.note(way, &found);
         let landed = match found {
             Ok(Found::Landed) => true,
             Ok(Found::Failed) => {

@@ -1,5 +1,7 @@
 //! What channels owe and hold: for operators.
 
+use std::collections::BTreeMap;
+
 use super::{Closer, Inner, plan::LEDGER_SECONDS};
 use crate::{
     ledger::channels::View,
@@ -56,7 +58,7 @@ pub struct Deadline {
 }
 
 /// What all channels owe together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exposure {
     /// Channels that pay.
     pub open: u64,
@@ -68,6 +70,21 @@ pub struct Exposure {
     pub at_risk: Amount,
     /// The soonest deadline of a channel of which something is at risk.
     pub deadline: Option<Deadline>,
+    /// By token, of channels that are not closed; of those that were not seen on the ledger under `None`.
+    pub assets: BTreeMap<Option<ContractId>, Owed>,
+}
+
+/// What channels of one token owe together, in its base units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Owed {
+    /// The highest commitments held.
+    pub authorised: Amount,
+    /// The value of what was delivered or is in flight.
+    pub spent: Amount,
+    /// What was withdrawn.
+    pub withdrawn: Amount,
+    /// What was delivered and is not withdrawn.
+    pub at_risk: Amount,
 }
 
 impl Closer {
@@ -141,6 +158,8 @@ impl Exposure {
         };
         *count = count.saturating_add(1);
         let at_risk = account.at_risk();
+        let owed = self.assets.entry(view.map(|view| view.token)).or_default();
+        owed.add(account);
         if at_risk.is_zero() {
             return;
         }
@@ -150,5 +169,16 @@ impl Exposure {
             (Some(a), Some(b)) => Some(soonest(a, b)),
             (a, b) => a.or(b),
         };
+    }
+}
+
+impl Owed {
+    fn add(&mut self, account: &Account) {
+        let standing = account.standing();
+        let add = |sum: &mut Amount, part| *sum = sum.checked_add(part).unwrap_or(*sum);
+        add(&mut self.authorised, standing.authorised);
+        add(&mut self.spent, standing.spent);
+        add(&mut self.withdrawn, account.withdrawn());
+        add(&mut self.at_risk, account.at_risk());
     }
 }

@@ -173,6 +173,10 @@ impl Worker {
     async fn scan_all(&mut self) {
         self.scan = in_a(SCAN);
         let mut exposure = Exposure::default();
+        for token in lock(&self.inner.exposure).assets.keys() {
+            // What is not owed any more is told as zero, once told.
+            exposure.assets.entry(*token).or_default();
+        }
         let mut after = None;
         loop {
             let page = match self.inner.store.accounts(after).await {
@@ -192,7 +196,9 @@ impl Worker {
                 break;
             }
         }
+        self.inner.figures.show(&exposure);
         *lock(&self.inner.exposure) = exposure;
+        self.inner.collector.show_budget();
     }
 
     /// Puts a channel on the agenda if there is something to do about it, and keeps it watched if there may be.

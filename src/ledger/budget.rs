@@ -101,6 +101,13 @@ impl Spending {
         self.fits(&mut self.lock(), payer, stroops, now)
     }
 
+    /// What is not spent or set aside at `now`.
+    pub(super) fn left(&self, now: u64) -> u64 {
+        let mut state = self.lock();
+        state.forget(now.saturating_sub(self.budget.per.as_secs()));
+        self.budget.stroops.saturating_sub(state.total)
+    }
+
     fn fits(
         &self,
         state: &mut State,

@@ -7,6 +7,7 @@
 //! Source: the one-way channel contract's `settle` and `close`.
 
 mod build;
+mod figures;
 mod upkeep;
 
 use std::{sync::Arc, time::Duration};
@@ -14,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 use stellar_xdr as xdr;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use self::build::Draft;
+use self::{build::Draft, figures::Figures};
 use super::{
     Budget,
     budget::{Exceeded, Reservation, Spending},
@@ -46,6 +47,7 @@ struct Inner {
     spending: Spending,
     /// Whoever holds it may use the payee's next sequence number.
     turn: Arc<Mutex<()>>,
+    figures: Figures,
 }
 
 /// What a collector works with.
@@ -68,6 +70,21 @@ pub enum Way {
     Close,
 }
 
+/// What a transaction of ours is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// It collects.
+    Collect(Way),
+    /// It extends entries.
+    Extend,
+}
+
+impl From<Way> for Purpose {
+    fn from(way: Way) -> Self {
+        Self::Collect(way)
+    }
+}
+
 /// A signed transaction that nobody has yet. The collector makes no other one before this is sent or dropped.
 #[derive(Debug)]
 pub struct Prepared {
@@ -75,6 +92,7 @@ pub struct Prepared {
     sent: Sent,
     envelope: xdr::TransactionEnvelope,
     reservation: Reservation,
+    purpose: Purpose,
     _turn: OwnedMutexGuard<()>,
 }
 
@@ -176,7 +194,8 @@ impl Collector {
     pub fn new(settings: Settings, rpc: Rpc, clock: Clock) -> Self {
         let spending = Spending::new(settings.budget);
         let turn = Arc::new(Mutex::new(()));
-        Self(Arc::new(Inner { settings, rpc, clock, spending, turn }))
+        let figures = Figures::default();
+        Self(Arc::new(Inner { settings, rpc, clock, spending, turn, figures }))
     }
 
     /// Whose channels it can collect from.
@@ -223,7 +242,7 @@ impl Collector {
     ) -> Result<Prepared, Error> {
         let turn = self.0.turn.clone().lock_owned().await;
         let draft = self.draft(&collect(channel, way, commitment)).await?;
-        self.ready(channel, draft, turn)
+        self.ready(channel, way.into(), draft, turn)
     }
 
     /// Sends a prepared transaction and waits for its outcome.
@@ -231,8 +250,16 @@ impl Collector {
     /// # Cancellation
     /// Once it was polled the transaction may have been sent: a dropped call is [`Outcome::Unknown`].
     pub async fn send(&self, prepared: Prepared) -> Outcome {
-        let Prepared { transaction, sent, envelope, mut reservation, _turn } = prepared;
-        let Inner { rpc, clock, .. } = &*self.0;
+        let purpose = prepared.purpose;
+        self.0.figures.sending(purpose);
+        let outcome = self.send_and_follow(prepared).await;
+        self.0.figures.sent(purpose, &outcome);
+        outcome
+    }
+
+    async fn send_and_follow(&self, prepared: Prepared) -> Outcome {
+        let Prepared { transaction, sent, envelope, mut reservation, _turn, .. } = prepared;
+        let Inner { rpc, clock, figures, .. } = &*self.0;
         reservation.spend();
         match post::send(rpc, clock, &envelope, sent.valid_until).await {
             Sending::Out | Sending::Known => {}
@@ -250,6 +277,7 @@ impl Collector {
         match post::follow(rpc, clock, &envelope, transaction, &sent, PATIENCE_SECONDS).await {
             Fate::Applied(applied) => {
                 let charged = u64::try_from(applied.fee_charged).unwrap_or_default();
+                figures.charged(charged);
                 if applied.success {
                     reservation.paid(charged);
                     Outcome::Landed
@@ -309,6 +337,7 @@ impl Collector {
         let bid = bid.unwrap_or(build::LEAST_BID);
         let fee = build::fee(simulated.min_resource_fee, bid, settings.max_fee_stroops)?;
         let spendable = classic::spendable_stroops(&account);
+        self.0.figures.spendable(spendable);
         if spendable < i64::from(fee) {
             return Err(Error::NoFunds { payee, spendable, needed: fee });
         }
@@ -330,6 +359,7 @@ impl Collector {
     fn ready(
         &self,
         channel: ContractId,
+        purpose: Purpose,
         draft: Draft,
         turn: OwnedMutexGuard<()>,
     ) -> Result<Prepared, Error> {
@@ -341,7 +371,7 @@ impl Collector {
         let (envelope, hash) = build::sign(transaction, &settings.signer, rpc.network())
             .ok_or_else(|| Error::WouldFail("the transaction cannot be encoded".to_owned()))?;
         let sent = Sent { transaction: Some(hash), valid_until, since };
-        Ok(Prepared { transaction: hash, sent, envelope, reservation, _turn: turn })
+        Ok(Prepared { transaction: hash, sent, envelope, reservation, purpose, _turn: turn })
     }
 }
 

@@ -8,7 +8,7 @@ use tollgate::{
 };
 use tollgate_sandbox::{Method, Moment};
 
-use super::world::{Channel, DEPOSIT, World, amount, settings};
+use super::world::{Channel, World, amount, settings};
 
 /// A payment asks in vain.
 async fn assert_ended(world: &World, channel: &Channel, cumulative: i128) {

@@ -11,6 +11,7 @@ use tollgate::{
     protocol::stellar::{Asset, ContractId, Network},
     server,
     store::{self, channel::Phase},
+    telemetry::metrics::Metrics,
 };
 
 use super::world::{World, amount};
@@ -19,7 +20,7 @@ const TOKEN: &str = "canary-token-canary-token-canary-token";
 
 /// A closer is all that the port asks for channels.
 #[derive(Clone)]
-struct Desk(Closer);
+struct Desk(Closer, Metrics);
 
 impl Administered for Desk {
     fn ready(&self) -> Result<(), Cow<'static, str>> {
@@ -28,6 +29,10 @@ impl Administered for Desk {
 
     fn assets(&self) -> Vec<Asset> {
         vec![Network::Testnet.usdc()]
+    }
+
+    fn metrics(&self) -> String {
+        self.1.text()
     }
 
     async fn list(&self) -> Result<Vec<Standing>, store::Error> {
@@ -62,7 +67,9 @@ impl Port {
     async fn start(closer: &Closer) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let service = Admin::new(Desk(closer.clone()), Some(TOKEN.into()));
+        let metrics = Metrics::default();
+        closer.expose(&metrics);
+        let service = Admin::new(Desk(closer.clone(), metrics), Some(TOKEN.into()));
         let stop = CancellationToken::new();
         let grace = Duration::from_secs(1);
         TaskTracker::new().spawn(server::serve(listener, service, LIMITS, grace, stop.clone()));

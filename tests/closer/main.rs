@@ -12,6 +12,7 @@ mod closing;
 mod command;
 mod crash;
 mod fault;
+mod figures;
 mod threshold;
 mod upkeep;
 mod world;

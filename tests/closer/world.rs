@@ -51,6 +51,7 @@ pub(crate) struct World {
 pub(crate) struct Running {
     pub(crate) closer: Closer,
     pub(crate) channels: Channels,
+    pub(crate) settings: Settings,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -131,7 +132,7 @@ impl World {
         let channels = Channels::start(watched, rpc, clock.clone(), &tasks, stop.clone());
         let (store, watch) = (self.store.clone(), channels.clone());
         let closer = Closer::start(settings, store, watch, collector, clock, &tasks, stop.clone());
-        Running { closer, channels, tasks, stop }
+        Running { closer, channels, settings, tasks, stop }
     }
 
     pub(crate) fn collector(&self) -> Collector {

@@ -5,7 +5,7 @@
 
 use stellar_xdr as xdr;
 
-use super::{Collector, Error, Outcome, build::Work};
+use super::{Collector, Error, Outcome, Purpose, build::Work};
 use crate::{
     ledger::facilitator::Failure,
     protocol::{
@@ -42,7 +42,7 @@ impl Collector {
         }
         let turn = self.0.turn.clone().lock_owned().await;
         let draft = self.draft(&Work::Extend { keys, ledgers }).await?;
-        let prepared = self.ready(channel, draft, turn)?;
+        let prepared = self.ready(channel, Purpose::Extend, draft, turn)?;
         match self.send(prepared).await {
             Outcome::Landed => Ok(()),
             Outcome::Failed => Err(Error::Unavailable(Failure::unavailable(
