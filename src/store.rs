@@ -19,11 +19,11 @@ mod record;
 mod redis;
 mod time;
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use ::bytes::Bytes;
 
-use self::backend::Backend;
+use self::{backend::Backend, channels::Tidings};
 pub use self::{
     channels::Reservation,
     error::Error,
@@ -214,7 +214,7 @@ impl fmt::Debug for Ticket {
 /// # Cancellation
 /// A verb whose future is dropped may or may not be carried out; a ticket that it would have returned is released.
 #[derive(Clone, Debug)]
-pub struct Store(Backend);
+pub struct Store(Backend, Arc<Tidings>);
 
 impl Store {
     /// Opens the file at `path`, making it if it does not exist, and locks it against other processes.
@@ -224,7 +224,7 @@ impl Store {
     /// # Errors
     /// [`Error::Locked`], [`Error::NoFolder`], [`Error::Open`], [`Error::Corrupt`] or [`Error::UnknownFormat`].
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
-        embedded::Embedded::open(path.into()).await.map(Backend::Embedded).map(Self)
+        embedded::Embedded::open(path.into()).await.map(Self::on_file)
     }
 
     /// A store that lives in memory and is gone with the process: for tests and demonstrations.
@@ -232,7 +232,7 @@ impl Store {
     /// # Errors
     /// [`Error::Stopped`] if no thread can be started for it.
     pub async fn in_memory() -> Result<Self, Error> {
-        embedded::Embedded::in_memory().await.map(Backend::Embedded).map(Self)
+        embedded::Embedded::in_memory().await.map(Self::on_file)
     }
 
     /// Connects to a server that several gateways may share, and asks whether it keeps what it is given as the settings
@@ -241,7 +241,15 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`], which says what is to be done about it.
     pub async fn redis(settings: RedisSettings) -> Result<Self, Error> {
-        redis::Redis::open(settings).await.map(Backend::Redis).map(Self)
+        redis::Redis::open(settings).await.map(Self::on_server)
+    }
+
+    fn on_file(store: embedded::Embedded) -> Self {
+        Self(Backend::Embedded(store), Arc::default())
+    }
+
+    fn on_server(store: redis::Redis) -> Self {
+        Self(Backend::Redis(store), Arc::default())
     }
 
     /// Claims a payment for one request.

@@ -386,11 +386,10 @@ impl Method for Channel {
             Ok(_) => Ok(()),
             // A reservation alone is no record: if this gateway dies it is given back, and an answer that has left would be
             // unpaid. The same credential finds out whether it was recorded, and comes again if it was not.
-            Err(error @ (store::Error::Unreachable { .. } | store::Error::Stopped { .. })) => {
-                warn!(%error, %channel, %status, "an answer is held back: its payment may not be recorded");
+            Err(error) => {
+                warn!(%error, %channel, %status, "an answer is held back: its payment cannot be recorded, and is given back");
                 Err(Fault::pending(error, None))
             }
-            Err(error) => Err(Fault::unavailable(error)),
         }
     }
 

@@ -117,11 +117,24 @@ pub(super) struct Use {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum UseState {
     /// A request has it in hand, until the lease ends.
-    InFlight { token: Token, lease_until: u64, price: Amount, claim: Claimed },
-    /// It bought an answer with `status`.
-    Kept { status: u16 },
+    InFlight(Reserved),
+    /// It bought an answer with `status`, and whoever asked to record that may not have heard that it is: until then it may
+    /// ask again, or take it back.
+    Kept { status: u16, reserved: Reserved },
+    /// It bought an answer with `status`, for the request with a binding that begins so.
+    Told { status: u16, binding: [u8; 16] },
     /// It bought nothing, and what it reserved was given back; the same request may come with it again.
     Returned(Claimed),
+}
+
+/// A price that is reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Reserved {
+    /// Whose it is.
+    pub(super) token: Token,
+    pub(super) lease_until: u64,
+    pub(super) price: Amount,
+    pub(super) claim: Claimed,
 }
 
 /// What a use was made for.
@@ -193,7 +206,7 @@ pub enum Reserving {
     Reserved(Standing),
     /// Another request has this very credential in hand.
     InFlight,
-    /// This very credential bought an answer.
+    /// This very credential bought an answer, for this very request.
     Bought {
         /// The answer's status.
         status: u16,
@@ -309,7 +322,7 @@ impl Account {
     #[must_use]
     pub fn in_flight(&self) -> Amount {
         self.uses.iter().fold(Amount::ZERO, |sum, used| match used.state {
-            UseState::InFlight { price, .. } => sum.checked_add(price).unwrap_or(sum),
+            UseState::InFlight(reserved) => sum.checked_add(reserved.price).unwrap_or(sum),
             _ => sum,
         })
     }
@@ -360,6 +373,10 @@ pub const WINDOW: usize = 128;
 
 /// Reservations of one channel that may be in flight at once.
 pub const MOST_IN_FLIGHT: usize = 256;
+
+/// Uses that are recorded as kept, and may be asked for again or taken back. So many can be recorded by a round whose answer
+/// is lost.
+pub const MOST_UNTOLD: usize = MOST_IN_FLIGHT;
 
 /// Commitments held at once; beyond them the one before the last is dropped, which can only cost who authorised more than
 /// it was asked for the finest change.

@@ -1,14 +1,20 @@
 //! The store's verbs for channels: each is one step of one account, atomic, and durable before it returns.
 
-use std::fmt;
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use rand_core::{OsRng, RngCore as _};
+use tokio::time::{Instant, sleep};
 
 use super::{
     Error, Store, backend,
     channel::{
-        Account, Collection, Held, Lapsed, Listed, Reserve, Reserving, Standing, Step, Stepped,
-        Token,
+        Account, Collection, Held, Lapsed, Listed, MOST_UNTOLD, Reserve, Reserving, Standing, Step,
+        Stepped, Token,
     },
 };
 use crate::protocol::{
@@ -89,14 +95,40 @@ impl Store {
         }
     }
 
-    /// Records that a reservation bought an answer with `status`, before that answer leaves.
+    /// Records that a reservation bought an answer with `status`, before that answer leaves. Where the store does not
+    /// answer, or takes nothing, it is asked again for some seconds.
     ///
     /// # Errors
     /// As [`Store::reserve`]; [`Error::Lapsed`] if the reservation was given back meanwhile. The answer must not leave then:
-    /// unless it was recorded all the same, the reservation is given back as soon as can be.
+    /// unless it had lapsed, the reservation is given back as soon as can be, even if it was recorded all the same.
+    ///
+    /// # Cancellation
+    /// As with an error.
     pub async fn keep(&self, reservation: Reservation, status: u16) -> Result<Standing, Error> {
-        let step = Step::Keep { token: reservation.token, status };
-        self.end(reservation, step).await
+        // Dropped unless it was kept: that takes back what is recorded or may yet be.
+        let Reservation { hold, token, .. } = reservation;
+        let channel = hold.channel();
+        let begun = Instant::now();
+        loop {
+            match self.step_channel(channel, Step::Keep { token, status }).await {
+                Ok(Stepped::Stands(Ok(standing))) => {
+                    hold.forget();
+                    self.1.add(channel, [token]);
+                    return Ok(standing);
+                }
+                Ok(Stepped::Stands(Err(Lapsed))) => {
+                    hold.forget();
+                    return Err(Error::Lapsed);
+                }
+                Ok(other) => return Err(unexpected(&other)),
+                Err(Error::Unreachable { .. } | Error::Unavailable { .. })
+                    if begun.elapsed() < KEEPING =>
+                {
+                    sleep(PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Gives a reservation back, since nothing was delivered for it; `tried` says whether anything was asked to.
@@ -108,8 +140,15 @@ impl Store {
         reservation: Reservation,
         tried: bool,
     ) -> Result<Standing, Error> {
-        let step = Step::GiveBack { token: reservation.token, tried };
-        self.end(reservation, step).await
+        // If nobody knows whether it was carried out, dropping the hold gives back what is still reserved.
+        let Reservation { hold, token, .. } = reservation;
+        let stepped = self.step_channel(hold.channel(), Step::GiveBack { token, tried }).await?;
+        hold.forget();
+        match stepped {
+            Stepped::Stands(Ok(standing)) => Ok(standing),
+            Stepped::Stands(Err(Lapsed)) => Err(Error::Lapsed),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// What is remembered of `channel`; `None` if nothing was ever reserved from it.
@@ -208,20 +247,18 @@ impl Store {
         self.done(channel, Step::Restore { commitment, spent, steps }).await
     }
 
+    /// Carries out a step, and has the account hear on the way which reservations are known here to be kept.
     async fn step_channel(&self, channel: ContractId, step: Step) -> Result<Stepped, Error> {
-        self.0.step_channel(channel, step).await
-    }
-
-    /// A last step. If nobody knows whether it was carried out, dropping the hold gives back what is still reserved.
-    async fn end(&self, reservation: Reservation, step: Step) -> Result<Standing, Error> {
-        let Reservation { hold, .. } = reservation;
-        let stepped = self.step_channel(hold.channel(), step).await?;
-        hold.forget();
-        match stepped {
-            Stepped::Stands(Ok(standing)) => Ok(standing),
-            Stepped::Stands(Err(Lapsed)) => Err(Error::Lapsed),
-            other => Err(unexpected(&other)),
+        let told = self.1.take(channel);
+        let step = match told.is_empty() {
+            true => step,
+            false => Step::After { told: told.clone(), then: Box::new(step) },
+        };
+        let stepped = self.0.step_channel(channel, step).await;
+        if !stepped.as_ref().is_ok_and(Stepped::may_have_changed) {
+            self.1.add(channel, told);
         }
+        stepped
     }
 
     async fn done(&self, channel: ContractId, step: Step) -> Result<bool, Error> {
@@ -232,7 +269,41 @@ impl Store {
     }
 }
 
+/// Reservations that are known here to be kept, until their accounts have heard so with a step that comes anyway. One that
+/// is lost costs some bytes of its account for a while.
+#[derive(Debug, Default)]
+pub(super) struct Tidings(Mutex<HashMap<ContractId, Vec<Token>>>);
+
+impl Tidings {
+    fn add(&self, channel: ContractId, tokens: impl IntoIterator<Item = Token>) {
+        let mut tokens = tokens.into_iter().peekable();
+        if tokens.peek().is_none() {
+            return;
+        }
+        let mut channels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if channels.len() >= MOST_CHANNELS {
+            channels.clear();
+        }
+        let told = channels.entry(channel).or_default();
+        told.extend(tokens.take(MOST_UNTOLD.saturating_sub(told.len())));
+    }
+
+    fn take(&self, channel: ContractId) -> Vec<Token> {
+        let mut channels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        channels.remove(&channel).unwrap_or_default()
+    }
+}
+
 /// A store answers a step with what came of that step; another answer is a fault of the store.
 fn unexpected(stepped: &Stepped) -> Error {
     Error::Corrupt { what: format!("a step was answered with {stepped:?}").into() }
 }
+
+/// How long the store is asked to record a delivery whose answer is ready: less than what is left of its lease.
+const KEEPING: Duration = Duration::from_secs(10);
+
+/// How soon it is asked again.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Channels whose accounts may have something to hear.
+const MOST_CHANNELS: usize = 10_000;

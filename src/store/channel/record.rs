@@ -11,7 +11,9 @@ use crate::{
     },
 };
 
-use super::{Account, ChallengeDigest, Claimed, Collection, Held, Phase, Token, Use, UseState};
+use super::{
+    Account, ChallengeDigest, Claimed, Collection, Held, Phase, Reserved, Token, Use, UseState,
+};
 
 /// Writes the account of `channel`.
 pub(in crate::store) fn encode(channel: ContractId, account: &Account) -> Vec<u8> {
@@ -132,16 +134,19 @@ fn put_use(out: &mut Vec<u8>, used: &Use) {
     put_amount(out, used.amount);
     out.extend(used.challenge.0);
     match &used.state {
-        UseState::Kept { status } => {
+        UseState::Told { status, binding } => {
+            out.push(TOLD);
+            out.extend(status.to_be_bytes());
+            out.extend(binding);
+        }
+        UseState::InFlight(reserved) => {
+            out.push(IN_FLIGHT);
+            put_reserved(out, reserved);
+        }
+        UseState::Kept { status, reserved } => {
             out.push(KEPT);
             out.extend(status.to_be_bytes());
-        }
-        UseState::InFlight { token, lease_until, price, claim } => {
-            out.push(IN_FLIGHT);
-            out.extend(token.0);
-            out.extend(lease_until.to_be_bytes());
-            put_amount(out, *price);
-            put_claim(out, claim);
+            put_reserved(out, reserved);
         }
         UseState::Returned(claim) => {
             out.push(RETURNED);
@@ -155,16 +160,28 @@ fn read_use(reader: &mut Reader<'_>) -> Option<Use> {
         amount: amount(reader)?,
         challenge: ChallengeDigest(reader.array()?),
         state: match reader.u8()? {
-            KEPT => UseState::Kept { status: reader.u16()? },
-            IN_FLIGHT => UseState::InFlight {
-                token: Token(reader.array()?),
-                lease_until: reader.u64()?,
-                price: amount(reader)?,
-                claim: read_claim(reader)?,
-            },
+            TOLD => UseState::Told { status: reader.u16()?, binding: reader.array()? },
+            IN_FLIGHT => UseState::InFlight(read_reserved(reader)?),
+            KEPT => UseState::Kept { status: reader.u16()?, reserved: read_reserved(reader)? },
             RETURNED => UseState::Returned(read_claim(reader)?),
             _ => return None,
         },
+    })
+}
+
+fn put_reserved(out: &mut Vec<u8>, reserved: &Reserved) {
+    out.extend(reserved.token.0);
+    out.extend(reserved.lease_until.to_be_bytes());
+    put_amount(out, reserved.price);
+    put_claim(out, &reserved.claim);
+}
+
+fn read_reserved(reader: &mut Reader<'_>) -> Option<Reserved> {
+    Some(Reserved {
+        token: Token(reader.array()?),
+        lease_until: reader.u64()?,
+        price: amount(reader)?,
+        claim: read_claim(reader)?,
     })
 }
 
@@ -222,12 +239,13 @@ const HEAD: usize = 512;
 const HELD: usize = 80;
 const USE: usize = 64;
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 const OPEN: u8 = 0;
 const CLOSING: u8 = 1;
 const CLOSED: u8 = 2;
 
-const KEPT: u8 = 1;
+const TOLD: u8 = 1;
 const IN_FLIGHT: u8 = 2;
 const RETURNED: u8 = 3;
+const KEPT: u8 = 4;

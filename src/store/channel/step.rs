@@ -1,5 +1,7 @@
 //! One step of an account as a value, so that every store carries out the same ones.
 
+use std::borrow::Cow;
+
 use super::{Account, Collection, Held, Lapsed, Reserve, Reserving, Standing, Token};
 use crate::protocol::{money::Amount, stellar::TxHash};
 
@@ -21,6 +23,13 @@ pub enum Step {
         token: Token,
         /// Whether anything was asked to deliver.
         tried: bool,
+    },
+    /// [`Account::told`] of each, and then another step, whose outcome it has.
+    After {
+        /// Reservations that their callers know to be kept.
+        told: Vec<Token>,
+        /// What is asked.
+        then: Box<Self>,
     },
     /// [`Account::sweep`].
     Sweep {
@@ -66,6 +75,26 @@ pub enum Stepped {
     Done(bool),
 }
 
+impl Step {
+    /// The same step, by a caller that knows that `known` was authorised: less than that is a store that was rolled back.
+    #[must_use]
+    pub(in crate::store) fn knowing(&self, known: Amount) -> Cow<'_, Self> {
+        match self {
+            Self::Reserve(ask) if ask.at_least < known => {
+                let ask = Reserve { at_least: known, ..Reserve::clone(ask) };
+                Cow::Owned(Self::Reserve(Box::new(ask)))
+            }
+            Self::After { told, then } => match then.knowing(known) {
+                Cow::Owned(then) => {
+                    Cow::Owned(Self::After { told: told.clone(), then: Box::new(then) })
+                }
+                Cow::Borrowed(_) => Cow::Borrowed(self),
+            },
+            _ => Cow::Borrowed(self),
+        }
+    }
+}
+
 impl Account {
     /// Carries out `step`. What it leaves must be durable before anybody is told what came of it.
     pub fn step(&mut self, step: &Step) -> Stepped {
@@ -82,6 +111,10 @@ impl Account {
             Step::Reserve(ask) => Stepped::Reserving(self.reserve(ask)),
             Step::Keep { token, status } => Stepped::Stands(self.keep(*token, *status)),
             Step::GiveBack { token, tried } => Stepped::Stands(self.give_back(*token, *tried)),
+            Step::After { told, then } => {
+                told.iter().for_each(|token| self.told(*token));
+                self.carry_out(then)
+            }
             Step::Sweep { now } => Stepped::Done(self.sweep(*now)),
             Step::BeginClosing => Stepped::Done(self.begin_closing()),
             Step::Collect(collection) => Stepped::Collecting(self.collect(collection.clone())),

@@ -1,10 +1,14 @@
 //! The steps of an account.
 
 use super::{
-    Account, ChallengeDigest, Claimed, Collection, Held, Lapsed, MOST_HELD, MOST_IN_FLIGHT, Phase,
-    Reserve, Reserving, Standing, Token, Unfit, Use, UseState, WINDOW,
+    Account, ChallengeDigest, Claimed, Collection, Held, Lapsed, MOST_HELD, MOST_IN_FLIGHT,
+    MOST_UNTOLD, Phase, Reserve, Reserved, Reserving, Standing, Token, Unfit, Use, UseState,
+    WINDOW,
 };
-use crate::protocol::{money::Amount, stellar::TxHash};
+use crate::{
+    protocol::{money::Amount, stellar::TxHash},
+    store::Binding,
+};
 
 impl Account {
     /// Takes a commitment for a request: claims its challenge and its amount, keeps its signature, and reserves the
@@ -14,7 +18,7 @@ impl Account {
     /// Asked again with the same token it answers the same, so one whose answer was lost may be repeated.
     pub fn reserve(&mut self, ask: &Reserve) -> Reserving {
         self.sweep(ask.now);
-        if self.uses.iter().any(|used| used.is_held_by(ask.token)) {
+        if self.uses.iter().any(|used| used.is_in_flight_for(ask.token)) {
             return Reserving::Reserved(self.standing());
         }
         let known = ask.at_least.max(ask.withdrawn).max(self.withdrawn);
@@ -63,12 +67,12 @@ impl Account {
         self.put(Use {
             amount: ask.commitment.amount,
             challenge: ask.challenge,
-            state: UseState::InFlight {
+            state: UseState::InFlight(Reserved {
                 token: ask.token,
                 lease_until: ask.lease_until,
                 price: ask.price,
                 claim,
-            },
+            }),
         });
         self.spent = spent;
         self.authorised = authorised;
@@ -82,36 +86,53 @@ impl Account {
         Reserving::Reserved(self.standing())
     }
 
-    /// Records that a reservation bought an answer with `status`; it is spent for good.
+    /// Records that a reservation bought an answer with `status`; it is spent for good, unless its caller does not hear so
+    /// and takes it back.
+    ///
+    /// Asked again with the same token it answers the same, until [`Account::told`].
     ///
     /// # Errors
     /// [`Lapsed`] if it was given back meanwhile, or if what ends the channel does not collect it: the answer must not leave.
     pub fn keep(&mut self, token: Token, status: u16) -> Result<Standing, Lapsed> {
         let (delivered, last) = (self.delivered(), self.last_collected());
-        let used = self.flight(token).ok_or(Lapsed)?;
-        if let (UseState::InFlight { price, .. }, Some(last)) = (&used.state, last)
-            && delivered.checked_add(*price).is_none_or(|delivered| delivered > last)
+        let standing = self.standing();
+        let used = self.reserved_for(token).ok_or(Lapsed)?;
+        let UseState::InFlight(reserved) = used.state else { return Ok(standing) };
+        if let Some(last) = last
+            && delivered.checked_add(reserved.price).is_none_or(|delivered| delivered > last)
         {
             return Err(Lapsed);
         }
-        used.state = UseState::Kept { status };
+        used.state = UseState::Kept { status, reserved };
         self.trim();
-        Ok(self.standing())
+        Ok(standing)
+    }
+
+    /// Hears that the caller of [`Account::keep`] knows that its reservation is kept: it neither asks again nor takes it back.
+    pub fn told(&mut self, token: Token) {
+        if let Some(used) = self.reserved_for(token) {
+            used.hear();
+            self.trim();
+        }
     }
 
     /// Gives a reservation back: nothing was delivered for it. If nothing was even asked to deliver, which `tried` says,
     /// that counts as no attempt.
     ///
+    /// So is one that was kept, as long as its caller was not told. Of a channel that was closed meanwhile its payer has
+    /// nothing of that: what was delivered was collected.
+    ///
     /// # Errors
-    /// [`Lapsed`] if it is not in flight.
+    /// [`Lapsed`] if it was given back before.
     pub fn give_back(&mut self, token: Token, tried: bool) -> Result<Standing, Lapsed> {
-        let used = self.flight(token).ok_or(Lapsed)?;
-        if let UseState::InFlight { price, mut claim, .. } = used.state {
+        let used = self.reserved_for(token).ok_or(Lapsed)?;
+        if let UseState::InFlight(reserved) | UseState::Kept { reserved, .. } = used.state {
+            let mut claim = reserved.claim;
             if !tried {
                 claim.attempts = claim.attempts.saturating_sub(1);
             }
             used.state = UseState::Returned(claim);
-            self.spent = self.spent.less(price);
+            self.spent = self.spent.less(reserved.price);
         }
         self.settle_clock();
         self.trim();
@@ -119,7 +140,16 @@ impl Account {
     }
 
     /// Gives back every reservation whose lease ended before `now`: whoever made it is gone. Whether there was one.
+    ///
+    /// So is whoever has not said for long that it knows that its reservation was kept; that one stays kept.
     pub fn sweep(&mut self, now: u64) -> bool {
+        for used in &mut self.uses {
+            if let UseState::Kept { reserved, .. } = used.state
+                && reserved.lease_until.saturating_add(DEAF_SECONDS) < now
+            {
+                used.hear();
+            }
+        }
         self.give_back_where(|lease_until| lease_until < now)
     }
 
@@ -219,7 +249,7 @@ impl Account {
 
     fn give_back_where(&mut self, is_over: impl Fn(u64) -> bool) -> bool {
         let over = |used: &Use| match used.state {
-            UseState::InFlight { token, lease_until, .. } if is_over(lease_until) => Some(token),
+            UseState::InFlight(reserved) if is_over(reserved.lease_until) => Some(reserved.token),
             _ => None,
         };
         let tokens: Vec<_> = self.uses.iter().filter_map(over).collect();
@@ -252,16 +282,20 @@ impl Account {
             return Err(Reserving::Refused(Unfit::Used));
         }
         match &used.state {
-            UseState::InFlight { .. } => Err(Reserving::InFlight),
-            UseState::Kept { status } => {
-                Err(Reserving::Bought { status: *status, standing: self.standing() })
+            UseState::InFlight(_) => Err(Reserving::InFlight),
+            UseState::Kept { status, .. } | UseState::Told { status, .. } => {
+                Err(if used.is_for(ask.binding) {
+                    Reserving::Bought { status: *status, standing: self.standing() }
+                } else {
+                    Reserving::Refused(Unfit::Spent)
+                })
             }
             // Once it was collected it is public.
             UseState::Returned(_) if used.amount <= self.withdrawn.max(ask.withdrawn) => {
                 Err(Reserving::Refused(Unfit::TooLow))
             }
             UseState::Returned(claim)
-                if claim.binding == ask.binding
+                if used.is_for(ask.binding)
                     && claim.attempts < claim.most
                     && ask.now <= claim.until =>
             {
@@ -287,12 +321,21 @@ impl Account {
         }
     }
 
-    fn flight(&mut self, token: Token) -> Option<&mut Use> {
-        self.uses.iter_mut().find(|used| used.is_held_by(token))
+    /// The use whose caller has `token`: in flight, or kept and it may not know.
+    fn reserved_for(&mut self, token: Token) -> Option<&mut Use> {
+        self.uses.iter_mut().find(|used| used.reserved().is_some_and(|it| it.token == token))
     }
 
     fn flights(&self) -> usize {
-        self.uses.iter().filter(|used| matches!(used.state, UseState::InFlight { .. })).count()
+        self.uses.iter().filter(|used| used.is_in_flight()).count()
+    }
+
+    /// What was delivered, if all that may be taken back was.
+    fn surely_delivered(&self) -> Amount {
+        self.uses.iter().fold(self.delivered(), |delivered, used| match used.state {
+            UseState::Kept { reserved, .. } => delivered.less(reserved.price),
+            _ => delivered,
+        })
     }
 
     fn is_answered(&self, challenge: ChallengeDigest) -> bool {
@@ -323,18 +366,22 @@ impl Account {
     }
 
     /// Forgets what is of no use any more: finished uses beyond the window, and commitments below the smallest one that
-    /// covers what was delivered and is yet to be withdrawn.
+    /// covers what was surely delivered and is yet to be withdrawn.
     fn trim(&mut self) {
-        let finished = |used: &Use| !matches!(used.state, UseState::InFlight { .. });
-        let mut surplus = self.uses.iter().filter(|used| finished(used)).count();
+        let is_untold = |used: &Use| matches!(used.state, UseState::Kept { .. });
+        let surplus = self.uses.iter().filter(|used| is_untold(used)).count();
+        let surplus = surplus.saturating_sub(MOST_UNTOLD);
+        self.uses.iter_mut().filter(|used| is_untold(used)).take(surplus).for_each(Use::hear);
+        let is_finished = |used: &Use| used.reserved().is_none();
+        let mut surplus = self.uses.iter().filter(|used| is_finished(used)).count();
         surplus = surplus.saturating_sub(WINDOW);
         while surplus > 0 {
-            let Some(at) = self.uses.iter().position(finished) else { break };
+            let Some(at) = self.uses.iter().position(is_finished) else { break };
             let forgotten = self.uses.remove(at);
             self.floor = self.floor.max(forgotten.amount);
             surplus = surplus.saturating_sub(1);
         }
-        let needed = self.delivered().max(self.withdrawn);
+        let needed = self.surely_delivered().max(self.withdrawn);
         let first = self.held.iter().position(|held| held.amount >= needed);
         // The last one stays whatever was withdrawn: it is what `authorised` stands for.
         let first = first.unwrap_or_else(|| self.held.len().saturating_sub(1));
@@ -350,7 +397,48 @@ impl Account {
 }
 
 impl Use {
-    fn is_held_by(&self, token: Token) -> bool {
-        matches!(self.state, UseState::InFlight { token: held, .. } if held == token)
+    const fn is_in_flight(&self) -> bool {
+        matches!(self.state, UseState::InFlight(_))
+    }
+
+    fn is_in_flight_for(&self, token: Token) -> bool {
+        matches!(self.state, UseState::InFlight(reserved) if reserved.token == token)
+    }
+
+    /// What is reserved, if somebody may yet keep it or give it back.
+    const fn reserved(&self) -> Option<&Reserved> {
+        match &self.state {
+            UseState::InFlight(reserved) | UseState::Kept { reserved, .. } => Some(reserved),
+            UseState::Told { .. } | UseState::Returned(_) => None,
+        }
+    }
+
+    /// Whether it was made for the request with `binding`.
+    fn is_for(&self, binding: Binding) -> bool {
+        match &self.state {
+            UseState::InFlight(reserved) | UseState::Kept { reserved, .. } => {
+                reserved.claim.binding == binding
+            }
+            UseState::Told { binding: half, .. } => *half == first_half(binding),
+            UseState::Returned(claim) => claim.binding == binding,
+        }
+    }
+
+    /// Its caller knows that it is kept.
+    fn hear(&mut self) {
+        if let UseState::Kept { status, reserved } = self.state {
+            let binding = first_half(reserved.claim.binding);
+            self.state = UseState::Told { status, binding };
+        }
     }
 }
+
+/// Enough of a digest to know a request by: another one that is told the same status gains nothing.
+fn first_half(Binding(digest): Binding) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.iter_mut().zip(digest).for_each(|(half, byte)| *half = byte);
+    half
+}
+
+/// How long after its lease whoever kept a reservation may find out that it did: it asks as soon as the store answers.
+const DEAF_SECONDS: u64 = 3_600;

@@ -1,5 +1,6 @@
 //! The accounting rules, one at a time.
 
+mod keeping;
 mod records;
 
 use std::time::Duration;
@@ -57,7 +58,13 @@ impl Desk {
     fn buy(&mut self, commitment: i128, challenge: u8, price: i128) {
         let outcome = self.reserve(commitment, challenge, price);
         assert!(matches!(outcome, Reserving::Reserved(_)), "{outcome:?}");
-        self.account.keep(self.token(), 200).unwrap();
+        self.keep(self.token());
+    }
+
+    /// As a caller does that hears it.
+    fn keep(&mut self, token: Token) {
+        self.account.keep(token, 200).unwrap();
+        self.account.told(token);
     }
 }
 
@@ -211,7 +218,7 @@ fn a_challenge_is_answered_once_however_long_ago() {
         let mut ask = desk.ask(n.into(), n, 1);
         ask.base = units(i128::from(n) - 1);
         assert!(matches!(desk.account.reserve(&ask), Reserving::Reserved(_)));
-        desk.account.keep(desk.token(), 200).unwrap();
+        desk.keep(desk.token());
     }
     let mut forgotten = desk.ask(200, 1, 1);
     forgotten.base = units(0);

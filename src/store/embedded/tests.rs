@@ -13,11 +13,11 @@ use self::disk::{Disk, Event, numbers};
 use super::*;
 use crate::{
     protocol::stellar::TxHash,
-    store::{Binding, Redelivery, Settled, Store, Ticket, backend::Backend},
+    store::{Binding, Redelivery, Settled, Store, Ticket},
 };
 
 async fn store_on(disk: &Disk) -> Result<Store, Error> {
-    Embedded::start_on(disk.clone(), u64::MAX).await.map(Backend::Embedded).map(Store)
+    Embedded::start_on(disk.clone(), u64::MAX).await.map(Store::on_file)
 }
 
 fn claim(n: u8) -> Claim {
@@ -280,7 +280,7 @@ async fn a_busy_store_forgets_as_fast_as_it_learns() {
 #[tokio::test]
 async fn a_clock_that_jumps_ahead_for_a_moment_has_nothing_forgotten() {
     let disk = Disk::default();
-    let store = Embedded::start_on(disk, 60).await.map(Backend::Embedded).map(Store).unwrap();
+    let store = Embedded::start_on(disk, 60).await.map(Store::on_file).unwrap();
     let at = |n, now, keep_until| Claim { now, keep_until, ..claim(n) };
     let deliver = async |claim| {
         let ticket = fresh(&store, claim).await;

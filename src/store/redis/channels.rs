@@ -83,15 +83,8 @@ impl Redis {
 fn step(draft: &mut Draft<'_>, channel: ContractId, step: &Step) -> Result<Stepped, Error> {
     let known = draft.facts.witness.get(&channel).copied().unwrap_or_default();
     let mut account = draft.account(channel)?.cloned().unwrap_or_default();
-    let stepped = match step {
-        // What this process has seen stored, the server must have.
-        Step::Reserve(ask) if ask.at_least < known => {
-            let mut ask = ask.clone();
-            ask.at_least = known;
-            account.step(&Step::Reserve(ask))
-        }
-        step => account.step(step),
-    };
+    // What this process has seen stored, the server must have.
+    let stepped = account.step(&step.knowing(known));
     if stepped.may_have_changed() {
         draft.put_account(channel, account);
     }

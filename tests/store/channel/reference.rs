@@ -36,8 +36,15 @@ struct Use {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
-    InFlight { token: Token, lease_until: u64 },
-    Kept { status: u16 },
+    InFlight {
+        token: Token,
+        lease_until: u64,
+    },
+    /// Until its caller is told, it can be taken back.
+    Kept {
+        status: u16,
+        untold: Option<(Token, u64)>,
+    },
     Returned,
 }
 
@@ -102,7 +109,8 @@ impl Reference {
 
     /// How many commitments may be the one to collect with, now or later.
     pub(crate) fn covering(&self) -> usize {
-        self.uses.range(self.delivered().max(self.withdrawn)..).count()
+        let untold = self.sum(|state| matches!(state, State::Kept { untold: Some(_), .. }));
+        self.uses.range((self.delivered() - untold).max(self.withdrawn)..).count()
     }
 
     /// Carries out `step`.
@@ -111,6 +119,10 @@ impl Reference {
             Step::Reserve(ask) => self.reserve(ask),
             Step::Keep { token, status } => self.keep(*token, *status),
             Step::GiveBack { token, tried } => self.give_back(*token, *tried),
+            Step::After { told, then } => {
+                told.iter().for_each(|token| self.told(|(untold, _)| untold == *token));
+                self.step(then)
+            }
             Step::Sweep { now } => Expected::Done(self.sweep(*now)),
             Step::BeginClosing => {
                 let is_new = self.ending == Ending::Open;
@@ -181,7 +193,10 @@ impl Reference {
             Some(used) if used.challenge != ask.challenge => return Expected::Nothing,
             Some(used) => match used.state {
                 State::InFlight { .. } => return Expected::InFlight,
-                State::Kept { status } => return Expected::Bought { status },
+                State::Kept { status, .. } if used.binding == ask.binding => {
+                    return Expected::Bought { status };
+                }
+                State::Kept { .. } => return Expected::Nothing,
                 State::Returned => {
                     let is_same = used.binding == ask.binding;
                     if !is_same || used.attempts >= used.most || ask.now > used.until {
@@ -233,21 +248,33 @@ impl Reference {
             _ => i128::MAX,
         };
         let delivered = self.delivered();
-        match self.flight(token) {
-            Some(used) if delivered + used.price <= last => used.state = State::Kept { status },
-            _ => return Expected::Nothing,
+        let Some(used) = self.reserved_for(token) else { return Expected::Nothing };
+        if let State::InFlight { lease_until, .. } = used.state {
+            if delivered + used.price > last {
+                return Expected::Nothing;
+            }
+            used.state = State::Kept { status, untold: Some((token, lease_until)) };
         }
         self.reserved()
     }
 
     fn give_back(&mut self, token: Token, tried: bool) -> Expected {
-        let Some(used) = self.flight(token) else { return Expected::Nothing };
+        let Some(used) = self.reserved_for(token) else { return Expected::Nothing };
         used.state = State::Returned;
         used.attempts -= u8::from(!tried);
         self.reserved()
     }
 
+    fn told(&mut self, is_it: impl Fn((Token, u64)) -> bool) {
+        for used in self.uses.values_mut() {
+            if let State::Kept { untold, .. } = &mut used.state {
+                untold.take_if(|untold| is_it(*untold));
+            }
+        }
+    }
+
     fn sweep(&mut self, now: u64) -> bool {
+        self.told(|(_, lease_until)| lease_until + 3_600 < now);
         let mut is_any = false;
         for used in self.uses.values_mut() {
             if matches!(used.state, State::InFlight { lease_until, .. } if lease_until < now) {
@@ -269,8 +296,13 @@ impl Reference {
         Expected::Done(true)
     }
 
-    fn flight(&mut self, wanted: Token) -> Option<&mut Use> {
-        let is_it = |state| matches!(state, State::InFlight { token, .. } if token == wanted);
+    fn reserved_for(&mut self, wanted: Token) -> Option<&mut Use> {
+        let is_it = |state| match state {
+            State::InFlight { token, .. } | State::Kept { untold: Some((token, _)), .. } => {
+                token == wanted
+            }
+            State::Kept { untold: None, .. } | State::Returned => false,
+        };
         self.uses.values_mut().find(|used| is_it(used.state))
     }
 

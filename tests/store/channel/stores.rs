@@ -48,6 +48,8 @@ impl Subject for Caller {
             }
             // A permit is one of its kind.
             Step::Reserve(ask) => !self.reservations.contains_key(&ask.token),
+            // The store does so by itself.
+            Step::After { .. } => false,
             _ => true,
         }
     }
@@ -89,6 +91,7 @@ impl Subject for Caller {
                 store.channel_ended(channel).await.unwrap();
                 Stepped::Done(true)
             }
+            Step::After { .. } => panic!("no caller asks that of a store"),
             Step::Restore { commitment, spent, steps } => {
                 Stepped::Done(store.restore(channel, commitment, spent, steps).await.unwrap())
             }

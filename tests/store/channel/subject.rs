@@ -50,6 +50,7 @@ pub(crate) async fn hold_to_reference(subject: &mut impl Subject, verbs: &[Verb]
             Deed::Drop(token) => {
                 if subject.drop_reservation(token).await {
                     reference.step(&Step::GiveBack { token, tried: true });
+                    books.kept.remove(&token);
                 }
             }
             Deed::Restart { clean } => {
@@ -103,9 +104,7 @@ fn agree(account: &Account, reference: &Reference) {
 #[derive(Default)]
 struct Books {
     reserved: HashMap<Token, (i128, ChallengeDigest, i128)>,
-    amounts: HashSet<i128>,
-    challenges: HashSet<ChallengeDigest>,
-    sold: i128,
+    kept: HashMap<Token, (i128, ChallengeDigest, i128)>,
     authorised: i128,
 }
 
@@ -117,25 +116,30 @@ impl Books {
                 self.reserved.insert(ask.token, sale);
             }
             (Step::Keep { token, .. }, Stepped::Stands(Ok(_))) => {
-                let (amount, challenge, price) = self.reserved[token];
-                assert!(self.amounts.insert(amount), "{amount} bought two answers");
-                assert!(self.challenges.insert(challenge), "{challenge:?} bought two answers");
-                self.sold += price;
+                self.kept.insert(*token, self.reserved[token]);
+                let amounts: HashSet<_> = self.kept.values().map(|sale| sale.0).collect();
+                let challenges: HashSet<_> = self.kept.values().map(|sale| sale.1).collect();
+                assert_eq!(amounts.len(), self.kept.len(), "an amount bought two answers");
+                assert_eq!(challenges.len(), self.kept.len(), "a challenge bought two answers");
+            }
+            (Step::GiveBack { token, .. }, Stepped::Stands(Ok(_))) => {
+                self.kept.remove(token);
             }
             _ => {}
         }
     }
 
     fn check(&mut self, account: &Account, deposited: i128) {
+        let sold: i128 = self.kept.values().map(|sale| sale.2).sum();
         let standing = account.standing();
         let (authorised, spent) = (standing.authorised.units(), standing.spent.units());
-        assert_eq!(self.sold, spent - account.in_flight().units(), "sold");
+        assert_eq!(sold, spent - account.in_flight().units(), "sold");
         assert!(spent <= authorised && authorised <= deposited);
         assert!(self.authorised <= authorised, "what was authorised fell");
         self.authorised = authorised;
-        if self.sold > account.withdrawn().units() {
+        if sold > account.withdrawn().units() {
             let collectable = account.collectable().expect("what was sold can be collected");
-            assert!(collectable.commitment.amount.units() >= self.sold);
+            assert!(collectable.commitment.amount.units() >= sold);
             assert!(account.held().contains(&collectable.commitment));
         }
     }

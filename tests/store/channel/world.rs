@@ -35,6 +35,10 @@ pub(crate) enum Verb {
         which: usize,
         status: u16,
     },
+    /// The caller knows that it was kept.
+    Tell {
+        which: usize,
+    },
     GiveBack {
         which: usize,
         tried: bool,
@@ -132,6 +136,7 @@ pub(crate) fn verbs(ends: bool) -> BoxedStrategy<Verb> {
         6 => again,
         2 => Just(Verb::Challenge),
         8 => (which(), any::<u16>()).prop_map(|(which, status)| Verb::Keep { which, status }),
+        4 => which().prop_map(|which| Verb::Tell { which }),
         4 => (which(), any::<bool>()).prop_map(|(which, tried)| Verb::GiveBack { which, tried }),
         1 => which().prop_map(|which| Verb::Drop { which }),
         2 => Just(Verb::Repeat),
@@ -159,7 +164,8 @@ pub(crate) fn verbs(ends: bool) -> BoxedStrategy<Verb> {
 pub(crate) fn purchases() -> impl Strategy<Value = Vec<Verb>> {
     let purchase = (1..6_i128, terms()).prop_map(|(price, terms)| {
         let pay = Verb::Pay { amount: Pick::Due(0), challenge: None, price, terms };
-        vec![Verb::TopUp { units: price }, pay, Verb::Keep { which: 0, status: 200 }]
+        let keep = Verb::Keep { which: 0, status: 200 };
+        vec![Verb::TopUp { units: price }, pay, keep, Verb::Tell { which: 0 }]
     });
     let any = verbs(false).prop_map(|verb| vec![verb]);
     prop::collection::vec(prop_oneof![1 => purchase, 1 => any], 400..600)
@@ -215,6 +221,13 @@ impl World {
             }
             Verb::Keep { which, status } => match self.latest(which) {
                 Some(ask) => Step::Keep { token: ask.token, status },
+                None => return Deed::Nothing,
+            },
+            Verb::Tell { which } => match self.latest(which) {
+                Some(ask) => {
+                    let then = Box::new(Step::Sweep { now: self.now });
+                    Step::After { told: vec![ask.token], then }
+                }
                 None => return Deed::Nothing,
             },
             Verb::GiveBack { which, tried } => match self.latest(which) {

@@ -14,7 +14,7 @@ use crate::{
     claim, fresh, key,
     relay::{Relay, Weather},
     settle_and_deliver, settled,
-    shared::{CHANNEL, amount, commitment, pay, standing},
+    shared::{CHANNEL, amount, commitment, pay, reserve, standing},
     stores::{self, settings},
     submitting,
     support::Server,
@@ -106,6 +106,72 @@ async fn k10_a_payment_whose_answer_never_comes_is_served_at_most_once() {
         let more = now.spent.less(spent);
         assert!(more == amount(1), "{at}: {more:?} for one delivery");
         spent = now.spent;
+    }
+}
+
+/// Case K10: the answer to a keep never comes, and the store answers again before its caller gives up.
+#[tokio::test]
+async fn k10_a_keep_whose_answer_never_comes_is_asked_again_and_costs_once() {
+    let server = stores::server().await;
+    let (store, relay) = relayed(&server, Duration::from_millis(400)).await;
+    let other = stores::on(&server).await;
+    for (at, units) in (0..2).zip(1..) {
+        let reservation = reserve(&store, commitment(units, 1)).await.unwrap();
+        relay.set(Weather::LoseReply { at });
+        let kept = store.keep(reservation, 200).await.unwrap();
+        assert_eq!(kept, Standing { authorised: amount(units), spent: amount(units) }, "{at}");
+        relay.set(Weather::Fair);
+        assert_eq!(standing(&other).await, kept, "{at}");
+        let again = reserve(&other, commitment(units, 1)).await;
+        assert!(matches!(again, Err(Reserving::Bought { status: 200, .. })), "{again:?}");
+    }
+}
+
+/// Case K10: what is recorded as kept and was never told so is given back once the store answers again.
+#[tokio::test]
+async fn k10_a_keep_that_its_caller_never_heard_of_is_given_back() {
+    let server = stores::server().await;
+    let (store, relay) = relayed(&server, Duration::from_millis(400)).await;
+    let other = stores::on(&server).await;
+    let reservation = reserve(&store, commitment(1, 1)).await.unwrap();
+    relay.set(Weather::LoseReply { at: 0 });
+    {
+        let keeping = std::pin::pin!(store.keep(reservation, 200));
+        let is_kept = async {
+            loop {
+                let account = other.account(CHANNEL).await.unwrap().unwrap();
+                if !account.at_risk().is_zero() {
+                    return;
+                }
+            }
+        };
+        tokio::select! { () = is_kept => {}, kept = keeping => panic!("{kept:?}") }
+        relay.set(Weather::Refuse);
+    }
+    relay.set(Weather::Fair);
+    while standing(&other).await.spent > Amount::ZERO {
+        tokio::task::yield_now().await;
+    }
+    let account = other.account(CHANNEL).await.unwrap().unwrap();
+    assert_eq!((account.collectable(), account.standing().authorised), (None, amount(1)));
+    let again = reserve(&other, commitment(1, 1)).await.unwrap();
+    other.keep(again, 200).await.unwrap();
+    assert_eq!(standing(&other).await.spent, amount(1), "the same credential came again");
+}
+
+/// Case K10: a store that stays away is not asked for ever, and the answer does not leave.
+#[tokio::test]
+async fn k10_a_keep_that_is_not_answered_for_long_is_given_up_and_given_back() {
+    let server = stores::server().await;
+    let (store, relay) = relayed(&server, Duration::from_millis(400)).await;
+    let other = stores::on(&server).await;
+    let reservation = reserve(&store, commitment(1, 1)).await.unwrap();
+    relay.set(Weather::Refuse);
+    let kept = store.keep(reservation, 200).await;
+    assert!(matches!(kept, Err(Error::Unavailable { .. } | Error::Unreachable { .. })), "{kept:?}");
+    relay.set(Weather::Fair);
+    while standing(&other).await.spent > Amount::ZERO {
+        tokio::task::yield_now().await;
     }
 }
 

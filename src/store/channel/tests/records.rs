@@ -21,14 +21,26 @@ fn uses() -> impl Strategy<Value = Use> {
             until,
         },
     );
+    let reserved = {
+        let claims = claims.clone();
+        move || {
+            (any::<[u8; 16]>(), any::<u64>(), amounts(), claims.clone()).prop_map(
+                |(token, lease_until, price, claim)| Reserved {
+                    token: Token(token),
+                    lease_until,
+                    price,
+                    claim,
+                },
+            )
+        }
+    };
     let states = prop_oneof![
-        any::<u16>().prop_map(|status| UseState::Kept { status }),
-        claims.clone().prop_map(UseState::Returned),
-        (any::<[u8; 16]>(), any::<u64>(), amounts(), claims).prop_map(
-            |(token, lease_until, price, claim)| {
-                UseState::InFlight { token: Token(token), lease_until, price, claim }
-            }
-        ),
+        (any::<u16>(), any::<[u8; 16]>())
+            .prop_map(|(status, binding)| UseState::Told { status, binding }),
+        (any::<u16>(), reserved())
+            .prop_map(|(status, reserved)| UseState::Kept { status, reserved }),
+        reserved().prop_map(UseState::InFlight),
+        claims.prop_map(UseState::Returned),
     ];
     (amounts(), any::<[u8; 16]>(), states).prop_map(|(amount, challenge, state)| Use {
         amount,
@@ -58,7 +70,7 @@ fn accounts() -> impl Strategy<Value = Account> {
     };
     let lists = (
         prop::collection::vec(held(), 0..=MOST_HELD),
-        prop::collection::vec(uses(), 0..=WINDOW + MOST_IN_FLIGHT),
+        prop::collection::vec(uses(), 0..=WINDOW + MOST_IN_FLIGHT + MOST_UNTOLD),
     );
     let times = (prop::option::of(1..u64::MAX), any::<u64>(), any::<u64>());
     let figures = (amounts(), amounts(), amounts(), amounts());
@@ -125,7 +137,7 @@ proptest! {
     ) {
         if has_sum {
             // As if somebody had written the checksum too.
-            bytes.insert(0, 1);
+            bytes.insert(0, 2);
             bytes.extend(crate::store::bytes::checksum(&CHANNEL.0, &bytes));
         }
         drop(record::decode(CHANNEL, &bytes));
