@@ -15,6 +15,7 @@ mod channels;
 mod claim;
 mod embedded;
 mod error;
+mod known;
 mod record;
 mod redis;
 mod time;
@@ -23,7 +24,7 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use ::bytes::Bytes;
 
-use self::{backend::Backend, channels::Tidings};
+use self::{backend::Backend, known::Known};
 pub use self::{
     channels::Reservation,
     error::Error,
@@ -214,7 +215,7 @@ impl fmt::Debug for Ticket {
 /// # Cancellation
 /// A verb whose future is dropped may or may not be carried out; a ticket that it would have returned is released.
 #[derive(Clone, Debug)]
-pub struct Store(Backend, Arc<Tidings>);
+pub struct Store(Backend, Arc<Known>);
 
 impl Store {
     /// Opens the file at `path`, making it if it does not exist, and locks it against other processes.

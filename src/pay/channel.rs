@@ -164,12 +164,12 @@ impl Channel {
         };
         let view = self.look(channel, asker).await?;
         check::fits(&view, offer)?;
-        let account = self.store.account(channel).await.map_err(fault_of_store)?;
-        let account = account.unwrap_or_default();
-        if account.phase() != Phase::Open {
+        // Anybody may ask, and as often as they like.
+        let (standing, phase) = self.store.standing(channel).await.map_err(fault_of_store)?;
+        if phase != Phase::Open {
             return Err(denial::unfit(channel, "it is being closed: open another one").into());
         }
-        Ok(Some(Named { channel, standing: account.standing() }))
+        Ok(Some(Named { channel, standing }))
     }
 
     /// As [`Method::challenge`], for the channel that `draw` names; `intent` is the name that the client knows this by.

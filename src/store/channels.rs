@@ -1,11 +1,6 @@
 //! The store's verbs for channels: each is one step of one account, atomic, and durable before it returns.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
 use rand_core::{OsRng, RngCore as _};
 use tokio::time::{Instant, sleep};
@@ -13,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     Error, Store, backend,
     channel::{
-        Account, Collection, Held, Lapsed, Listed, MOST_UNTOLD, Reserve, Reserving, Standing, Step,
+        Account, Collection, Held, Lapsed, Listed, Phase, Reserve, Reserving, Standing, Step,
         Stepped, Token,
     },
 };
@@ -113,7 +108,7 @@ impl Store {
             match self.step_channel(channel, Step::Keep { token, status }).await {
                 Ok(Stepped::Stands(Ok(standing))) => {
                     hold.forget();
-                    self.1.add(channel, [token]);
+                    self.1.tell(channel, [token]);
                     return Ok(standing);
                 }
                 Ok(Stepped::Stands(Err(Lapsed))) => {
@@ -149,6 +144,20 @@ impl Store {
             Stepped::Stands(Err(Lapsed)) => Err(Error::Lapsed),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// Where `channel` stands, and how far its life has come: as this process saw it last, if that was within a second, and
+    /// as the store says otherwise.
+    ///
+    /// # Errors
+    /// As [`Store::reserve`].
+    pub async fn standing(&self, channel: ContractId) -> Result<(Standing, Phase), Error> {
+        if let Some(seen) = self.1.seen(channel) {
+            return Ok(seen);
+        }
+        let account = self.account(channel).await?.unwrap_or_default();
+        self.1.saw(channel, &account);
+        Ok((account.standing(), account.phase()))
     }
 
     /// What is remembered of `channel`; `None` if nothing was ever reserved from it.
@@ -249,14 +258,15 @@ impl Store {
 
     /// Carries out a step, and has the account hear on the way which reservations are known here to be kept.
     async fn step_channel(&self, channel: ContractId, step: Step) -> Result<Stepped, Error> {
-        let told = self.1.take(channel);
+        let told = self.1.untold(channel);
         let step = match told.is_empty() {
             true => step,
             false => Step::After { told: told.clone(), then: Box::new(step) },
         };
         let stepped = self.0.step_channel(channel, step).await;
+        self.1.heard(channel, &stepped);
         if !stepped.as_ref().is_ok_and(Stepped::may_have_changed) {
-            self.1.add(channel, told);
+            self.1.tell(channel, told);
         }
         stepped
     }
@@ -266,31 +276,6 @@ impl Store {
             Stepped::Done(changed) => Ok(changed),
             other => Err(unexpected(&other)),
         }
-    }
-}
-
-/// Reservations that are known here to be kept, until their accounts have heard so with a step that comes anyway. One that
-/// is lost costs some bytes of its account for a while.
-#[derive(Debug, Default)]
-pub(super) struct Tidings(Mutex<HashMap<ContractId, Vec<Token>>>);
-
-impl Tidings {
-    fn add(&self, channel: ContractId, tokens: impl IntoIterator<Item = Token>) {
-        let mut tokens = tokens.into_iter().peekable();
-        if tokens.peek().is_none() {
-            return;
-        }
-        let mut channels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if channels.len() >= MOST_CHANNELS {
-            channels.clear();
-        }
-        let told = channels.entry(channel).or_default();
-        told.extend(tokens.take(MOST_UNTOLD.saturating_sub(told.len())));
-    }
-
-    fn take(&self, channel: ContractId) -> Vec<Token> {
-        let mut channels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        channels.remove(&channel).unwrap_or_default()
     }
 }
 
@@ -304,6 +289,3 @@ const KEEPING: Duration = Duration::from_secs(10);
 
 /// How soon it is asked again.
 const PAUSE: Duration = Duration::from_millis(250);
-
-/// Channels whose accounts may have something to hear.
-const MOST_CHANNELS: usize = 10_000;

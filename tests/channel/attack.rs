@@ -33,6 +33,31 @@ async fn a01_c01_a_commitment_that_bought_its_answer_is_told_so_and_buys_no_othe
 }
 
 #[tokio::test]
+async fn a07_c01_a_commitment_that_bought_its_answer_tells_nothing_of_it_to_another_request() {
+    let world = World::start().await;
+    let payer = world.payer().await;
+    let credential = payer.commit(&payer.challenge("/weather").await, PRICE);
+    payer.present("/weather", &credential).await.assert_channel_paid();
+    for (is_heard, authorised) in [(false, PRICE), (true, 2 * PRICE)] {
+        let other = payer.present("/weather?other=1", &credential).await;
+        other.assert_channel_refused("invalid-challenge", "commitment_used");
+        let again = payer.present("/weather", &credential).await;
+        assert_eq!(again.assert_channel_paid(), (authorised, PRICE));
+        assert!(again.body.is_empty());
+        // With the next request the account hears that the answer has left.
+        if !is_heard {
+            let scarce = payer.commit(&payer.challenge("/weather").await, 2 * PRICE);
+            world.upstream.play(Script { status: StatusCode::BAD_GATEWAY, ..Script::default() });
+            assert_eq!(payer.present("/weather", &scarce).await.status, StatusCode::BAD_GATEWAY);
+        }
+    }
+    // The refusal carries a challenge that pays for the other request.
+    world.upstream.play(Script::default());
+    payer.pay("/weather?other=1").await.assert_channel_paid();
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a02_c17_copies_of_a_commitment_buy_one_answer() {
     let world = World::start().await;
     let payer = world.payer().await;

@@ -145,7 +145,7 @@ async fn served(wallet: &Wallet, purchase: &Purchase, base: &str) -> Standing {
     }
 }
 
-async fn challenge(wallet: &Wallet, base: &str) -> Challenge {
+pub(crate) async fn challenge(wallet: &Wallet, base: &str) -> Challenge {
     loop {
         if let Some(challenge) = wallet.ask(base).await {
             return challenge;

@@ -25,6 +25,7 @@ mod fleet;
 mod history;
 mod judge;
 mod site;
+mod standing;
 mod upstream;
 
 #[path = "../support/agent.rs"]
