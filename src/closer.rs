@@ -24,9 +24,12 @@ use std::{
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::figures::Figures;
 pub use self::overview::{Deadline, Exposure, Owed, Standing};
-use self::worker::{Wish, Worker};
+use self::{
+    figures::Figures,
+    plan::{Facts, Plan},
+    worker::{Wish, Worker},
+};
 use crate::{
     ledger::{
         channels::Channels,
@@ -159,14 +162,15 @@ impl Closer {
             exposure: Mutex::default(),
             figures: Figures::default(),
         });
-        let worker = Worker::new(inner.clone(), asked, changes);
+        let closer = Self(inner.clone());
+        let worker = Worker::new(inner, asked, changes, tasks.clone(), stop.clone());
         tasks.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = worker.run() => {}
             }
         });
-        Self(inner)
+        closer
     }
 
     /// Goes by other settings from now on.
@@ -276,6 +280,25 @@ impl Closer {
 impl Inner {
     fn settings(&self) -> Settings {
         *lock(&self.settings)
+    }
+
+    /// What is to be done about `channel` as far as is known now.
+    fn plan(
+        &self,
+        channel: ContractId,
+        account: &Account,
+        asked: Option<Way>,
+        urged: bool,
+    ) -> Plan {
+        let view = self.channels.seen(channel);
+        plan::plan(&Facts {
+            account,
+            view: view.as_deref(),
+            settings: &self.settings(),
+            now: self.clock.now(),
+            asked,
+            urged,
+        })
     }
 }
 

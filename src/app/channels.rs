@@ -10,6 +10,7 @@ use crate::{
     ledger::{
         channels::Channels,
         collector::{self, Collector},
+        own,
         rpc::Rpc,
     },
     pay::{
@@ -31,7 +32,7 @@ impl Parts {
     /// Starts them on `tasks`, until `stop`.
     pub(super) fn start(
         settings: &config::Channel,
-        rpc: &Rpc,
+        (rpc, sponsor): (&Rpc, Option<own::Facilitator>),
         store: &Store,
         clock: &Clock,
         tasks: &TaskTracker,
@@ -45,7 +46,7 @@ impl Parts {
             max_fee_stroops: collector::MAX_FEE_STROOPS,
             budget: collector::BUDGET,
         };
-        let collector = Collector::new(fees, rpc, clock.clone());
+        let collector = Collector::new(fees, rpc, clock.clone(), sponsor);
         let (store, clock) = (store.clone(), clock.clone());
         let when = settings.closer;
         let closer = Closer::start(when, store, channels.clone(), collector, clock, tasks, stop);

@@ -87,9 +87,9 @@ impl Payment {
             .as_ref()
             .and_then(|mpp| mpp.charge)
             .map(|_| Relay::start(rpc.clone(), clock.clone(), tasks, stop.child_token()));
-        let channels = settings
-            .channel()
-            .map(|channel| channels::Parts::start(channel, &rpc, &store, clock, tasks, stop));
+        let channels = settings.channel().map(|channel| {
+            channels::Parts::start(channel, (&rpc, own.clone()), &store, clock, tasks, stop)
+        });
         Ok(Self {
             fixed: settings.clone(),
             facilitator: facilitator.map(Arc::new),

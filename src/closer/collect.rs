@@ -1,11 +1,12 @@
-//! What the closer does about one channel.
+//! What the closer does about one channel, while others of its hands do the same about others.
+
+use std::sync::Arc;
 
 use tracing::{error, info, warn};
 
 use super::{
-    CloseError, Collected, closed,
+    CloseError, Collected, Inner, closed,
     plan::{self, Plan, Reason},
-    worker::{Again, Worker},
 };
 use crate::{
     ledger::{
@@ -18,6 +19,44 @@ use crate::{
         channel::{Account, Collection, Held, Phase},
     },
 };
+
+/// Does what is planned for one channel.
+#[derive(Debug)]
+pub(super) struct Hand {
+    pub(super) inner: Arc<Inner>,
+    /// What somebody waits for.
+    pub(super) asked: Option<Way>,
+    /// Whether it is to be settled however little it owes.
+    pub(super) urged: bool,
+    pub(super) told: Vec<Told>,
+}
+
+/// What a hand leaves.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) again: Again,
+    pub(super) told: Vec<Told>,
+}
+
+/// What those hear who wait for a channel.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// Whatever they wait for.
+    All(Result<Collected, CloseError>),
+    /// If they wait for it to be settled.
+    Settled(Collected),
+}
+
+/// When a channel is to be looked at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// There is more to do.
+    Now,
+    /// What it waits for takes a moment.
+    Soon,
+    /// It did not work.
+    Later,
+}
 
 /// How an attempt to collect ended.
 enum Attempt {
@@ -32,9 +71,23 @@ enum Attempt {
     Elsewhere,
 }
 
-impl Worker {
+impl Hand {
+    pub(super) async fn act(mut self, channel: ContractId, plan: Plan) -> Done {
+        let again = match plan {
+            Plan::Rest => Again::Now,
+            Plan::Wait => self.give_back_lapsed(channel).await,
+            Plan::Withdrawn(withdrawn) => self.heed_withdrawn(channel, withdrawn).await,
+            Plan::Ended { lost } => self.heed_end(channel, lost).await,
+            Plan::BeginClosing(reason) => self.begin_closing(channel, reason).await,
+            Plan::Resolve(collection) => self.resolve(channel, &collection).await,
+            Plan::Collect(..) => self.collect(channel).await,
+            Plan::Extend { ledgers, .. } => self.extend(channel, ledgers).await,
+        };
+        Done { again, told: self.told }
+    }
+
     /// What is in flight ends by itself, unless its gateway is gone.
-    pub(super) async fn give_back_lapsed(&self, channel: ContractId) -> Again {
+    async fn give_back_lapsed(&self, channel: ContractId) -> Again {
         match self.inner.store.sweep(channel, self.inner.clock.now()).await {
             Ok(true) => Again::Now,
             Ok(false) => Again::Soon,
@@ -43,14 +96,14 @@ impl Worker {
     }
 
     /// Records what the ledger shows.
-    pub(super) async fn heed_withdrawn(&self, channel: ContractId, withdrawn: Amount) -> Again {
+    async fn heed_withdrawn(&self, channel: ContractId, withdrawn: Amount) -> Again {
         match self.inner.store.saw_withdrawn(channel, withdrawn).await {
             Ok(_) => Again::Now,
             Err(error) => unrecorded(channel, &error),
         }
     }
 
-    pub(super) async fn heed_end(&self, channel: ContractId, lost: Amount) -> Again {
+    async fn heed_end(&self, channel: ContractId, lost: Amount) -> Again {
         if lost < self.inner.settings().min_value {
             info!(%channel, %lost, "a channel has ended; what was left was not worth a transaction");
         } else if !lost.is_zero() {
@@ -66,7 +119,7 @@ impl Worker {
         }
     }
 
-    pub(super) async fn begin_closing(&self, channel: ContractId, reason: Reason) -> Again {
+    async fn begin_closing(&self, channel: ContractId, reason: Reason) -> Again {
         match self.inner.store.begin_closing(channel).await {
             Ok(true) => {
                 info!(%channel, ?reason, "a channel is closing: it takes no more payments");
@@ -77,7 +130,7 @@ impl Worker {
         }
     }
 
-    pub(super) async fn extend(&self, channel: ContractId, ledgers: u32) -> Again {
+    async fn extend(&self, channel: ContractId, ledgers: u32) -> Again {
         match self.inner.collector.extend(channel, ledgers).await {
             Ok(()) => {
                 info!(%channel, ledgers, "a channel's ledger entries were extended");
@@ -93,7 +146,7 @@ impl Worker {
     }
 
     /// Finds out what became of a transaction, and records it.
-    pub(super) async fn resolve(&mut self, channel: ContractId, collection: &Collection) -> Again {
+    async fn resolve(&mut self, channel: ContractId, collection: &Collection) -> Again {
         let Collection { transaction, valid_until, since_ledger, .. } = *collection;
         let found = self.inner.collector.find(transaction, valid_until, since_ledger).await;
         let way = if collection.closes { Way::Close } else { Way::Settle };
@@ -157,14 +210,16 @@ impl Worker {
     }
 
     /// Collects what was delivered through `channel`, if that is still what is to be done.
-    pub(super) async fn collect(&mut self, channel: ContractId) -> Again {
+    async fn collect(&mut self, channel: ContractId) -> Again {
         for tries in 1.. {
             let account = match self.inner.store.account(channel).await {
                 Ok(Some(account)) => account,
                 Ok(None) => return Again::Now,
                 Err(error) => return unrecorded(channel, &error),
             };
-            let Plan::Collect(way, reason) = self.plan(channel, &account) else {
+            let Plan::Collect(way, reason) =
+                self.inner.plan(channel, &account, self.asked, self.urged)
+            else {
                 return Again::Now;
             };
             match self.attempt(channel, &account, way, reason).await {
@@ -196,7 +251,7 @@ impl Worker {
         why: &CloseError,
     ) -> Again {
         error!(error = %why, %channel, %at_risk, ?reason, "a channel's money could not be collected");
-        self.answer(channel, |_| Err(why.clone()));
+        self.told.push(Told::All(Err(why.clone())));
         Again::Later
     }
 
@@ -284,17 +339,16 @@ impl Worker {
     /// Tells those who wait what a transaction of ours brought.
     async fn tell_landed(&mut self, channel: ContractId, collection: &Collection) {
         let Collection { closes, amount, transaction, .. } = *collection;
-        self.urged.remove(&channel);
         info!(%channel, %transaction, %amount, closes, "collected");
         let withdrawn = match self.inner.store.account(channel).await {
             Ok(Some(account)) => match closed(&account) {
-                Some(collected) => return self.answer(channel, |_| Ok(collected)),
+                Some(collected) => return self.told.push(Told::All(Ok(collected))),
                 None => account.withdrawn(),
             },
             Ok(None) | Err(_) => amount,
         };
         let collected = Collected { transaction: Some(transaction), withdrawn, closed: closes };
-        self.answer_those(channel, Way::Settle, || Ok(collected));
+        self.told.push(Told::Settled(collected));
     }
 }
 

@@ -90,6 +90,11 @@ impl Plan {
         matches!(self, Self::Collect(_, Reason::Refund))
     }
 
+    /// Whether it takes a transaction.
+    pub(super) const fn sends(&self) -> bool {
+        matches!(self, Self::Collect(..) | Self::Extend { .. })
+    }
+
     /// How it compares to what is to be done about others.
     pub(super) fn rank(&self, account: &Account, view: Option<&View>) -> Rank {
         let (kind, deadline) = match self {

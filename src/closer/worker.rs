@@ -1,6 +1,6 @@
-//! The closer's one task: it looks at channels, and does the most urgent thing about any of them, one after the other.
+//! The closer's one task: it looks at channels, and has hands do the most urgent things about them.
 //!
-//! One after the other, because the payee's account has one next sequence number. Looking is cheap, and comes before
+//! A channel is in one hand at a time, and so many send as transactions can be under way. Looking is cheap, and comes before
 //! acting: what was seen last decides what comes first.
 
 use std::{
@@ -11,13 +11,17 @@ use std::{
 
 use tokio::{
     sync::{broadcast, mpsc, oneshot},
+    task::{Id, JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, error, warn};
 
 use super::{
-    CloseError, Collected, Exposure, Inner, closed, lock,
-    plan::{self, Facts, Plan, Rank},
+    CloseError, Collected, Exposure, Inner, closed,
+    collect::{Again, Done, Hand, Told},
+    lock,
+    plan::{Plan, Rank},
 };
 use crate::{
     ledger::collector::Way,
@@ -35,12 +39,20 @@ pub(super) struct Wish {
 
 #[derive(Debug)]
 pub(super) struct Worker {
-    pub(super) inner: Arc<Inner>,
+    inner: Arc<Inner>,
     asked: mpsc::Receiver<Wish>,
     changes: broadcast::Receiver<ContractId>,
-    wishes: Vec<Wish>,
+    /// Each with its number: they rise.
+    wishes: Vec<(u64, Wish)>,
+    wished: u64,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    /// They give nothing where the closer stops.
+    hands: JoinSet<Option<Done>>,
+    at_work: HashMap<Id, ContractId>,
+    busy: HashMap<ContractId, Busy>,
     /// Those that are to be settled however little they owe.
-    pub(super) urged: HashSet<ContractId>,
+    urged: HashSet<ContractId>,
     agenda: HashMap<ContractId, Item>,
     /// When all accounts are looked at next.
     scan: Instant,
@@ -58,15 +70,24 @@ struct Item {
     failures: u32,
 }
 
-/// When a channel is to be looked at again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Again {
-    /// There is more to do.
-    Now,
-    /// What it waits for takes a moment.
-    Soon,
-    /// It did not work.
-    Later,
+/// A channel that is in a hand.
+#[derive(Debug)]
+struct Busy {
+    /// Whether that may send a transaction.
+    sends: bool,
+    /// The wishes before this one are in the hand too.
+    wished: u64,
+    /// What was heard of the channel meanwhile.
+    heard: Option<Heard>,
+}
+
+/// How much there is to what was heard of a channel, the more the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Heard {
+    /// It is to be looked at, unless it is known when.
+    Nudge,
+    /// It is to be looked at whatever happened before.
+    News,
 }
 
 impl Worker {
@@ -74,10 +95,26 @@ impl Worker {
         inner: Arc<Inner>,
         asked: mpsc::Receiver<Wish>,
         changes: broadcast::Receiver<ContractId>,
+        tasks: TaskTracker,
+        stop: CancellationToken,
     ) -> Self {
-        let (wishes, agenda, now) = (Vec::new(), HashMap::new(), Instant::now());
-        let urged = HashSet::new();
-        Self { inner, asked, changes, wishes, urged, agenda, scan: now, hear: now }
+        let now = Instant::now();
+        Self {
+            inner,
+            asked,
+            changes,
+            wishes: Vec::new(),
+            wished: 0,
+            tasks,
+            stop,
+            hands: JoinSet::new(),
+            at_work: HashMap::new(),
+            busy: HashMap::new(),
+            urged: HashSet::new(),
+            agenda: HashMap::new(),
+            scan: now,
+            hear: now,
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -88,7 +125,7 @@ impl Worker {
             }
             self.look_at_due().await;
             match self.most_urgent() {
-                Some((channel, plan)) => self.act(channel, plan).await,
+                Some((channel, plan)) => self.set_to_work(channel, plan),
                 None => self.wait().await,
             }
         }
@@ -96,7 +133,10 @@ impl Worker {
 
     /// Takes in what others say, without waiting.
     fn gather(&mut self) {
-        self.wishes.retain(|wish| !wish.answer.is_closed());
+        while let Some(ended) = self.hands.try_join_next_with_id() {
+            self.finish(ended);
+        }
+        self.wishes.retain(|(_, wish)| !wish.answer.is_closed());
         while let Ok(wish) = self.asked.try_recv() {
             self.take(wish);
         }
@@ -130,7 +170,9 @@ impl Worker {
 
     /// Waits until somebody says something, or it is time to look.
     async fn wait(&mut self) {
-        let next = self.agenda.values().map(|item| item.at).min();
+        // What is due waits for a hand.
+        let now = Instant::now();
+        let next = self.agenda.values().map(|item| item.at).filter(|at| *at > now).min();
         let mut until = next.map_or(self.scan, |at| at.min(self.scan));
         if !lock(&self.inner.nudged).is_empty() {
             until = until.min(self.hear);
@@ -138,6 +180,7 @@ impl Worker {
         let inner = self.inner.clone();
         tokio::select! {
             () = inner.wake.notified() => {}
+            Some(ended) = self.hands.join_next_with_id() => self.finish(ended),
             Some(wish) = self.asked.recv() => self.take(wish),
             change = self.changes.recv() => match change {
                 Ok(channel) => self.hurry(channel),
@@ -151,11 +194,16 @@ impl Worker {
 
     fn take(&mut self, wish: Wish) {
         self.hurry(wish.channel);
-        self.wishes.push(wish);
+        self.wishes.push((self.wished, wish));
+        self.wished = self.wished.saturating_add(1);
     }
 
     /// Has a channel looked at, unless it is known when.
     fn put(&mut self, channel: ContractId) {
+        if let Some(busy) = self.busy.get_mut(&channel) {
+            busy.heard = busy.heard.max(Some(Heard::Nudge));
+            return;
+        }
         let new = || Item { at: Instant::now(), plan: None, failures: 0 };
         let item = self.agenda.entry(channel).or_insert_with(new);
         if item.failures == 0 {
@@ -166,6 +214,10 @@ impl Worker {
 
     /// Has a channel looked at whatever happened before.
     fn hurry(&mut self, channel: ContractId) {
+        if let Some(busy) = self.busy.get_mut(&channel) {
+            busy.heard = Some(Heard::News);
+            return;
+        }
         self.agenda.insert(channel, Item { at: Instant::now(), plan: None, failures: 0 });
     }
 
@@ -224,28 +276,23 @@ impl Worker {
         }
     }
 
-    pub(super) fn plan(&self, channel: ContractId, account: &Account) -> Plan {
-        let view = self.inner.channels.seen(channel);
-        plan::plan(&Facts {
-            account,
-            view: view.as_deref(),
-            settings: &self.inner.settings(),
-            now: self.inner.clock.now(),
-            asked: self.asked_of(channel),
-            urged: self.urged.contains(&channel),
-        })
+    fn plan(&self, channel: ContractId, account: &Account) -> Plan {
+        let urged = self.urged.contains(&channel);
+        self.inner.plan(channel, account, self.asked_of(channel), urged)
     }
 
     /// What somebody waits for; a close, if there are several.
     fn asked_of(&self, channel: ContractId) -> Option<Way> {
-        self.wishes.iter().filter(|wish| wish.channel == channel).map(|wish| wish.way).max()
+        let of_channel = self.wishes.iter().filter(|(_, wish)| wish.channel == channel);
+        of_channel.map(|(_, wish)| wish.way).max()
     }
 
     /// Looks at the channels whose time has come and about which it is not known what to do.
     async fn look_at_due(&mut self) {
         let now = Instant::now();
         let due = |(channel, item): (&ContractId, &Item)| {
-            (item.plan.is_none() && item.at <= now).then_some(*channel)
+            let is_due = item.plan.is_none() && item.at <= now && !self.busy.contains_key(channel);
+            is_due.then_some(*channel)
         };
         let due: HashSet<ContractId> = self.agenda.iter().filter_map(due).collect();
         for channel in due {
@@ -262,18 +309,18 @@ impl Worker {
     fn look(&mut self, channel: ContractId, account: Option<&Account>) {
         let Some(account) = account else {
             self.agenda.remove(&channel);
-            self.answer(channel, |_| Err(CloseError::Unknown(channel)));
+            self.answer(channel, u64::MAX, &Told::All(Err(CloseError::Unknown(channel))));
             return;
         };
         match closed(account) {
-            Some(collected) => self.answer(channel, |_| Ok(collected)),
+            Some(collected) => self.answer(channel, u64::MAX, &Told::All(Ok(collected))),
             None => self.watch(channel, account),
         }
         match self.plan(channel, account) {
             Plan::Rest => {
                 self.agenda.remove(&channel);
                 self.urged.remove(&channel);
-                self.answer(channel, |_| Err(CloseError::Nothing));
+                self.answer(channel, u64::MAX, &Told::All(Err(CloseError::Nothing)));
             }
             plan => {
                 let view = self.inner.channels.seen(channel);
@@ -285,27 +332,61 @@ impl Worker {
         }
     }
 
+    /// What a free hand is to do.
     fn most_urgent(&self) -> Option<(ContractId, Plan)> {
+        if self.busy.len() >= MOST_HANDS {
+            return None;
+        }
         let now = Instant::now();
-        let due = self.agenda.iter().filter(|(_, item)| item.at <= now);
-        let planned = due.filter_map(|(channel, item)| Some((*channel, item.plan.as_ref()?)));
-        let first = planned.min_by_key(|(channel, (rank, _))| (*rank, *channel));
+        let sending = self.busy.values().filter(|busy| busy.sends).count();
+        let may_send = sending < self.inner.collector.width();
+        let first = self
+            .agenda
+            .iter()
+            .filter(|(channel, item)| item.at <= now && !self.busy.contains_key(*channel))
+            .filter_map(|(channel, item)| Some((*channel, item.plan.as_ref()?)))
+            .filter(|(_, (_, plan))| may_send || !plan.sends())
+            .min_by_key(|(channel, (rank, _))| (*rank, *channel));
         first.map(|(channel, (_, plan))| (channel, plan.clone()))
     }
 
-    async fn act(&mut self, channel: ContractId, plan: Plan) {
+    fn set_to_work(&mut self, channel: ContractId, plan: Plan) {
         debug!(%channel, ?plan, "acting");
-        let again = match plan {
-            Plan::Rest => Again::Now,
-            Plan::Wait => self.give_back_lapsed(channel).await,
-            Plan::Withdrawn(withdrawn) => self.heed_withdrawn(channel, withdrawn).await,
-            Plan::Ended { lost } => self.heed_end(channel, lost).await,
-            Plan::BeginClosing(reason) => self.begin_closing(channel, reason).await,
-            Plan::Resolve(collection) => self.resolve(channel, &collection).await,
-            Plan::Collect(..) => self.collect(channel).await,
-            Plan::Extend { ledgers, .. } => self.extend(channel, ledgers).await,
+        let busy = Busy { sends: plan.sends(), wished: self.wished, heard: None };
+        self.busy.insert(channel, busy);
+        let (asked, urged) = (self.asked_of(channel), self.urged.contains(&channel));
+        let hand = Hand { inner: self.inner.clone(), asked, urged, told: Vec::new() };
+        let stop = self.stop.clone();
+        let work = async move { stop.run_until_cancelled(hand.act(channel, plan)).await };
+        let task = self.hands.spawn(self.tasks.track_future(work));
+        self.at_work.insert(task.id(), channel);
+    }
+
+    /// Takes in what a hand leaves.
+    fn finish(&mut self, ended: Result<(Id, Option<Done>), JoinError>) {
+        let (id, done) = match ended {
+            Ok(ended) => ended,
+            Err(panic) => {
+                error!(%panic, "the closer broke off what it did about a channel");
+                (panic.id(), None)
+            }
         };
+        let Some(channel) = self.at_work.remove(&id) else { return };
+        let Some(busy) = self.busy.remove(&channel) else { return };
+        let nothing = || Done { again: Again::Later, told: Vec::new() };
+        let Done { again, told } = done.unwrap_or_else(nothing);
         self.again(channel, again);
+        for told in told {
+            if !matches!(told, Told::All(Err(_))) {
+                self.urged.remove(&channel);
+            }
+            self.answer(channel, busy.wished, &told);
+        }
+        match busy.heard {
+            Some(Heard::News) => self.hurry(channel),
+            Some(Heard::Nudge) => self.put(channel),
+            None => {}
+        }
     }
 
     fn again(&mut self, channel: ContractId, again: Again) {
@@ -324,28 +405,19 @@ impl Worker {
         item.at = in_a(pause);
     }
 
-    /// Tells those who wait for `channel`, each by what it waits for.
-    pub(super) fn answer(
-        &mut self,
-        channel: ContractId,
-        outcome: impl Fn(Way) -> Result<Collected, CloseError>,
-    ) {
-        for wish in self.wishes.extract_if(.., |wish| wish.channel == channel) {
+    /// Tells those who wait for `channel` and wished it before the wish of this number.
+    fn answer(&mut self, channel: ContractId, before: u64, told: &Told) {
+        let hears = |(number, wish): &mut (u64, Wish)| {
+            let is_settled = matches!(told, Told::Settled(_));
+            wish.channel == channel && *number < before && (wish.way == Way::Settle || !is_settled)
+        };
+        for (_, wish) in self.wishes.extract_if(.., hears) {
+            let outcome = match told {
+                Told::All(outcome) => outcome.clone(),
+                Told::Settled(collected) => Ok(*collected),
+            };
             // Who has gone away does not want to know.
-            drop(wish.answer.send(outcome(wish.way)));
-        }
-    }
-
-    /// Tells those who wait for `channel` in this way.
-    pub(super) fn answer_those(
-        &mut self,
-        channel: ContractId,
-        way: Way,
-        outcome: impl Fn() -> Result<Collected, CloseError>,
-    ) {
-        let wanted = |wish: &mut Wish| wish.channel == channel && wish.way == way;
-        for wish in self.wishes.extract_if(.., wanted) {
-            drop(wish.answer.send(outcome()));
+            drop(wish.answer.send(outcome));
         }
     }
 }
@@ -361,6 +433,8 @@ fn pause_after(failures: u32) -> Duration {
     LEAST_PAUSE.saturating_mul(2_u32.saturating_pow(doublings))
 }
 
+/// Channels that are acted on at once.
+const MOST_HANDS: usize = 128;
 /// How often all accounts are looked at: for what comes due by time alone.
 const SCAN: Duration = Duration::from_secs(10);
 /// Between two times that nudges are heard.

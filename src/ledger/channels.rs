@@ -184,10 +184,12 @@ impl Shared {
         want: Want,
         else_: impl FnOnce() -> Answer,
     ) -> Answer {
-        let may = self.memory.may_seek(channel, Instant::now());
+        // What is not asked for now does not keep others from asking within the second.
+        let health = self.check_health();
+        let may = health.is_err() || self.memory.may_seek(channel, Instant::now());
         // What was asked for within the second is as good as new.
         let want = if may { want } else { Want::Any };
-        let admit = || if may { self.check_health().map_err(Err) } else { Err(else_()) };
+        let admit = || if may { health.map_err(Err) } else { Err(else_()) };
         self.desk.ask(channel, want, true, admit).await
     }
 

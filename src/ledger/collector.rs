@@ -1,30 +1,38 @@
 //! Takes the money of payment channels out of them, by transactions of the payee's own account.
 //!
-//! The contract lets nobody but the payee collect, so its key signs, and its account pays the fee: within a ceiling for
-//! each transaction and a budget for all. Collecting is two steps, so that the caller can make the transaction's hash
+//! The contract lets nobody but the payee collect, so its key signs. Its account sends one transaction a ledger, and pays the
+//! fee; others at the same time are sent and paid for by the lanes of a sponsor, if there is one, with the payee's leave. Fees
+//! are within a ceiling for each transaction and a budget for all. Collecting is two steps, so that the caller can make the transaction's hash
 //! durable in between: [`Collector::prepare`] signs and sends nothing, [`Collector::send`] sends. Knows no account of
 //! what was delivered, and not which channels are worth their fee.
 //! Source: the one-way channel contract's `settle` and `close`.
 
 mod build;
 mod figures;
+mod turn;
 mod upkeep;
 
 use std::{sync::Arc, time::Duration};
 
+use rand_core::{OsRng, RngCore as _};
 use stellar_xdr as xdr;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::Mutex;
 
-use self::{build::Draft, figures::Figures};
+use self::{
+    build::{Draft, Leave, Sender},
+    figures::Figures,
+    turn::Turn,
+};
 use super::{
     Budget,
     budget::{Exceeded, Reservation, Spending},
     classic,
     facilitator::{Failure, Sent},
-    own::{first_line, lumens},
+    own::{self, first_line, lumens},
     post::{self, Fate, Sending},
     rpc::{self, AuthMode, Lookup, Rpc, Simulated, Simulation},
     signer::Seed,
+    sponsor::HeldLane,
 };
 use crate::{
     protocol::{
@@ -35,7 +43,7 @@ use crate::{
     telemetry::Clock,
 };
 
-/// Collects with the key of one payee, one transaction at a time. Clones share it.
+/// Collects with the key of one payee. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Collector(Arc<Inner>);
 
@@ -47,6 +55,7 @@ struct Inner {
     spending: Spending,
     /// Whoever holds it may use the payee's next sequence number.
     turn: Arc<Mutex<()>>,
+    sponsor: Option<own::Facilitator>,
     figures: Figures,
 }
 
@@ -85,7 +94,7 @@ impl From<Way> for Purpose {
     }
 }
 
-/// A signed transaction that nobody has yet. The collector makes no other one before this is sent or dropped.
+/// A signed transaction that nobody has yet. Nobody else sends by the same account before this is sent or dropped.
 #[derive(Debug)]
 pub struct Prepared {
     transaction: TxHash,
@@ -93,7 +102,7 @@ pub struct Prepared {
     envelope: xdr::TransactionEnvelope,
     reservation: Reservation,
     purpose: Purpose,
-    _turn: OwnedMutexGuard<()>,
+    turn: Turn,
 }
 
 impl Prepared {
@@ -189,13 +198,18 @@ pub enum Error {
 }
 
 impl Collector {
-    /// Collects over `rpc` for the payee of `settings`. Sends nothing by itself.
+    /// Collects over `rpc` for the payee of `settings`, by lanes of `sponsor` too. Sends nothing by itself.
     #[must_use]
-    pub fn new(settings: Settings, rpc: Rpc, clock: Clock) -> Self {
+    pub fn new(
+        settings: Settings,
+        rpc: Rpc,
+        clock: Clock,
+        sponsor: Option<own::Facilitator>,
+    ) -> Self {
         let spending = Spending::new(settings.budget);
         let turn = Arc::new(Mutex::new(()));
         let figures = Figures::default();
-        Self(Arc::new(Inner { settings, rpc, clock, spending, turn, figures }))
+        Self(Arc::new(Inner { settings, rpc, clock, spending, turn, sponsor, figures }))
     }
 
     /// Whose channels it can collect from.
@@ -221,14 +235,14 @@ impl Collector {
         way: Way,
         commitment: &Commitment,
     ) -> Result<(), Error> {
-        let draft = self.draft(&collect(channel, way, commitment)).await?;
-        let (channel, fee) = (Address::Contract(channel), draft.fee());
+        let draft = self.draft(&collect(channel, way, commitment), None).await?;
+        let (channel, fee) = (Address::Contract(channel), draft.fee);
         let now = self.0.clock.now();
         self.0.spending.check(channel, fee.into(), now).map_err(|_: Exceeded| Error::OverBudget)
     }
 
-    /// Readies the transaction that collects `commitment` from `channel`. Waits for its turn: until the one before was
-    /// sent and its fate is known, or cannot be known yet.
+    /// Readies the transaction that collects `commitment` from `channel`. Waits for its turn: for a lane, or until the one
+    /// before was sent and its fate is known, or cannot be known yet.
     ///
     /// Make the hash durable before [`Collector::send`]; dropping the result gives the transaction up.
     ///
@@ -240,8 +254,8 @@ impl Collector {
         way: Way,
         commitment: &Commitment,
     ) -> Result<Prepared, Error> {
-        let turn = self.0.turn.clone().lock_owned().await;
-        let draft = self.draft(&collect(channel, way, commitment)).await?;
+        let turn = self.turn().await;
+        let draft = self.draft(&collect(channel, way, commitment), turn.lane()).await?;
         self.ready(channel, way.into(), draft, turn)
     }
 
@@ -258,17 +272,20 @@ impl Collector {
     }
 
     async fn send_and_follow(&self, prepared: Prepared) -> Outcome {
-        let Prepared { transaction, sent, envelope, mut reservation, _turn, .. } = prepared;
+        let Prepared { transaction, sent, envelope, mut reservation, mut turn, .. } = prepared;
         let Inner { rpc, clock, figures, .. } = &*self.0;
+        turn.sending(sent.valid_until);
         reservation.spend();
         match post::send(rpc, clock, &envelope, sent.valid_until).await {
             Sending::Out | Sending::Known => {}
             Sending::In(failure) => {
+                turn.unsent();
                 reservation.release();
                 return Outcome::Gone(failure);
             }
             // Not in the queue, and nowhere else: another transaction of the payee's was first, or its funds are gone.
             Sending::Refused(code) => {
+                turn.out_of_step();
                 reservation.release();
                 let detail = format!("the network refused our transaction with {}", code.name());
                 return Outcome::Gone(Failure::unavailable(detail));
@@ -276,6 +293,7 @@ impl Collector {
         }
         match post::follow(rpc, clock, &envelope, transaction, &sent, PATIENCE_SECONDS).await {
             Fate::Applied(applied) => {
+                turn.landed();
                 let charged = u64::try_from(applied.fee_charged).unwrap_or_default();
                 figures.charged(charged);
                 if applied.success {
@@ -287,6 +305,7 @@ impl Collector {
                 }
             }
             Fate::Gone => {
+                turn.out_of_step();
                 reservation.release();
                 Outcome::Gone(Failure::unavailable("the transaction never got into a ledger"))
             }
@@ -317,8 +336,8 @@ impl Collector {
         }
     }
 
-    /// Simulates `work` as the payee's next transaction, and reckons what it costs.
-    async fn draft(&self, work: &build::Work) -> Result<Draft, Error> {
+    /// Simulates `work` as the next transaction of the payee, or of `lane`, and reckons what it costs.
+    async fn draft(&self, work: &build::Work, lane: Option<&HeldLane>) -> Result<Draft, Error> {
         let Inner { settings, rpc, clock, .. } = &*self.0;
         let payee = self.payee();
         let accounts = [payee];
@@ -329,16 +348,38 @@ impl Collector {
         // Its bounds are judged by the ledger's time; ours where the server does not tell.
         let now = latest.closed_at.unwrap_or_else(|| clock.now());
         let valid_until = now.saturating_add(LIFE_SECONDS);
-        let mut transaction =
-            work.transaction(payee, account.seq_num.0.saturating_add(1), valid_until);
+        let sender = match lane {
+            None => Sender {
+                account: payee,
+                sequence: account.seq_num.0.saturating_add(1),
+                valid_until,
+                leave: None,
+            },
+            Some(lane) => Sender {
+                account: lane.keys().seed.account(),
+                sequence: lane.next_sequence(),
+                valid_until,
+                leave: Some(Leave {
+                    payee: &settings.signer,
+                    network: rpc.network(),
+                    nonce: i64::from_ne_bytes(OsRng.next_u64().to_ne_bytes()),
+                    expiration_ledger: latest.sequence.saturating_add(LEAVE_LEDGERS),
+                }),
+            },
+        };
+        let mut transaction = work.transaction(&sender);
         let mode = work.auth_mode();
         let simulated = simulate(rpc, transaction.clone(), mode).await?;
         // A server without fee statistics is no reason to leave the money where it is.
         let bid = bid.unwrap_or(build::LEAST_BID);
-        let fee = build::fee(simulated.min_resource_fee, bid, settings.max_fee_stroops)?;
+        let (resources, most) = (simulated.min_resource_fee, settings.max_fee_stroops);
+        let (declared, fee) = match lane {
+            None => build::fee(resources, bid, most).map(|fee| (fee, fee))?,
+            Some(_) => build::fees(resources, bid, most)?,
+        };
         let spendable = classic::spendable_stroops(&account);
         self.0.figures.spendable(spendable);
-        if spendable < i64::from(fee) {
+        if lane.is_none() && spendable < i64::from(fee) {
             return Err(Error::NoFunds { payee, spendable, needed: fee });
         }
         // Master key, low, medium, high: a contract call is of the medium kind.
@@ -346,13 +387,13 @@ impl Collector {
         if master < medium {
             return Err(Error::Shared(payee));
         }
-        transaction.fee = fee;
+        transaction.fee = declared;
         let resource_fee = simulated.min_resource_fee.into();
         transaction.ext =
             xdr::TransactionExt::V1(xdr::SorobanTransactionData { resource_fee, ..simulated.data });
         // What is older: the transaction can land in no ledger before either.
         let since = latest.sequence.min(simulated.ledger);
-        Ok(Draft { transaction, valid_until, since })
+        Ok(Draft { transaction, valid_until, since, fee })
     }
 
     /// Sets the fee aside, and signs.
@@ -361,17 +402,22 @@ impl Collector {
         channel: ContractId,
         purpose: Purpose,
         draft: Draft,
-        turn: OwnedMutexGuard<()>,
+        turn: Turn,
     ) -> Result<Prepared, Error> {
         let Inner { settings, rpc, clock, spending, .. } = &*self.0;
-        let (payer, fee) = (Address::Contract(channel), draft.fee());
+        let payer = Address::Contract(channel);
+        let Draft { transaction, valid_until, since, fee } = draft;
         let reservation = spending.reserve(payer, fee.into(), clock.now());
         let reservation = reservation.map_err(|_: Exceeded| Error::OverBudget)?;
-        let Draft { transaction, valid_until, since } = draft;
-        let (envelope, hash) = build::sign(transaction, &settings.signer, rpc.network())
+        let network = rpc.network();
+        let signed = match &turn {
+            Turn::Payee { .. } => build::sign(transaction, &settings.signer, network),
+            Turn::Lane(lane) => own::sign(transaction, fee, lane.keys(), network),
+        };
+        let (envelope, hash) = signed
             .ok_or_else(|| Error::WouldFail("the transaction cannot be encoded".to_owned()))?;
         let sent = Sent { transaction: Some(hash), valid_until, since };
-        Ok(Prepared { transaction: hash, sent, envelope, reservation, purpose, _turn: turn })
+        Ok(Prepared { transaction: hash, sent, envelope, reservation, purpose, turn })
     }
 }
 
@@ -411,6 +457,8 @@ pub const MAX_FEE_STROOPS: u32 = 20_000_000;
 pub const BUDGET: Budget =
     Budget { stroops: 200_000_000, per_payer: 50_000_000, per: Duration::from_secs(3_600) };
 
+/// How long the payee's leave counts: as long as its transaction may wait, with ledgers that come fast.
+const LEAVE_LEDGERS: u32 = 60;
 /// How long a transaction may wait for a ledger.
 const LIFE_SECONDS: u64 = 60;
 /// How long the fate of one transaction may keep the next one waiting: four ledgers. It is found out later then.

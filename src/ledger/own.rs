@@ -22,6 +22,7 @@ use stellar_xdr as xdr;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::funds::lumens;
+pub(super) use self::settle::sign;
 use super::{
     Budget,
     budget::{Reservation, Spending},
@@ -126,6 +127,11 @@ impl Facilitator {
             None => Ok(Supported { are_fees_sponsored: true }),
             Some(trouble) => Err(NotReady(trouble.clone())),
         }
+    }
+
+    /// Its lanes, for others that send side by side.
+    pub(super) fn lanes(&self) -> &Lanes {
+        &self.0.lanes
     }
 
     /// As [`super::facilitator::Facilitator::verify`].

@@ -116,6 +116,11 @@ impl Lanes {
         self.0.all.iter().map(|keys| keys.seed.account())
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.0.all.len()
+    }
+
     /// Waits for a lane, at most for `patience`.
     ///
     /// # Cancellation

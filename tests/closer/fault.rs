@@ -140,7 +140,7 @@ async fn a_payee_without_lumens_is_told_of_and_its_channel_goes_on() {
         max_fee_stroops: collector::MAX_FEE_STROOPS,
         budget: collector::BUDGET,
     };
-    let collector = collector::Collector::new(key, world.rpc.clone(), world.clock.clone());
+    let collector = collector::Collector::new(key, world.rpc.clone(), world.clock.clone(), None);
     let it = world.closer_with(settings(), collector);
     let refused = it.closer.close(channel.id).await;
     assert!(
@@ -243,7 +243,7 @@ async fn the_key_of_somebody_else_collects_nothing() {
         max_fee_stroops: collector::MAX_FEE_STROOPS,
         budget: collector::BUDGET,
     };
-    let key = collector::Collector::new(key, world.rpc.clone(), world.clock.clone());
+    let key = collector::Collector::new(key, world.rpc.clone(), world.clock.clone(), None);
     let it = world.closer_with(settings(), key);
     let refused = it.closer.close(channel.id).await;
     assert!(

@@ -13,6 +13,7 @@ mod command;
 mod crash;
 mod fault;
 mod figures;
+mod lanes;
 mod threshold;
 mod upkeep;
 mod world;

@@ -17,6 +17,7 @@ use tollgate::{
         Budget, Http,
         channels::{self, Channels, View},
         collector::{self, Collector},
+        own,
         rpc::{EventQuery, LiveEntry, Rpc, Start},
     },
     protocol::{
@@ -140,9 +141,50 @@ impl World {
     }
 
     pub(crate) fn collector_with(&self, max_fee_stroops: u32, budget: Budget) -> Collector {
+        self.collector_by(None, max_fee_stroops, budget)
+    }
+
+    /// One that sends by the lanes of `sponsor` too.
+    pub(crate) fn sponsored_collector(&self, sponsor: own::Facilitator) -> Collector {
+        self.collector_by(Some(sponsor), collector::MAX_FEE_STROOPS, collector::BUDGET)
+    }
+
+    fn collector_by(
+        &self,
+        sponsor: Option<own::Facilitator>,
+        max_fee_stroops: u32,
+        budget: Budget,
+    ) -> Collector {
         let signer = self.sandbox.accounts().recipient.secret().parse().unwrap();
         let settings = collector::Settings { signer, max_fee_stroops, budget };
-        Collector::new(settings, self.rpc.clone(), self.clock.clone())
+        Collector::new(settings, self.rpc.clone(), self.clock.clone(), sponsor)
+    }
+
+    /// A sponsor whose lanes are ready.
+    pub(crate) async fn sponsor(&self, lanes: u32) -> own::Facilitator {
+        let sponsor = self.sponsor_of(&self.sandbox.accounts().sponsor, lanes);
+        let ready = async {
+            while sponsor.supported().is_err() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let ready = timeout(PATIENCE, ready);
+        self.closing_ledgers(ready).await.expect("the lanes are not ready");
+        sponsor
+    }
+
+    pub(crate) fn sponsor_of(&self, account: &DevAccount, lanes: u32) -> own::Facilitator {
+        let settings = own::Settings {
+            network: Network::Testnet,
+            sponsors: vec![account.secret().parse().unwrap()],
+            lanes,
+            max_fee_stroops: own::MAX_FEE_STROOPS,
+            budget: Budget::USUAL,
+            excluded: Vec::new(),
+        };
+        // It goes with the test.
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        own::Facilitator::start(settings, self.rpc.clone(), self.clock.clone(), &tasks, stop)
     }
 
     /// Opens a channel to the payee.

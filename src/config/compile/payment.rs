@@ -129,7 +129,10 @@ impl<'a> Money<'a> {
         };
         let settles =
             x402.as_ref().is_some_and(|x402| matches!(x402.facilitator, FacilitatorSettings::Own));
-        let sponsor = (settles || sponsored).then(|| own::Settings {
+        // Where a sponsor is named, channels are collected from by its lanes too.
+        let has_channel = self.mpp.as_ref().is_some_and(|mpp| mpp.channel_payee().is_some());
+        let collects = has_channel && !self.sponsors.is_empty();
+        let sponsor = (settles || sponsored || collects).then(|| own::Settings {
             network: self.network,
             sponsors: self.sponsors.into_iter().map(|(seed, _)| seed).collect(),
             lanes: self.lanes,

@@ -55,7 +55,7 @@ const fn seconds(seconds: u64) -> Duration {
 
 #[test]
 fn channels_need_a_signer_and_little_else() {
-    let settings = good(&only(""));
+    let settings = good(&only("").replace("  sponsors: [{ env: SPONSOR_SECRET }]\n", ""));
     assert_eq!(methods(&terms(&settings).offers), [MethodName::Channel]);
     assert_eq!(terms(&settings).channel().unwrap().amount.units(), 10_000);
     let payment = settings.payment.unwrap();
@@ -72,6 +72,8 @@ fn channels_need_a_signer_and_little_else() {
     assert_eq!((closer.unsettled_for, closer.idle_for), (seconds(3_600), seconds(43_200)));
     assert_eq!(closer.before_refund, seconds(7_200));
     assert!(channel.configured.is_none());
+    let sponsor = good(&only("")).payment.unwrap().sponsor.unwrap();
+    assert_eq!(sponsor.lanes, 32, "a sponsor that is named has its lanes collect too");
 
     let without = alone("{ channel: {} }").replace("[mpp.charge]", "[mpp.channel]");
     assert_snapshot!(bad(&without), @r"

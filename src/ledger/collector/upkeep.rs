@@ -40,8 +40,8 @@ impl Collector {
         if keys.is_empty() {
             return Ok(());
         }
-        let turn = self.0.turn.clone().lock_owned().await;
-        let draft = self.draft(&Work::Extend { keys, ledgers }).await?;
+        let turn = self.turn().await;
+        let draft = self.draft(&Work::Extend { keys, ledgers }, turn.lane()).await?;
         let prepared = self.ready(channel, Purpose::Extend, draft, turn)?;
         match self.send(prepared).await {
             Outcome::Landed => Ok(()),

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Signs `inner` by the lane and wraps it in a fee bump by the sponsor; `None` if it cannot be encoded.
-pub(super) fn sign(
+pub(in crate::ledger) fn sign(
     inner: xdr::Transaction,
     fee: u32,
     keys: &LaneKeys,
