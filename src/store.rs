@@ -15,6 +15,7 @@ mod channels;
 mod claim;
 mod embedded;
 mod error;
+mod file;
 mod known;
 mod record;
 mod redis;
@@ -28,7 +29,7 @@ use self::{backend::Backend, known::Known};
 pub use self::{
     channels::Reservation,
     error::Error,
-    redis::{Durability, Settings as RedisSettings},
+    redis::{Durability, Member, MemberId, Settings as RedisSettings},
 };
 use crate::protocol::stellar::TxHash;
 
@@ -251,6 +252,23 @@ impl Store {
 
     fn on_server(store: redis::Redis) -> Self {
         Self(Backend::Redis(store), Arc::default())
+    }
+
+    /// The gateways that share the store, in the order of their names; empty unless replicas of the server may take over.
+    ///
+    /// # Errors
+    /// As [`Store::claim`].
+    pub async fn members(&self) -> Result<Vec<Member>, Error> {
+        self.0.members().await
+    }
+
+    /// Waits no more for a gateway that is gone for good, with its journal. Whether it was waited for. One that comes back
+    /// is a member again.
+    ///
+    /// # Errors
+    /// As [`Store::claim`].
+    pub async fn dismiss(&self, member: MemberId) -> Result<bool, Error> {
+        self.0.dismiss(member).await
     }
 
     /// Claims a payment for one request.

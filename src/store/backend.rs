@@ -5,7 +5,7 @@ use super::{
     channel::{self, Account, Listed, Stepped, Token},
     claim::Step,
     embedded::{self, Embedded},
-    redis::{self, Redis},
+    redis::{self, Member, MemberId, Redis},
 };
 use crate::protocol::stellar::ContractId;
 
@@ -106,6 +106,20 @@ impl Backend {
         match self {
             Self::Embedded(store) => store.accounts(after).await,
             Self::Redis(store) => store.accounts(after).await,
+        }
+    }
+
+    pub(super) async fn members(&self) -> Result<Vec<Member>, Error> {
+        match self {
+            Self::Embedded(_) => Ok(Vec::new()),
+            Self::Redis(store) => store.members().await,
+        }
+    }
+
+    pub(super) async fn dismiss(&self, id: MemberId) -> Result<bool, Error> {
+        match self {
+            Self::Embedded(_) => Ok(false),
+            Self::Redis(store) => store.dismiss(id).await,
         }
     }
 

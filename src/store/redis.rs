@@ -15,30 +15,44 @@ mod actor;
 mod channels;
 mod claims;
 mod envelope;
+mod fence;
+mod gate;
 mod group;
+mod journal;
 mod link;
 mod lists;
+mod promise;
 mod record;
 mod transaction;
+mod whereabouts;
 
 use std::{
     collections::HashMap,
     fmt,
+    num::NonZeroU8,
+    path::PathBuf,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot},
+    task::spawn_blocking,
+};
 use tokio_util::task::TaskTracker;
 
 pub(super) use self::channels::Flight;
+pub use self::fence::{Member, MemberId};
 use self::{
     actor::{Actor, Queued, Wish},
     claims::{Answer, Permit},
     envelope::Key,
+    gate::Gate,
+    journal::Journal,
     lists::List,
     transaction::{Asked, Draft, Facts, Reply, Told, Transaction},
+    whereabouts::Whereabouts,
 };
 use super::{
     Claim, ClaimKey, Claiming, Error, Outcome, Pending, Submitting, Ticket, backend,
@@ -50,7 +64,8 @@ use super::{
 /// How a Redis or Valkey is used.
 #[derive(Clone)]
 pub struct Settings {
-    /// `redis://`, or `rediss://` for TLS; it may hold a password.
+    /// `redis://`, or `rediss://` for TLS; or `redis+sentinel://HOST,HOST…/NAME` for the primary that Sentinels name. It may
+    /// hold a password.
     pub url: SecretString,
     /// Before the name of every key, such as `gw:prod:`. Gateways with the same prefix share their payments.
     pub prefix: String,
@@ -74,10 +89,18 @@ impl fmt::Debug for Settings {
 }
 
 /// What the server promises of what it has acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Durability {
     /// One server that syncs every write to its disk and evicts nothing. What it acknowledged it has after a crash.
     Single,
+    /// Such a server, and replicas of it that may take over: Redis 7.2 or later, or Valkey. What is acknowledged all of them
+    /// have on their disks, and so has this gateway of its own accounts.
+    Replicated {
+        /// How many replicas may take over. While fewer are attached nothing is stored.
+        promotable_replicas: NonZeroU8,
+        /// A file of this gateway's own, on a disk that outlives it.
+        journal: PathBuf,
+    },
     /// Nothing: what was acknowledged may be lost, and bought again.
     BestEffort,
 }
@@ -109,12 +132,22 @@ pub(super) struct Hold {
 impl Redis {
     /// Connects, and asks the server whether it keeps what the settings want kept.
     pub(super) async fn open(settings: Settings) -> Result<Self, Error> {
-        let client = redis::Client::open(settings.url.expose_secret()).map_err(|error| {
+        let whereabouts = Whereabouts::read(settings.url.expose_secret()).map_err(|error| {
             // Its message says nothing of the URL itself, which may hold a password.
             Error::Unavailable { reason: format!("its URL does not read: {error}").into() }
         })?;
+        let gate = match &settings.durability {
+            Durability::Replicated { journal, .. } => {
+                let (path, prefix) = (journal.clone(), settings.prefix.clone());
+                let opened = spawn_blocking(move || Journal::open(&path, &prefix)).await;
+                let stopped = |error| Error::Stopped { reason: format!("{error}").into() };
+                Some(Gate::new(opened.map_err(stopped)??)?)
+            }
+            Durability::Single | Durability::BestEffort => None,
+        };
         let facts = Facts {
             server_now: 0,
+            epoch: None,
             lease: settings.lease,
             time: Time::new(CLOCK_SLACK_SECONDS),
             witness: HashMap::new(),
@@ -123,8 +156,14 @@ impl Redis {
         let holds = Arc::new(Holds::default());
         let stopped = Arc::new(OnceLock::new());
         let timeout = settings.timeout;
-        let mut actor =
-            Actor::new(settings, client, facts, Arc::clone(&holds), Arc::clone(&stopped));
+        let mut actor = Actor::new(
+            settings,
+            whereabouts,
+            gate,
+            facts,
+            Arc::clone(&holds),
+            Arc::clone(&stopped),
+        );
         actor.start().await?;
         let tasks = TaskTracker::new();
         tasks.spawn(actor.run(wishes));
@@ -189,6 +228,17 @@ impl Redis {
         halves.iter_mut().for_each(|half| *half = Token::draw().0);
         let verb = move |draft: &mut Draft<'_>| claims::secret(draft, name, drawn);
         self.transact(vec![Key::Secret(name)], verb).await
+    }
+
+    /// The gateways that share the store, where replicas may take over.
+    pub(super) async fn members(&self) -> Result<Vec<Member>, Error> {
+        self.transact(vec![Key::Fence], gate::members).await
+    }
+
+    /// Waits for a member no more. Whether it was one.
+    pub(super) async fn dismiss(&self, id: MemberId) -> Result<bool, Error> {
+        let verb = move |draft: &mut Draft<'_>| gate::leave(draft, id);
+        self.transact(vec![Key::Fence], verb).await
     }
 
     pub(super) async fn close(&self) -> Result<(), Error> {

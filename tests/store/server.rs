@@ -4,4 +4,5 @@ mod chaos;
 mod failing;
 mod lost;
 mod reach;
+mod replicas;
 mod unfit;

@@ -22,6 +22,7 @@ use tokio::{
 /// Listens on an address of its own and relays to one server, as long as it is not dropped.
 pub(crate) struct Relay {
     address: SocketAddr,
+    server: watch::Sender<SocketAddr>,
     weather: watch::Sender<Weather>,
     rounds: Arc<AtomicU64>,
     _tasks: JoinSet<()>,
@@ -50,6 +51,7 @@ impl Relay {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (weather, seen) = watch::channel(Weather::Fair);
+        let (server, there) = watch::channel(server);
         let rounds = Arc::new(AtomicU64::new(0));
         let mut tasks = JoinSet::new();
         let counted = Arc::clone(&rounds);
@@ -59,11 +61,12 @@ impl Relay {
                 if *seen.borrow() == Weather::Refuse {
                     continue;
                 }
+                let server = *there.borrow();
                 let Ok(server) = TcpStream::connect(server).await else { continue };
                 connections.spawn(relay(client, server, seen.clone(), Arc::clone(&counted)));
             }
         });
-        Self { address, weather, rounds, _tasks: tasks }
+        Self { address, server, weather, rounds, _tasks: tasks }
     }
 
     pub(crate) const fn address(&self) -> SocketAddr {
@@ -73,6 +76,11 @@ impl Relay {
     pub(crate) fn set(&self, weather: Weather) {
         self.rounds.store(0, Ordering::SeqCst);
         self.weather.send_replace(weather);
+    }
+
+    /// Relays new connections to another server.
+    pub(crate) fn lead_to(&self, server: SocketAddr) {
+        self.server.send_replace(server);
     }
 
     /// Rounds since the weather was set.

@@ -1,6 +1,6 @@
 //! The section `store`: a file of this process, or a Redis server that several gateways share.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{num::NonZeroU8, ops::RangeInclusive, time::Duration};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -63,27 +63,36 @@ fn read_url(spot: &Spot<'_>) -> Option<SecretString> {
         return spot.fault("expected the URL of a Redis server", URL_HINT);
     };
     if LATER_SCHEMES.contains(&scheme) {
-        return spot.fault("several servers are not supported by this version", URL_HINT);
+        return spot.fault("a cluster is not supported by this version", URL_HINT);
     }
     if !SCHEMES.contains(&scheme) {
         return spot.fault("the URL is not one of a Redis server", URL_HINT);
+    }
+    let (_, path) = rest.split_once('/').unwrap_or_default();
+    if scheme.ends_with(SENTINEL) && path.split(['/', '?']).next().is_none_or(str::is_empty) {
+        return spot.fault(
+            "the URL does not say what the Sentinels call the primary",
+            "write `redis+sentinel://HOST:26379,HOST:26379/NAME`",
+        );
     }
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let (user, host) = match authority.rsplit_once('@') {
         Some((user, host)) => (Some(user), host),
         None => (None, authority),
     };
-    if host.is_empty() {
+    if host.is_empty() || host.split(',').any(str::is_empty) {
         return spot.fault("the URL names no server", URL_HINT);
     }
-    let has_password = user.is_some_and(|user| user.contains(':'));
+    let has_password =
+        user.is_some_and(|user| user.contains(':')) || rest.contains("sentinel_password=");
     if is_written && has_password {
         spot.warn(
             "the URL carries a password, which whoever reads this file has then",
             "put the URL into the environment, `{ env: REDIS_URL }`, or a file, `{ file: PATH }`",
         );
     }
-    if scheme == "redis" && !is_loopback(without_port(host)) {
+    let is_plain = !scheme.starts_with("rediss");
+    if is_plain && !host.split(',').all(|host| is_loopback(without_port(host))) {
         spot.warn(
             "the server is reached without TLS, and is not on this machine",
             "whoever is on the way can make payments count twice: reach it by `rediss://`",
@@ -115,15 +124,28 @@ fn read_prefix(spot: &Spot<'_>) -> Option<String> {
 
 fn read_durability(fields: &Fields<'_>) -> Option<Durability> {
     let text = fields.need("durability", DURABILITY_HINT)?.text()?;
+    let alone = |durability| {
+        let of_ha = ["promotable_replicas", "journal"].into_iter().find_map(|key| fields.get(key));
+        match of_ha {
+            Some(spot) => spot.fault(
+                "is for `durability: redis-ha` alone",
+                "remove it, or write `durability: redis-ha` if replicas may take over",
+            ),
+            None => Some(durability),
+        }
+    };
     match text.text.as_ref() {
-        SINGLE => Some(Durability::Single),
-        BEST_EFFORT => Some(Durability::BestEffort),
-        "redis-ha" => text.fault(
-            "is not supported by this version",
-            "write `redis-single`, with one server that no replica takes over from",
-        ),
+        SINGLE => alone(Durability::Single),
+        BEST_EFFORT => alone(Durability::BestEffort),
+        HA => {
+            let replicas = fields.need("promotable_replicas", REPLICAS_HINT);
+            let replicas = replicas.and_then(|spot| spot.number(1..=MOST_REPLICAS));
+            let journal = fields.need("journal", JOURNAL_HINT).and_then(|spot| spot.file_path());
+            let promotable_replicas = NonZeroU8::new(replicas?)?;
+            Some(Durability::Replicated { promotable_replicas, journal: journal? })
+        }
         other => {
-            let names = [SINGLE, BEST_EFFORT];
+            let names = [SINGLE, HA, BEST_EFFORT];
             let hint = nearest(other, names).map_or_else(
                 || format!("write {}", one_of(names)),
                 |meant| format!("did you mean `{meant}`?"),
@@ -137,14 +159,21 @@ const STORE: Keys = Keys { known: &["embedded", "redis"], later: &[] };
 const EMBEDDED: Keys = Keys { known: &["path"], later: &[] };
 const EMBEDDED_HINT: &str = "payments are remembered in a file: `embedded: { path: ./state.redb }`";
 const REDIS: Keys = Keys {
-    known: &["url", "key_prefix", "timeout", "durability"],
-    later: &["promotable_replicas", "journal"],
+    known: &["url", "key_prefix", "timeout", "durability", "promotable_replicas", "journal"],
+    later: &[],
 };
 
-const SCHEMES: [&str; 2] = ["redis", "rediss"];
-const LATER_SCHEMES: [&str; 4] =
-    ["redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"];
-const URL_HINT: &str = "write `redis://HOST:6379`, or `rediss://HOST:6379` for TLS";
+const SCHEMES: [&str; 4] = ["redis", "rediss", "redis+sentinel", "rediss+sentinel"];
+const SENTINEL: &str = "+sentinel";
+const LATER_SCHEMES: [&str; 2] = ["redis+cluster", "rediss+cluster"];
+const URL_HINT: &str = "write `redis://HOST:6379`, or `rediss://HOST:6379` for TLS, or \
+     `redis+sentinel://HOST:26379,HOST:26379/NAME` for the primary that Sentinels call NAME";
+/// Each has to acknowledge each payment, so a gateway with more of them waits for the slowest of many.
+const MOST_REPLICAS: u8 = 5;
+const REPLICAS_HINT: &str =
+    "say how many replicas may take over, and have no others: `promotable_replicas: 1`";
+const JOURNAL_HINT: &str = "say where this gateway keeps its own record, on a disk that outlives it: \
+     `journal: /var/lib/gateway/journal`";
 const KEY_PREFIX: &str = "tollgate:";
 const MOST_PREFIX: usize = 100;
 const TIMEOUT: Duration = Duration::from_millis(250);
@@ -155,6 +184,7 @@ const TIMEOUT_HINT: &str = "write a duration from `10ms` to `10s`";
 const LEASE: Duration = Duration::from_secs(30);
 
 const SINGLE: &str = "redis-single";
+const HA: &str = "redis-ha";
 const BEST_EFFORT: &str = "best-effort";
-const DURABILITY_HINT: &str = "say how sure a record must be: `redis-single` (on the server's disk before it counts) or \
-     `best-effort` (a lost record is a lost payment)";
+const DURABILITY_HINT: &str = "say how sure a record must be: `redis-single` (on the server's disk before it counts), `redis-ha` (on \
+     the disks of all replicas that may take over too) or `best-effort` (a lost record is a lost payment)";

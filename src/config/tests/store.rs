@@ -82,6 +82,14 @@ fn redis_is_named_with_what_it_must_hold() {
     let full = redis(full);
     assert_eq!((&*full.prefix, full.timeout), ("gw:", Duration::from_secs(1)));
     assert_eq!(full.durability, Durability::BestEffort);
+    let ha = good(
+        "{ url: \"redis+sentinel://127.0.0.1:1,[::1]:2/main\", durability: redis-ha, promotable_replicas: 2, \
+         journal: ./j }",
+    );
+    assert_eq!(ha.warnings.to_string(), "");
+    let ha = redis(ha);
+    let Durability::Replicated { promotable_replicas, journal } = &ha.durability else { panic!() };
+    assert_eq!((promotable_replicas.get(), &**journal), (2, Path::new("/etc/gateway/./j")));
     assert_ne!(Store::Redis(full), Store::Redis(single.clone()));
     assert_eq!(Store::Redis(single.clone()), Store::Redis(single));
 
@@ -91,7 +99,7 @@ fn redis_is_named_with_what_it_must_hold() {
     hint: say where it is: `url: { env: REDIS_URL }`
     gateway.yaml:10:17: store.redis: `durability` is missing
 
-    hint: say how sure a record must be: `redis-single` (on the server's disk before it counts) or `best-effort` (a lost record is a lost payment)
+    hint: say how sure a record must be: `redis-single` (on the server's disk before it counts), `redis-ha` (on the disks of all replicas that may take over too) or `best-effort` (a lost record is a lost payment)
     ");
     let with = |rest: &str| bad(&format!("{{ url: {{ env: REDIS_URL }}, durability: {rest} }}"));
     assert_snapshot!(with("best_effort"), @r"
@@ -102,18 +110,30 @@ fn redis_is_named_with_what_it_must_hold() {
     assert_snapshot!(with("sure"), @r"
     gateway.yaml:10:56: store.redis.durability: `sure` is no durability
 
-    hint: write `redis-single` or `best-effort`
+    hint: write `redis-single`, `redis-ha` or `best-effort`
     ");
-    assert_snapshot!(with("redis-ha, promotable_replicas: 1, journal: j"), @r"
-    gateway.yaml:10:56: store.redis.durability: `redis-ha` is not supported by this version
+    assert_snapshot!(with("redis-ha"), @r"
+    gateway.yaml:10:17: store.redis: `promotable_replicas` is missing
 
-    hint: write `redis-single`, with one server that no replica takes over from
-    gateway.yaml:10:66: store.redis: `promotable_replicas` is not supported by this version
+    hint: say how many replicas may take over, and have no others: `promotable_replicas: 1`
+    gateway.yaml:10:17: store.redis: `journal` is missing
 
-    hint: remove it, or run a version that knows it
-    gateway.yaml:10:90: store.redis: `journal` is not supported by this version
+    hint: say where this gateway keeps its own record, on a disk that outlives it: `journal: /var/lib/gateway/journal`
+    ");
+    assert_snapshot!(with("redis-ha, promotable_replicas: 0, journal: j"), @r"
+    gateway.yaml:10:87: store.redis.promotable_replicas: `0` is out of range
 
-    hint: remove it, or run a version that knows it
+    hint: write a whole number from 1 to 5
+    ");
+    assert_snapshot!(with("best-effort, promotable_replicas: 1"), @r"
+    gateway.yaml:10:90: store.redis.promotable_replicas: is for `durability: redis-ha` alone
+
+    hint: remove it, or write `durability: redis-ha` if replicas may take over
+    ");
+    assert_snapshot!(with("redis-single, journal: j"), @r"
+    gateway.yaml:10:79: store.redis.journal: is for `durability: redis-ha` alone
+
+    hint: remove it, or write `durability: redis-ha` if replicas may take over
     ");
     assert_snapshot!(with("redis-single, timeout: 9ms, key_prefix: \"a{b}\""), @r"
     gateway.yaml:10:79: store.redis.timeout: `9ms` is out of range
@@ -131,22 +151,32 @@ fn the_url_of_redis_is_one() {
     assert_snapshot!(of("127.0.0.1:6379"), @r"
     gateway.yaml:10:24: store.redis.url: expected the URL of a Redis server
 
-    hint: write `redis://HOST:6379`, or `rediss://HOST:6379` for TLS
+    hint: write `redis://HOST:6379`, or `rediss://HOST:6379` for TLS, or `redis+sentinel://HOST:26379,HOST:26379/NAME` for the primary that Sentinels call NAME
     ");
     assert_snapshot!(of("https://127.0.0.1:6379"), @r"
     gateway.yaml:10:24: store.redis.url: the URL is not one of a Redis server
 
-    hint: write `redis://HOST:6379`, or `rediss://HOST:6379` for TLS
+    hint: write `redis://HOST:6379`, or `rediss://HOST:6379` for TLS, or `redis+sentinel://HOST:26379,HOST:26379/NAME` for the primary that Sentinels call NAME
     ");
     assert_snapshot!(of("redis:///0"), @r"
     gateway.yaml:10:24: store.redis.url: the URL names no server
 
-    hint: write `redis://HOST:6379`, or `rediss://HOST:6379` for TLS
+    hint: write `redis://HOST:6379`, or `rediss://HOST:6379` for TLS, or `redis+sentinel://HOST:26379,HOST:26379/NAME` for the primary that Sentinels call NAME
     ");
-    assert_snapshot!(of("redis+sentinel://10.0.0.1:26379/main"), @r"
-    gateway.yaml:10:24: store.redis.url: several servers are not supported by this version
+    assert_snapshot!(of("redis+sentinel://10.0.0.1:26379"), @r"
+    gateway.yaml:10:24: store.redis.url: the URL does not say what the Sentinels call the primary
 
-    hint: write `redis://HOST:6379`, or `rediss://HOST:6379` for TLS
+    hint: write `redis+sentinel://HOST:26379,HOST:26379/NAME`
+    ");
+    assert_snapshot!(of("\"redis+sentinel://10.0.0.1,/main\""), @r"
+    gateway.yaml:10:24: store.redis.url: the URL names no server
+
+    hint: write `redis://HOST:6379`, or `rediss://HOST:6379` for TLS, or `redis+sentinel://HOST:26379,HOST:26379/NAME` for the primary that Sentinels call NAME
+    ");
+    assert_snapshot!(of("redis+cluster://10.0.0.1:6379"), @r"
+    gateway.yaml:10:24: store.redis.url: a cluster is not supported by this version
+
+    hint: write `redis://HOST:6379`, or `rediss://HOST:6379` for TLS, or `redis+sentinel://HOST:26379,HOST:26379/NAME` for the primary that Sentinels call NAME
     ");
     assert_snapshot!(of("{ env: MISSING }"), @r"
     gateway.yaml:10:24: store.redis.url: the environment variable `MISSING` is not set

@@ -213,7 +213,7 @@ drain: { delay: 5 }
     hint: write a whole number from 5 to 3600
     gateway.yaml:11:17: store.redis: `durability` is missing
 
-    hint: say how sure a record must be: `redis-single` (on the server's disk before it counts) or `best-effort` (a lost record is a lost payment)
+    hint: say how sure a record must be: `redis-single` (on the server's disk before it counts), `redis-ha` (on the disks of all replicas that may take over too) or `best-effort` (a lost record is a lost payment)
     gateway.yaml:11:24: store.redis.url: the environment variable `REDIS_URL` is not set
 
     hint: set `REDIS_URL`

@@ -4,18 +4,11 @@
 //! a record may be forgotten, and the alias that goes with it, so that pruning reads nothing else; what is pending stands
 //! at its end. `channels` has the accounts by channel. `meta` has the format and the secrets.
 
-use std::{
-    collections::HashMap,
-    fs::{File, OpenOptions},
-    io,
-    os::unix::fs::OpenOptionsExt as _,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::HashMap, path::Path};
 
 use redb::{
-    Database, DatabaseError, ReadOnlyTable, ReadableDatabase as _, ReadableTable as _,
-    StorageBackend, StorageError, TableDefinition, backends::FileBackend,
+    Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable as _, StorageBackend,
+    TableDefinition,
 };
 
 use crate::{
@@ -24,6 +17,7 @@ use crate::{
         ClaimKey, Error, Pending,
         channel::{self, Account},
         claim::{NEVER, Record, State},
+        file::{self, stopping},
         record,
     },
 };
@@ -102,40 +96,14 @@ impl Changes {
 }
 
 impl Tables {
-    /// Opens the file, or makes it, readable by its owner alone: it holds a secret.
+    /// Opens the file, or makes it.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        let refused = |source: io::Error| Error::Open { path: path.into(), source: source.into() };
-        let open = || {
-            OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(path)
-        };
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let is_new = !path.exists();
-        let file = match open() {
-            Ok(file) => file,
-            Err(_) if !folder.is_dir() => return Err(Error::NoFolder { path: path.into() }),
-            Err(error) => return Err(refused(error)),
-        };
-        if is_new {
-            // Or a power loss could take the name away from the file that the first claims are in.
-            File::open(folder).and_then(|folder| folder.sync_all()).map_err(refused)?;
-        }
-        let backend = FileBackend::new(file).map_err(|error| opening(error, path))?;
-        Self::check(builder().create_with_backend(backend).map_err(|error| opening(error, path))?)
+        Self::check(file::open(path)?)
     }
 
     /// Opens what `backend` holds.
     pub(super) fn open_on(backend: impl StorageBackend) -> Result<Self, Error> {
-        let db = builder().create_with_backend(backend);
-        Self::check(db.map_err(|error| opening(error, Path::new("(memory)")))?)
+        Self::check(file::open_on(backend)?)
     }
 
     fn check(db: Database) -> Result<Self, Error> {
@@ -332,36 +300,6 @@ impl View {
     }
 }
 
-/// A fault of the disk after which the store must stop.
-pub(super) fn stopping(error: redb::Error) -> Error {
-    match error {
-        redb::Error::Corrupted(what) => Error::Corrupt { what: what.into() },
-        error => Error::Stopped { reason: Arc::from(error.to_string()) },
-    }
-}
-
-fn builder() -> redb::Builder {
-    let mut builder = Database::builder();
-    builder.set_cache_size(CACHE).set_check_integrity_on_open(true);
-    builder
-}
-
-fn opening(error: DatabaseError, path: &Path) -> Error {
-    let corrupt =
-        |what: String| Error::Corrupt { what: format!("`{}`: {what}", path.display()).into() };
-    match error {
-        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
-            Error::Locked { path: path.into() }
-        }
-        DatabaseError::Storage(StorageError::Io(source))
-            if source.kind() != io::ErrorKind::InvalidData =>
-        {
-            Error::Open { path: path.into(), source: source.into() }
-        }
-        error => corrupt(error.to_string()),
-    }
-}
-
 /// The instant, most significant byte first so that the order of bytes is the order of time, and then the key.
 fn due_key(instant: u64, key: ClaimKey) -> [u8; 40] {
     let mut due = [0; 40];
@@ -391,6 +329,3 @@ const WITHOUT_CHANNELS: u8 = 2;
 
 /// Pending claims or channels in one answer.
 pub(super) const PAGE: usize = 256;
-
-/// Of pages in memory, in bytes: a bound, not what is used. Claims are looked up once and again while young.
-const CACHE: usize = 16 * 1024 * 1024;

@@ -14,7 +14,7 @@ use tracing::error;
 
 use super::{
     Hold, Permit, Queued, Reply, Wish,
-    tables::{Change, Changes, Fault, Filed, PAGE, Tables, View, stopping},
+    tables::{Change, Changes, Fault, Filed, PAGE, Tables, View},
 };
 use crate::protocol::stellar::ContractId;
 use crate::store::{
@@ -22,6 +22,7 @@ use crate::store::{
     backend,
     channel::Account,
     claim::{After, Origin, Presented, Record, State, Step},
+    file::stopping,
     record,
     time::Time,
 };

@@ -5,21 +5,24 @@ use std::{
     time::Duration,
 };
 
-use redis::Client;
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
-    time::{Instant, MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 use tracing::{error, info, warn};
 
 use super::{
     Holds, Settings,
     envelope::{Entry, Key},
+    gate::Gate,
     group::{Group, grouped},
-    link::{Broken, Link, Swapped, Unfit},
+    journal::Acknowledged,
+    link::{Answered, Broken, Link, Swapped, Unfit},
     lists::List,
+    promise::Epoch,
     record::Record,
     transaction::{Facts, Reply, Transaction, View},
+    whereabouts::Whereabouts,
 };
 use crate::store::Error;
 
@@ -36,14 +39,25 @@ pub(super) enum Wish {
     Close(Reply<()>),
 }
 
+/// What groups may be about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pass {
+    /// Accounts only while the gate is open.
+    Ordinary,
+    /// Whatever the gate.
+    Reconciling,
+}
+
 pub(super) struct Actor {
     settings: Settings,
-    client: Client,
+    whereabouts: Whereabouts,
     link: Option<Link>,
     /// What is likely to be asked for again, as it was last seen; whether it is still so, the server says.
     cache: View,
     facts: Facts,
     holds: Arc<Holds>,
+    /// Where replicas may take over.
+    pub(super) gate: Option<Gate>,
     /// Holds to be ended when the server is back.
     later: Vec<Box<dyn Transaction>>,
     stopped: Arc<OnceLock<Arc<str>>>,
@@ -54,18 +68,20 @@ pub(super) struct Actor {
 impl Actor {
     pub(super) fn new(
         settings: Settings,
-        client: Client,
+        whereabouts: Whereabouts,
+        gate: Option<Gate>,
         facts: Facts,
         holds: Arc<Holds>,
         stopped: Arc<OnceLock<Arc<str>>>,
     ) -> Self {
         Self {
             settings,
-            client,
+            whereabouts,
             link: None,
             cache: View::new(),
             facts,
             holds,
+            gate,
             later: Vec::new(),
             stopped,
             lacking: None,
@@ -89,6 +105,7 @@ impl Actor {
         renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let mut waiting = Vec::new();
+            let beat = self.gate.as_ref().map(|gate| gate.next_beat);
             tokio::select! {
                 taken = wishes.recv_many(&mut waiting, BATCH) => if taken == 0 { return },
                 _ = renewal.tick() => {
@@ -96,6 +113,10 @@ impl Actor {
                     waiting.extend(renewed.map(|wish| Queued { wish, room: None }));
                 }
                 () = sleep(RETRY), if !self.later.is_empty() => {}
+                () = sleep_until(beat.unwrap_or_else(Instant::now)), if beat.is_some() => {
+                    self.tend().await;
+                    continue;
+                }
             }
             let mut transactions = std::mem::take(&mut self.later);
             let mut lists = Vec::new();
@@ -110,13 +131,14 @@ impl Actor {
                     Wish::Close(reply) => close = Some(reply),
                 }
             }
-            self.carry_out(grouped(transactions)).await;
+            self.carry_out(grouped(transactions), Pass::Ordinary).await;
             for list in lists {
                 self.list(list).await;
             }
             if let Some(reply) = close {
                 let held = self.holds.endings();
-                self.carry_out(grouped(held)).await;
+                self.carry_out(grouped(held), Pass::Ordinary).await;
+                self.leave().await;
                 // Nobody else sets it: there is one actor, and it stops once.
                 drop(self.stopped.set("it was closed".into()));
                 wishes.close();
@@ -129,14 +151,14 @@ impl Actor {
 
     /// Carries out groups that have nothing to do with each other, in as few rounds as it takes and no longer than the
     /// timeout.
-    async fn carry_out(&mut self, mut groups: Vec<Group>) {
+    pub(super) async fn carry_out(&mut self, mut groups: Vec<Group>, pass: Pass) {
         let begun = Instant::now();
         let deadline = after(begun, self.settings.timeout);
         for _ in 0..ROUNDS {
             if groups.is_empty() {
                 return;
             }
-            match self.round(&mut groups, begun).await {
+            match self.round(&mut groups, pass, begun).await {
                 Ok(()) | Err(Failed::Again) => {}
                 Err(Failed::With(error)) => return self.fail(groups, &error, begun),
                 Err(Failed::Silent) => break,
@@ -149,18 +171,36 @@ impl Actor {
     }
 
     /// One round of all `groups`; those that are done are gone from them.
-    async fn round(&mut self, groups: &mut Vec<Group>, begun: Instant) -> Result<(), Failed> {
+    async fn round(
+        &mut self,
+        groups: &mut Vec<Group>,
+        pass: Pass,
+        begun: Instant,
+    ) -> Result<(), Failed> {
         let deadline = after(begun, self.settings.timeout);
         self.connect(deadline).await?;
+        if pass == Pass::Ordinary {
+            self.turn_away(groups, begun);
+        }
         let Some(link) = &mut self.link else { return Ok(()) };
+        if groups.is_empty() {
+            return Ok(());
+        }
         self.facts.server_now = link.server_now();
+        self.facts.epoch = Some(link.epoch());
         for group in groups.iter_mut() {
             group.plan(&self.cache, &mut self.facts, &self.settings.prefix);
         }
         let (channels, swaps) = Group::round(groups);
         let swapped = link.swap(&self.settings.prefix, &channels, &swaps, deadline).await;
         let answers = match swapped {
-            Ok(answers) => answers,
+            Ok(Answered { swapped, copied: Ok(()) }) => swapped,
+            Ok(Answered { copied: Err(lacking), .. }) => {
+                // The primary may have carried it out, and whatever takes its place need not know.
+                self.unlink(&lacking);
+                groups.iter_mut().for_each(Group::doubt);
+                return Err(Failed::With(Error::Unavailable { reason: lacking.into() }));
+            }
             Err(broken) => {
                 self.unlink(&broken.to_string());
                 groups.iter_mut().for_each(Group::doubt);
@@ -171,12 +211,13 @@ impl Actor {
             }
         };
         let mut open = Vec::new();
+        let mut done = Vec::new();
         for (mut group, answer) in std::mem::take(groups).into_iter().zip(answers) {
             match answer {
-                Swapped::Done => self.done(group),
+                Swapped::Done => done.push(group),
                 Swapped::NoScript => open.push(group),
                 Swapped::Changed(found) => match group.changed(found) {
-                    Ok(true) => self.done(group),
+                    Ok(true) => done.push(group),
                     Ok(false) => open.push(group),
                     Err(error) => self.fail(vec![group], &error, begun),
                 },
@@ -188,7 +229,53 @@ impl Actor {
             }
         }
         *groups = open;
+        self.acknowledge(done, begun).await;
         Ok(())
+    }
+
+    /// Tells those whose groups are stored, once the journal has them too where there is one.
+    async fn acknowledge(&mut self, done: Vec<Group>, begun: Instant) {
+        let recorded = match &mut self.gate {
+            Some(gate) => {
+                let acknowledged = |(channel, account)| Some((channel, Acknowledged::of(account)?));
+                let accounts = done.iter().flat_map(Group::accounts).filter_map(acknowledged);
+                let accounts = accounts.collect();
+                gate.record(accounts).await
+            }
+            None => Ok(()),
+        };
+        for mut group in done {
+            match &recorded {
+                Err(error) if group.is_of_accounts() => {
+                    group.doubt();
+                    self.fail(vec![group], error, begun);
+                }
+                _ => self.done(group),
+            }
+        }
+    }
+
+    /// Refuses what is about accounts while the gate is closed.
+    fn turn_away(&mut self, groups: &mut Vec<Group>, begun: Instant) {
+        let (Some(epoch), Some(gate)) = (self.epoch(), &mut self.gate) else { return };
+        let Some(reason) = gate.closed(epoch) else { return };
+        gate.next_beat = Instant::now();
+        let (of_accounts, others) =
+            std::mem::take(groups).into_iter().partition::<Vec<_>, _>(Group::is_of_accounts);
+        *groups = others;
+        self.fail(of_accounts, &Error::Unavailable { reason }, begun);
+    }
+
+    /// The epoch of the server that is connected.
+    pub(super) fn epoch(&self) -> Option<Epoch> {
+        self.link.as_ref().map(Link::epoch)
+    }
+
+    /// Connects, unless that was done.
+    pub(super) async fn connected(&mut self) -> Result<(), Error> {
+        let timeout = self.settings.timeout;
+        let connected = self.connect(after(Instant::now(), timeout)).await;
+        connected.map_err(|failed| failed.into_error(timeout))
     }
 
     /// What the group planned is stored.
@@ -248,7 +335,8 @@ impl Actor {
         if self.link.is_some() {
             return Ok(());
         }
-        let reason = match Link::open(&self.client, self.settings.durability, deadline).await {
+        let opened = Link::open(&mut self.whereabouts, &self.settings.durability, deadline).await;
+        let reason = match opened {
             Ok(link) => {
                 info!("connected to the store");
                 self.link = Some(link);
@@ -297,7 +385,7 @@ const fn is_wanted_again(entry: &Entry) -> bool {
     match &entry.record {
         Ok(Record::Claim(claimed)) => claimed.holder.is_some(),
         Ok(Record::Account(_)) => true,
-        Ok(Record::Alias(_) | Record::Secret(_)) | Err(_) => false,
+        Ok(Record::Alias(_) | Record::Secret(_) | Record::Fence(_)) | Err(_) => false,
     }
 }
 

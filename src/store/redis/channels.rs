@@ -80,7 +80,12 @@ impl Redis {
     }
 }
 
-fn step(draft: &mut Draft<'_>, channel: ContractId, step: &Step) -> Result<Stepped, Error> {
+/// Carries out a step on an account.
+pub(super) fn step(
+    draft: &mut Draft<'_>,
+    channel: ContractId,
+    step: &Step,
+) -> Result<Stepped, Error> {
     let known = draft.facts.witness.get(&channel).copied().unwrap_or_default();
     let mut account = draft.account(channel)?.cloned().unwrap_or_default();
     // What this process has seen stored, the server must have.

@@ -20,6 +20,8 @@ pub(super) enum Key {
     Alias(ClaimKey),
     Secret(&'static str),
     Account(ContractId),
+    /// Who shares the store.
+    Fence,
 }
 
 /// Drawn anew for each write.
@@ -52,6 +54,7 @@ impl Key {
             Self::Alias(key) => format!("{prefix}{{claims}}:alias:{}", hex::encode(key.0)),
             Self::Secret(name) => format!("{prefix}{{claims}}:secret:{name}"),
             Self::Account(channel) => format!("{prefix}{{{channel}}}:account"),
+            Self::Fence => format!("{prefix}{{claims}}:fence"),
         }
     }
 

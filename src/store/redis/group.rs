@@ -8,7 +8,10 @@ use super::{
     record::Record,
     transaction::{Draft, Facts, Transaction, View},
 };
-use crate::store::{ClaimKey, Error};
+use crate::{
+    protocol::stellar::ContractId,
+    store::{ClaimKey, Error, channel::Account},
+};
 
 /// Transactions in the order in which they came, and how far they are.
 #[derive(Default)]
@@ -97,7 +100,7 @@ impl Group {
                     sent.channels.push(channel.0);
                 }
                 Key::Account(_) => {}
-                Key::Claim(_) | Key::Alias(_) | Key::Secret(_) => is_of_claims = true,
+                Key::Claim(_) | Key::Alias(_) | Key::Secret(_) | Key::Fence => is_of_claims = true,
             }
             sent.swap.push(key.name(prefix), before.as_ref(), value, life, listing);
             sent.records.push(Place { key, before, after });
@@ -106,6 +109,25 @@ impl Group {
             sent.swap = sent.swap.with_index(pending_index(prefix));
         }
         self.sent = Some(sent);
+    }
+
+    /// Whether it is about an account.
+    pub(super) fn is_of_accounts(&self) -> bool {
+        let mut keys = self.transactions.iter().flat_map(|transaction| transaction.keys());
+        keys.any(|key| matches!(key, Key::Account(_)))
+    }
+
+    /// The accounts that it has changed, as they are now that it is stored.
+    pub(super) fn accounts(&self) -> impl Iterator<Item = (ContractId, &Account)> {
+        let written = self.sent.iter().flat_map(|sent| &sent.records);
+        let written = written.filter_map(|place| Some((place.key, place.after.as_ref()?)));
+        // Where what was sent had been carried out before, what was found is all that is known.
+        let found = self.found.iter().filter(|_| self.sent.is_none());
+        let found = found.map(|(key, entry)| (*key, entry));
+        written.chain(found).filter_map(|(key, entry)| match (key, &entry.record) {
+            (Key::Account(channel), Ok(Record::Account(account))) => Some((channel, &**account)),
+            _ => None,
+        })
     }
 
     /// What one round of `groups` sends: the channels that get their first record, and the swaps.

@@ -3,22 +3,23 @@
 use std::{fmt, sync::LazyLock, time::Duration};
 
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, Script, ServerError, Value,
+    AsyncConnectionConfig, Cmd, Pipeline, RedisError, Script, ServerError, Value,
     aio::MultiplexedConnection,
 };
 use tokio::time::{Instant, timeout_at};
-use tracing::warn;
 
 use super::{
     Durability,
     envelope::{Entry, Key},
+    promise::{Epoch, Promise},
+    whereabouts::Whereabouts,
 };
 
 /// A connection. Dropping it ends it.
 pub(super) struct Link {
     connection: MultiplexedConnection,
-    /// What the server's clock showed, in milliseconds since 1970, and when.
-    clock: (u64, Instant),
+    promise: Promise,
+    opened: Instant,
     /// Whether the server still has the script.
     is_loaded: bool,
 }
@@ -60,6 +61,15 @@ pub(super) enum Swapped {
     NoScript,
     /// The server did not do it.
     Refused(String),
+}
+
+/// What came of a round.
+#[derive(Debug)]
+pub(super) struct Answered {
+    /// In the order of the swaps.
+    pub(super) swapped: Vec<Swapped>,
+    /// Whether all of it, and all that was there before, is where it must be; if not, what is lacking.
+    pub(super) copied: Result<(), String>,
 }
 
 /// What becomes of a record's place in the index of its kind.
@@ -123,8 +133,8 @@ impl Swap {
 impl Link {
     /// Connects, and asks whether the server keeps what it is given as `durability` says.
     pub(super) async fn open(
-        client: &Client,
-        durability: Durability,
+        whereabouts: &mut Whereabouts,
+        durability: &Durability,
         deadline: Instant,
     ) -> Result<Self, Unfit> {
         let limits = AsyncConnectionConfig::new()
@@ -132,15 +142,12 @@ impl Link {
             // Every round has its own.
             .set_response_timeout(None);
         let opened = async {
+            let client = whereabouts.primary().await?;
             let mut connection =
                 client.get_multiplexed_async_connection_with_config(&limits).await?;
             let mut asked = Pipeline::new();
-            asked.cmd("TIME");
             asked.cmd("SCRIPT").arg("LOAD").arg(SCRIPT);
-            asked.cmd("INFO").arg("replication");
-            for name in ["appendonly", "appendfsync", "maxmemory-policy"] {
-                asked.cmd("CONFIG").arg("GET").arg(name);
-            }
+            Promise::ask(&mut asked, durability);
             let answers = connection.send_packed_commands(&asked, 0, asked.len()).await?;
             Ok::<_, RedisError>((connection, answers))
         };
@@ -150,35 +157,31 @@ impl Link {
             Err(_) => return Err(Unfit::Unreachable("it says nothing".to_owned())),
         };
         let mut answers = answers.into_iter();
-        let mut next = || answers.next().unwrap_or(Value::Nil);
-        let time = text(next()).map_err(Unfit::Refused)?;
-        text(next()).map_err(Unfit::Refused)?;
-        let told: Vec<_> = (0..4).map(|_| text(next())).collect();
-        match durability {
-            Durability::Single => check(&told).map_err(Unfit::Refused)?,
-            Durability::BestEffort => {
-                if let Err(lacking) = check(&told) {
-                    warn!(lacking, "the store may lose payments that it has acknowledged");
-                }
-            }
-        }
-        Ok(Self { connection, clock: (millis(&time), Instant::now()), is_loaded: true })
+        bytes(answers.next().unwrap_or(Value::Nil)).map_err(Unfit::Refused)?;
+        let promise = Promise::read(answers, durability).map_err(Unfit::Refused)?;
+        Ok(Self { connection, promise, opened: Instant::now(), is_loaded: true })
+    }
+
+    /// The epoch that the server is in.
+    pub(super) const fn epoch(&self) -> Epoch {
+        self.promise.epoch
     }
 
     /// The server's clock, in milliseconds since 1970.
     pub(super) fn server_now(&self) -> u64 {
-        let (then, at) = self.clock;
-        then.saturating_add(u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX))
+        let since = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.promise.clock.saturating_add(since)
     }
 
-    /// Carries out `swaps`, each by itself; `channels` are listed before.
+    /// Carries out `swaps`, each by itself; `channels` are listed before. What is said of them counts if the copies of
+    /// the server have it too, where they must.
     pub(super) async fn swap(
         &mut self,
         prefix: &str,
         channels: &[[u8; 32]],
         swaps: &[&Swap],
         deadline: Instant,
-    ) -> Result<Vec<Swapped>, Broken> {
+    ) -> Result<Answered, Broken> {
         let mut round = Pipeline::new();
         if !channels.is_empty() {
             let listed = round.cmd("ZADD").arg(channel_index(prefix));
@@ -190,7 +193,14 @@ impl Link {
             round.add_command(swap.command(self.is_loaded));
         }
         self.is_loaded = true;
-        let mut answers = self.send(&round, deadline).await?.into_iter();
+        let own = round.len();
+        let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+        // Some of it is left for the way.
+        let patience = u64::try_from(left).unwrap_or(u64::MAX) / 4 * 3;
+        self.promise.ask_copies(&mut round, &beat(prefix), patience);
+        let mut answers = self.send(&round, deadline).await?;
+        let copied = self.promise.read_copies(&mut answers, own);
+        let mut answers = answers.into_iter();
         let mut unlisted = None;
         if !channels.is_empty()
             && let Some(Value::ServerError(error)) = answers.next()
@@ -215,7 +225,7 @@ impl Link {
         };
         let swapped: Vec<_> = answers.map(swapped).collect();
         self.is_loaded = !swapped.iter().any(|swapped| matches!(swapped, Swapped::NoScript));
-        Ok(swapped)
+        Ok(Answered { swapped, copied })
     }
 
     /// At most `count` of the members of an index after `after`, in order.
@@ -296,53 +306,17 @@ pub(super) fn pending_index(prefix: &str) -> String {
     format!("{prefix}{{claims}}:pending")
 }
 
+/// Written to mark a point in the history of writes; nobody reads it.
+fn beat(prefix: &str) -> String {
+    format!("{prefix}{{claims}}:beat")
+}
+
 /// The sorted set of the channels that may have an account.
 pub(super) fn channel_index(prefix: &str) -> String {
     format!("{prefix}{{channels}}:index")
 }
 
-/// Whether one server by itself keeps what it acknowledged, from what it told of itself.
-fn check(told: &[Result<String, String>]) -> Result<(), String> {
-    let [replication, settings @ ..] = told else { return Err("it told nothing".to_owned()) };
-    let replication = replication.as_ref().map_err(|error| {
-        format!("the server does not tell its role ({error}): let this user ask `INFO`")
-    })?;
-    if !replication.lines().any(|line| line.trim() == "role:master") {
-        return Err("the server is a replica: give the address of the primary".to_owned());
-    }
-    let wanted =
-        [("appendonly", "yes"), ("appendfsync", "always"), ("maxmemory-policy", "noeviction")];
-    for ((name, wanted), found) in wanted.into_iter().zip(settings) {
-        let found = found.as_ref().map_err(|error| {
-            format!(
-                "the server does not tell `{name}` ({error}): let this user ask `CONFIG GET`, or use \
-                 `durability: best-effort`"
-            )
-        })?;
-        if found.lines().nth(1) != Some(wanted) {
-            let found = found.lines().nth(1).unwrap_or("nothing");
-            return Err(format!(
-                "the server has `{name} {found}` and would lose payments: set `{name} {wanted}` on it, or use \
-                 `durability: best-effort`"
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// An answer as text, a list as its lines.
-fn text(answer: Value) -> Result<String, String> {
-    match answer {
-        Value::Array(parts) => {
-            let parts: Result<Vec<_>, _> = parts.into_iter().map(text).collect();
-            Ok(parts?.join("\n"))
-        }
-        Value::SimpleString(text) => Ok(text),
-        answer => bytes(answer).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
-    }
-}
-
-fn bytes(answer: Value) -> Result<Vec<u8>, String> {
+pub(super) fn bytes(answer: Value) -> Result<Vec<u8>, String> {
     match answer {
         Value::BulkString(bytes) => Ok(bytes),
         Value::ServerError(error) => Err(said(&error)),
@@ -351,15 +325,8 @@ fn bytes(answer: Value) -> Result<Vec<u8>, String> {
 }
 
 /// An error as the server put it.
-fn said(error: &ServerError) -> String {
+pub(super) fn said(error: &ServerError) -> String {
     format!("{} {}", error.code(), error.details().unwrap_or_default())
-}
-
-/// Seconds and microseconds, each on a line, in milliseconds.
-fn millis(time: &str) -> u64 {
-    let mut parts = time.lines().map(|part| part.parse().unwrap_or(0_u64));
-    let (seconds, micros) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-    seconds.saturating_mul(1000).saturating_add(micros / 1000)
 }
 
 /// Compares revisions and stores bytes; it calculates nothing, so that no amount ever becomes a number of Lua.

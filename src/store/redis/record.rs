@@ -1,6 +1,9 @@
 //! The records that are kept in Redis, as bytes: a format, the fields, and a checksum over them and their key.
 
-use super::envelope::{Key, corrupt};
+use super::{
+    envelope::{Key, corrupt},
+    fence::Fence,
+};
 use crate::store::{
     ClaimKey, Error,
     bytes::{Reader, checksum},
@@ -15,6 +18,7 @@ pub(super) enum Record {
     Alias(ClaimKey),
     Secret([u8; 32]),
     Account(Box<Account>),
+    Fence(Fence),
 }
 
 /// A claim, and who has it in hand. With neither holder nor state it is free: as if it had never been claimed.
@@ -82,6 +86,7 @@ pub(super) fn encode(key: Key, record: &Record, out: &mut Vec<u8>) -> Result<(),
         }
         Record::Alias(owner) => body.extend(owner.0),
         Record::Secret(secret) => body.extend(secret),
+        Record::Fence(fence) => fence.encode(&mut body)?,
         Record::Account(_) => return Err(corrupt(key)),
     }
     let sum = checksum(&key.digest(), &body);
@@ -128,6 +133,7 @@ fn read(key: Key, bytes: &[u8]) -> Option<Record> {
         }),
         Key::Alias(_) => Record::Alias(ClaimKey(reader.array()?)),
         Key::Secret(_) => Record::Secret(reader.array()?),
+        Key::Fence => Record::Fence(Fence::read(&mut reader)?),
         Key::Account(_) => return None,
     };
     reader.is_done().then_some(record)

@@ -9,6 +9,8 @@ use tokio::sync::oneshot;
 
 use super::{
     envelope::{Entry, Key, corrupt},
+    fence::Fence,
+    promise::Epoch,
     record::{Claimed, Record},
 };
 use crate::{
@@ -26,6 +28,8 @@ pub(super) type View = HashMap<Key, Entry>;
 pub(super) struct Facts {
     /// The server's clock, in milliseconds since 1970: the one that leases run by.
     pub(super) server_now: u64,
+    /// The epoch that it is in.
+    pub(super) epoch: Option<Epoch>,
     /// How long a claim is held without being renewed.
     pub(super) lease: Duration,
     /// The time as claims tell it: the one that records are kept by.
@@ -110,6 +114,15 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Nobody's while there is none.
+    pub(super) fn fence(&mut self) -> Result<Fence, Error> {
+        match self.get(Key::Fence)? {
+            None => Ok(Fence::default()),
+            Some(Record::Fence(fence)) => Ok(fence.clone()),
+            Some(_) => Err(corrupt(Key::Fence)),
+        }
+    }
+
     /// Writes a claim, and its alias while that is taken by it. They are kept while the claim is pending, and as long as it
     /// is due otherwise.
     ///
@@ -139,6 +152,16 @@ impl<'a> Draft<'a> {
         self.read.insert(Key::Secret(name));
         let record = Record::Secret(secret);
         self.writes.insert(Key::Secret(name), Write { record, life: None });
+    }
+
+    /// # Errors
+    /// [`Error::TooLarge`]; nothing is written then.
+    pub(super) fn put_fence(&mut self, fence: Fence) -> Result<(), Error> {
+        let record = Record::Fence(fence);
+        super::record::encode(Key::Fence, &record, &mut Vec::new())?;
+        self.read.insert(Key::Fence);
+        self.writes.insert(Key::Fence, Write { record, life: None });
+        Ok(())
     }
 
     pub(super) fn put_account(&mut self, channel: ContractId, account: Account) {

@@ -1,0 +1,234 @@
+//! What a server tells of itself: whether it keeps what it is given, who copies it, and in which epoch it is.
+
+use redis::{Pipeline, Value};
+use sha2::{Digest as _, Sha256};
+use tracing::warn;
+
+use super::{
+    Durability,
+    link::{bytes, said},
+};
+
+/// One life of one primary. What was written in another epoch need not be there in this one: a server that was started
+/// anew has another, and so has a replica that took over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Epoch(pub(super) [u8; 16]);
+
+/// What was found when the connection was made.
+#[derive(Clone, Debug)]
+pub(super) struct Promise {
+    pub(super) epoch: Epoch,
+    /// The server's clock, in milliseconds since 1970.
+    pub(super) clock: u64,
+    /// Names the history of writes that the server is in.
+    replication_id: String,
+    /// `redis-ha`: how many replicas must have a write on their disks at least.
+    replicas: Option<u8>,
+}
+
+impl Promise {
+    /// Asks for all that [`Promise::read`] reads.
+    pub(super) fn ask(asked: &mut Pipeline, durability: &Durability) {
+        asked.cmd("TIME");
+        asked.cmd("INFO").arg("server");
+        asked.cmd("INFO").arg("replication");
+        for name in SETTINGS {
+            asked.cmd("CONFIG").arg("GET").arg(name.0);
+        }
+        if matches!(durability, Durability::Replicated { .. }) {
+            // Answered at once, by a server that knows it.
+            asked.cmd("WAITAOF").arg(0).arg(0).arg(0);
+        }
+    }
+
+    /// Whether the server keeps what it is given as `durability` says.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub(super) fn read(
+        answers: impl IntoIterator<Item = Value>,
+        durability: &Durability,
+    ) -> Result<Self, String> {
+        let mut answers = answers.into_iter();
+        let mut next = || answers.next().unwrap_or(Value::Nil);
+        let clock = millis(&text(next())?);
+        let server = text(next());
+        let replication = text(next());
+        let settings: Vec<_> = SETTINGS.iter().map(|_| text(next())).collect();
+        let checked = check(&replication, &settings);
+        let mut replicas = None;
+        match durability {
+            Durability::Single => checked?,
+            Durability::BestEffort => {
+                if let Err(lacking) = checked {
+                    warn!(lacking, "the store may lose payments that it has acknowledged");
+                }
+            }
+            Durability::Replicated { promotable_replicas, .. } => {
+                checked?;
+                if let Value::ServerError(error) = next() {
+                    return Err(format!(
+                        "the server cannot say what its replicas have on their disks ({}): use Redis 7.2 or \
+                         later, or Valkey, and let this user ask `WAITAOF`",
+                        said(&error)
+                    ));
+                }
+                replicas = Some(promotable_replicas.get());
+            }
+        }
+        let replication = replication.unwrap_or_default();
+        let replication_id = field(&replication, "master_replid").unwrap_or_default().to_owned();
+        let run_id = server.ok().and_then(|told| field(&told, "run_id").map(str::to_owned));
+        let promise = Self {
+            epoch: Epoch::of(&run_id.unwrap_or_default(), &replication_id),
+            clock,
+            replication_id,
+            replicas,
+        };
+        if let Some(wanted) = replicas {
+            let online = online(&replication);
+            if online < usize::from(wanted) {
+                return Err(format!(
+                    "{online} of {wanted} replicas are attached to the primary: start what is missing, or, if it is \
+                     gone for good, attach another"
+                ));
+            }
+        }
+        Ok(promise)
+    }
+
+    /// Appends what has the server say which of its copies have all that was written so far. Nothing, if one copy is
+    /// enough.
+    ///
+    /// A replica says what it has on its disk when it is asked, and answers before it has synced what came just before the
+    /// question; else it says so once a second. So it is asked again and again, and each question waits a little longer.
+    pub(super) fn ask_copies(&self, round: &mut Pipeline, beat: &str, patience_millis: u64) {
+        let Some(replicas) = self.replicas else { return };
+        // Only what this connection has written is waited for: this write comes after all that is there.
+        round.cmd("SET").arg(beat).arg("");
+        for wait in waits(patience_millis) {
+            round.cmd("WAITAOF").arg(1).arg(replicas).arg(wait);
+        }
+        round.cmd("INFO").arg("replication");
+    }
+
+    /// Takes off the end of a round's answers what [`Promise::ask_copies`] asked: whether every copy that may be
+    /// promoted has all of it, and the server is still in its epoch.
+    ///
+    /// # Errors
+    /// What is lacking: nobody may rely on what the round wrote.
+    pub(super) fn read_copies(&self, answers: &mut Vec<Value>, own: usize) -> Result<(), String> {
+        let Some(replicas) = self.replicas else { return Ok(()) };
+        let mut asked = answers.split_off(own.min(answers.len())).into_iter();
+        match asked.next() {
+            Some(Value::Okay) => {}
+            Some(Value::ServerError(error)) => return Err(said(&error)),
+            other => return Err(format!("it answered {other:?}")),
+        }
+        let replication = text(asked.next_back().unwrap_or(Value::Nil))?;
+        let (local, copies) = match asked.next_back() {
+            Some(Value::Array(counts)) => match counts.as_slice() {
+                [Value::Int(local), Value::Int(copies)] => (*local, *copies),
+                other => return Err(format!("it answered {other:?}")),
+            },
+            Some(Value::ServerError(error)) => return Err(said(&error)),
+            other => return Err(format!("it answered {other:?}")),
+        };
+        if field(&replication, "role") != Some("master")
+            || field(&replication, "master_replid") != Some(self.replication_id.as_str())
+        {
+            return Err("another server has become the primary".to_owned());
+        }
+        // One that is attached besides the ones that must be could be promoted just as well.
+        let wanted = online(&replication).max(replicas.into());
+        if local < 1 || usize::try_from(copies).is_ok_and(|copies| copies < wanted) {
+            return Err(format!("{copies} of {wanted} replicas have it on their disks"));
+        }
+        Ok(())
+    }
+}
+
+impl Epoch {
+    fn of(run_id: &str, replication_id: &str) -> Self {
+        let digest =
+            Sha256::new().chain_update(run_id).chain_update("/").chain_update(replication_id);
+        let digest: [u8; 32] = digest.finalize().into();
+        Self(*digest.first_chunk().expect("32 bytes begin with 16"))
+    }
+}
+
+/// Whether one server by itself keeps what it acknowledged, from what it told of itself.
+fn check(
+    replication: &Result<String, String>,
+    settings: &[Result<String, String>],
+) -> Result<(), String> {
+    let replication = replication.as_ref().map_err(|error| {
+        format!("the server does not tell its role ({error}): let this user ask `INFO`")
+    })?;
+    if field(replication, "role") != Some("master") {
+        return Err("the server is a replica: give the address of the primary".to_owned());
+    }
+    for ((name, wanted), found) in SETTINGS.into_iter().zip(settings) {
+        let found = found.as_ref().map_err(|error| {
+            format!(
+                "the server does not tell `{name}` ({error}): let this user ask `CONFIG GET`, or use \
+                 `durability: best-effort`"
+            )
+        })?;
+        if found.lines().nth(1) != Some(wanted) {
+            let found = found.lines().nth(1).unwrap_or("nothing");
+            return Err(format!(
+                "the server has `{name} {found}` and would lose payments: set `{name} {wanted}` on it, or use \
+                 `durability: best-effort`"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The value of a line `name:value` of `INFO`.
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
+}
+
+/// How many replicas have caught up with the primary and follow it.
+fn online(replication: &str) -> usize {
+    let is_online = |line: &&str| line.starts_with("slave") && line.contains(",state=online");
+    replication.lines().filter(is_online).count()
+}
+
+/// How long each question waits, in milliseconds: all of them together no longer than `patience`.
+fn waits(patience: u64) -> impl Iterator<Item = u64> {
+    let mut left = patience.max(1);
+    let mut step = 0_u32;
+    std::iter::from_fn(move || {
+        // 1, 1, 2, 2, 4, 4 …: the first question finds out nothing where a disk is slow.
+        let wait = 1_u64.checked_shl(step / 2).unwrap_or(u64::MAX).min(left);
+        step = step.saturating_add(1);
+        left = left.saturating_sub(wait);
+        (wait > 0).then_some(wait)
+    })
+}
+
+/// An answer as text, a list as its lines.
+fn text(answer: Value) -> Result<String, String> {
+    match answer {
+        Value::Array(parts) => {
+            let parts: Result<Vec<_>, _> = parts.into_iter().map(text).collect();
+            Ok(parts?.join("\n"))
+        }
+        Value::SimpleString(text) => Ok(text),
+        answer => bytes(answer).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+    }
+}
+
+/// Seconds and microseconds, each on a line, in milliseconds.
+fn millis(time: &str) -> u64 {
+    let mut parts = time.lines().map(|part| part.parse().unwrap_or(0_u64));
+    let (seconds, micros) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    seconds.saturating_mul(1000).saturating_add(micros / 1000)
+}
+
+/// What a server that keeps payments is set to.
+const SETTINGS: [(&str, &str); 3] =
+    [("appendonly", "yes"), ("appendfsync", "always"), ("maxmemory-policy", "noeviction")];

@@ -1,0 +1,61 @@
+//! Where the primary is: at one address, or where the Sentinels that watch it say.
+
+use redis::{
+    Client, IntoConnectionInfo as _, RedisResult, TlsMode,
+    sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType},
+};
+
+/// How the primary is found.
+pub(super) enum Whereabouts {
+    At(Client),
+    Sentinel(Box<SentinelClient>),
+}
+
+impl Whereabouts {
+    /// Reads `redis://`, `rediss://`, or
+    /// `redis+sentinel://[USER:PASSWORD@]HOST[:26379][,HOST…]/NAME[/DB][?sentinel_password=…]`, whose user is that of the
+    /// servers; `rediss+sentinel://` uses TLS to both the Sentinels and the servers.
+    ///
+    /// # Errors
+    /// It does not read. The message says nothing of the URL itself, which may hold a password.
+    pub(super) fn read(url: &str) -> RedisResult<Self> {
+        let Some((scheme, rest)) = url.split_once("+sentinel://") else {
+            return Client::open(url).map(Self::At);
+        };
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
+        let (service, db) = path.split_once('/').unwrap_or((path, ""));
+        let word = query.split('&').find_map(|pair| pair.strip_prefix("sentinel_password="));
+        let at = |user: &str, host: &str| match user {
+            "" => format!("{scheme}://{host}"),
+            user => format!("{scheme}://{user}@{host}"),
+        };
+        let watcher = word.map_or_else(String::new, |word| format!(":{word}"));
+        let sentinels = hosts.split(',').map(|host| at(&watcher, &with_port(host))).collect();
+        // Of this only the user and the database are looked at.
+        let node = format!("{}/{db}", at(user, "localhost")).into_connection_info()?;
+        let mut settings = SentinelNodeConnectionInfo::default()
+            .set_redis_connection_info(node.redis_settings().clone());
+        if scheme == "rediss" {
+            settings = settings.set_tls_mode(TlsMode::Secure);
+        }
+        let client =
+            SentinelClient::build(sentinels, service, Some(settings), SentinelServerType::Master)?;
+        Ok(Self::Sentinel(Box::new(client)))
+    }
+
+    /// A client of what is the primary now, as far as anybody can say.
+    pub(super) async fn primary(&mut self) -> RedisResult<Client> {
+        match self {
+            Self::At(client) => Ok(client.clone()),
+            Self::Sentinel(sentinels) => sentinels.async_get_client().await,
+        }
+    }
+}
+
+/// The port of a Sentinel is another than that of a server.
+fn with_port(host: &str) -> String {
+    let name = host.rsplit_once(']').map_or(host, |(_, rest)| rest);
+    if name.contains(':') { host.to_owned() } else { format!("{host}:26379") }
+}

@@ -1,0 +1,301 @@
+//! A server whose replicas may take over: what was said is never unsaid, whichever of them does.
+
+use std::{net::SocketAddr, num::NonZeroU8, path::Path, time::Duration};
+
+use tollgate::store::{
+    Durability, Error, Redelivery, RedisSettings, Store,
+    channel::{Reserve, Reserving, Standing, Token, Unfit},
+};
+
+use crate::{
+    relay::{Relay, Weather},
+    shared::{CHANNEL, amount, commitment, pay, standing},
+    stores,
+    support::{Server, Settings},
+};
+
+/// A primary, one that follows it, and where the gateways look for the primary.
+struct Pair {
+    primary: Server,
+    replica: Server,
+    name: Relay,
+    journals: tempfile::TempDir,
+}
+
+impl Pair {
+    async fn start() -> Self {
+        let primary = Server::valkey(Settings::default()).await;
+        let replica = follower(primary.address()).await;
+        attached(&primary, 1).await;
+        let name = Relay::to(primary.address()).await;
+        Self { primary, replica, name, journals: tempfile::tempdir().unwrap() }
+    }
+
+    /// How the gateway with this journal reaches them.
+    fn settings(&self, journal: &str) -> RedisSettings {
+        let url = format!("redis://{}/", self.name.address());
+        ha(url, &self.journals.path().join(journal))
+    }
+
+    async fn gateway(&self, journal: &str) -> Store {
+        loop {
+            match Store::redis(self.settings(journal)).await {
+                Ok(store) => return store,
+                // The one that had it before ends in its own time.
+                Err(Error::Locked { .. }) => tokio::time::sleep(Duration::from_millis(20)).await,
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// What was the replica is the primary, and what was the primary follows it.
+    async fn fail_over(&mut self) {
+        promote(&self.replica).await;
+        std::mem::swap(&mut self.primary, &mut self.replica);
+        self.lead_to_primary();
+        follow(&self.replica, self.primary.address()).await;
+        attached(&self.primary, 1).await;
+    }
+
+    fn lead_to_primary(&self) {
+        self.name.lead_to(self.primary.address());
+        self.name.set(Weather::Refuse);
+        self.name.set(Weather::Fair);
+    }
+}
+
+fn ha(url: String, journal: &Path) -> RedisSettings {
+    let promotable_replicas = NonZeroU8::MIN;
+    let journal = journal.to_owned();
+    RedisSettings {
+        timeout: Duration::from_secs(2),
+        durability: Durability::Replicated { promotable_replicas, journal },
+        ..stores::settings(url)
+    }
+}
+
+async fn follower(primary: SocketAddr) -> Server {
+    let more = vec![("repl-diskless-sync-delay", "0".to_owned())];
+    Server::valkey(Settings { replica_of: Some(primary), more, ..Settings::default() }).await
+}
+
+async fn follow(server: &Server, primary: SocketAddr) {
+    let _: () = server.ask(&format!("REPLICAOF {} {}", primary.ip(), primary.port())).await;
+}
+
+async fn promote(server: &Server) {
+    let _: () = server.ask("REPLICAOF NO ONE").await;
+}
+
+/// Waits until so many replicas follow `server` and have what it has on their disks.
+async fn attached(server: &Server, count: usize) {
+    loop {
+        let told: String = server.ask("INFO replication").await;
+        if told.matches("state=online").count() == count {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until the gate is open, and has paid.
+async fn pay_soon(store: &Store, units: i128) -> Standing {
+    loop {
+        let base = amount(units - 1);
+        // As often as it takes.
+        let redelivery = Redelivery { attempts: u8::MAX, within: Duration::from_secs(600) };
+        let ask = Reserve { token: Token::draw(), base, redelivery, ..commitment(units, 1) };
+        match store.reserve(CHANNEL, ask).await {
+            Ok(Ok(reservation)) => return store.keep(reservation, 200).await.unwrap(),
+            Err(Error::Unavailable { .. } | Error::Unreachable { .. }) => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            other => panic!("{units}: {other:?}"),
+        }
+    }
+}
+
+/// Why nothing can be paid now.
+async fn refusal(store: &Store, units: i128) -> String {
+    match store.reserve(CHANNEL, commitment(units, 1)).await {
+        Err(error @ (Error::Unavailable { .. } | Error::Unreachable { .. })) => error.to_string(),
+        other => panic!("{units}: {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_a_replica_does_not_have_was_not_made() {
+    let pair = Pair::start().await;
+    let store = pair.gateway("a").await;
+    pay_soon(&store, 1).await;
+    pair.replica.pause().await;
+    let refused = refusal(&store, 2).await;
+    assert!(refused.contains("did not answer"), "{refused}");
+    pair.replica.resume().await;
+    // What was reserved meanwhile is given back.
+    let stands = pay_soon(&store, 3).await;
+    assert_eq!(stands, Standing { authorised: amount(3), spent: amount(2) });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_gone_stops_the_store_until_another_is_there() {
+    let mut pair = Pair::start().await;
+    let store = pair.gateway("a").await;
+    pay_soon(&store, 1).await;
+    pair.replica.kill9().await;
+    attached(&pair.primary, 0).await;
+    let mut refused = refusal(&store, 2).await;
+    if refused.contains("did not answer") {
+        refused = refusal(&store, 2).await;
+    }
+    assert!(refused.contains("0 of 1 replicas are attached"), "{refused}");
+    let again = Store::redis(pair.settings("b")).await.unwrap_err();
+    assert!(again.to_string().contains("0 of 1 replicas are attached"), "{again}");
+    pair.replica = follower(pair.primary.address()).await;
+    attached(&pair.primary, 1).await;
+    pay_soon(&store, 3).await;
+}
+
+/// Case K04: the primary is cut off with a gateway beside it, and its replica takes over.
+#[tokio::test(flavor = "multi_thread")]
+async fn k04_a_primary_that_was_cut_off_serves_nobody_and_what_takes_over_has_all_marks() {
+    let mut pair = Pair::start().await;
+    let between = Relay::to(pair.primary.address()).await;
+    follow(&pair.replica, between.address()).await;
+    attached(&pair.primary, 1).await;
+    let store = pair.gateway("a").await;
+    let beside =
+        Store::redis(ha(pair.primary.url(), &pair.journals.path().join("b"))).await.unwrap();
+    pay_soon(&store, 1).await;
+    pay_soon(&beside, 2).await;
+    let mut said = Standing::default();
+    for units in 3..20 {
+        said = pay(&store, units, 1).await;
+    }
+    between.set(Weather::Partition);
+    for units in 20..23 {
+        refusal(&beside, units).await;
+    }
+    promote(&pair.replica).await;
+    std::mem::swap(&mut pair.primary, &mut pair.replica);
+    pair.lead_to_primary();
+    // It lacks a replica, and a gateway.
+    let refused = refusal(&store, 30).await;
+    assert!(refused.contains("did not answer") || refused.contains("0 of 1"), "{refused}");
+    refusal(&beside, 31).await;
+    follow(&pair.replica, pair.primary.address()).await;
+    attached(&pair.primary, 1).await;
+    drop(beside);
+    let beside = pair.gateway("b").await;
+    let stands = pay_soon(&store, 40).await;
+    assert_eq!(stands.spent, said.spent.checked_add(amount(1)).unwrap());
+    pay_soon(&beside, 41).await;
+}
+
+/// Case K05: one that lagged behind takes over.
+#[tokio::test(flavor = "multi_thread")]
+async fn k05_a_stale_replica_that_takes_over_serves_nobody_until_all_journals_were_replayed() {
+    let mut pair = Pair::start().await;
+    let stale = follower(pair.primary.address()).await;
+    attached(&pair.primary, 2).await;
+    let (one, two) = (pair.gateway("a").await, pair.gateway("b").await);
+    pay_soon(&one, 1).await;
+    pay_soon(&two, 2).await;
+    promote(&stale).await;
+    attached(&pair.primary, 1).await;
+    for units in 3..10 {
+        pay(&one, units, 1).await;
+    }
+    let said = pay(&one, 10, 1).await;
+    // The gateway that made them is gone, without a farewell.
+    drop(one);
+    pair.primary.kill9().await;
+    pair.primary = stale;
+    follow(&pair.replica, pair.primary.address()).await;
+    attached(&pair.primary, 1).await;
+    pair.lead_to_primary();
+    let waits = loop {
+        let refused = refusal(&two, 20).await;
+        if refused.contains("journals") {
+            break refused;
+        }
+    };
+    let members = two.members().await.unwrap();
+    assert_eq!(members.iter().filter(|member| member.is_reconciled).count(), 1, "{members:?}");
+    let missing = members.iter().find(|member| !member.is_reconciled).unwrap();
+    assert!(waits.contains(&missing.id.to_string()), "{waits}");
+    // It comes back with its journal.
+    let one = pair.gateway("a").await;
+    let stands = pay_soon(&two, 20).await;
+    assert_eq!(stands, Standing { authorised: amount(20), spent: amount(11) });
+    assert_eq!(said.spent, amount(10));
+    // What was bought with the lost marks buys nothing more.
+    for units in 3..=10 {
+        let again = one.reserve(CHANNEL, commitment(units, 1)).await.unwrap();
+        assert!(matches!(again, Err(Reserving::Refused(Unfit::Used))), "{units}: {again:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_left_or_was_dismissed_is_not_waited_for() {
+    let mut pair = Pair::start().await;
+    let one = pair.gateway("a").await;
+    pay_soon(&one, 1).await;
+    let (left, gone) = (pair.gateway("b").await, pair.gateway("c").await);
+    pay_soon(&left, 2).await;
+    pay_soon(&gone, 3).await;
+    assert_eq!(one.members().await.unwrap().len(), 3);
+    left.close().await.unwrap();
+    drop(gone);
+    pair.fail_over().await;
+    let missing = loop {
+        let members = one.members().await.unwrap_or_default();
+        let behind: Vec<_> = members.iter().filter(|member| !member.is_reconciled).collect();
+        if let [missing] = behind.as_slice() {
+            assert_eq!(members.len(), 2);
+            break missing.id;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(refusal(&one, 4).await.contains("journals"));
+    assert!(one.dismiss(missing).await.unwrap());
+    assert!(!one.dismiss(missing).await.unwrap());
+    let stands = pay_soon(&one, 5).await;
+    assert_eq!(stands, Standing { authorised: amount(5), spent: amount(4) });
+}
+
+/// Cases K06, K12: the server comes back with nothing, or with what a backup had.
+#[tokio::test(flavor = "multi_thread")]
+async fn k06_k12_a_server_that_comes_back_with_less_is_raised_to_the_journal() {
+    let mut pair = Pair::start().await;
+    let store = pair.gateway("a").await;
+    pay_soon(&store, 1).await;
+    for lost in [5, 9] {
+        let said = pay_soon(&store, lost).await;
+        let _: () = pair.primary.ask("FLUSHALL").await;
+        attached(&pair.primary, 1).await;
+        pair.primary.restart().await;
+        attached(&pair.primary, 1).await;
+        let stands = pay_soon(&store, lost + 1).await;
+        assert_eq!(stands.spent, said.spent.checked_add(amount(1)).unwrap());
+        assert_eq!(standing(&store).await, stands);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_relied_upon_is_refused_with_what_to_do() {
+    let pair = Pair::start().await;
+    let store = pair.gateway("a").await;
+    let locked = Store::redis(pair.settings("a")).await.unwrap_err();
+    assert!(matches!(locked, Error::Locked { .. }), "{locked:?}");
+    let nowhere = Store::redis(pair.settings("no/where")).await.unwrap_err();
+    assert!(matches!(nowhere, Error::NoFolder { .. }), "{nowhere:?}");
+    store.close().await.unwrap();
+    let other = RedisSettings { prefix: "gw:other:".to_owned(), ..pair.settings("a") };
+    let other = Store::redis(other).await.unwrap_err();
+    assert!(other.to_string().contains("key_prefix"), "{other}");
+    let old = Server::redis(Settings::default()).await;
+    let old = Store::redis(ha(old.url(), &pair.journals.path().join("d"))).await.unwrap_err();
+    assert!(old.to_string().contains("use Redis 7.2 or later, or Valkey"), "{old}");
+    pay_soon(&pair.gateway("a").await, 1).await;
+}
