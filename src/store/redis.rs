@@ -164,7 +164,8 @@ impl Redis {
             Arc::clone(&holds),
             Arc::clone(&stopped),
         );
-        actor.start().await?;
+        // A future of many layers, which those of the callers need not contain.
+        Box::pin(actor.start()).await?;
         let tasks = TaskTracker::new();
         tasks.spawn(actor.run(wishes));
         tasks.close();

@@ -194,9 +194,9 @@ impl Link {
         }
         self.is_loaded = true;
         let own = round.len();
-        let left = deadline.saturating_duration_since(Instant::now()).as_millis();
-        // Some of it is left for the way.
-        let patience = u64::try_from(left).unwrap_or(u64::MAX) / 4 * 3;
+        // Some of the time is left for the way.
+        let left = deadline.saturating_duration_since(Instant::now()).mul_f32(0.75);
+        let patience = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         self.promise.ask_copies(&mut round, &beat(prefix), patience);
         let mut answers = self.send(&round, deadline).await?;
         let copied = self.promise.read_copies(&mut answers, own);

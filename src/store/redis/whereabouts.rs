@@ -7,7 +7,7 @@ use redis::{
 
 /// How the primary is found.
 pub(super) enum Whereabouts {
-    At(Client),
+    At(Box<Client>),
     Sentinel(Box<SentinelClient>),
 }
 
@@ -20,7 +20,7 @@ impl Whereabouts {
     /// It does not read. The message says nothing of the URL itself, which may hold a password.
     pub(super) fn read(url: &str) -> RedisResult<Self> {
         let Some((scheme, rest)) = url.split_once("+sentinel://") else {
-            return Client::open(url).map(Self::At);
+            return Client::open(url).map(Box::new).map(Self::At);
         };
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -48,7 +48,7 @@ impl Whereabouts {
     /// A client of what is the primary now, as far as anybody can say.
     pub(super) async fn primary(&mut self) -> RedisResult<Client> {
         match self {
-            Self::At(client) => Ok(client.clone()),
+            Self::At(client) => Ok(Client::clone(client)),
             Self::Sentinel(sentinels) => sentinels.async_get_client().await,
         }
     }
