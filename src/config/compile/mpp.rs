@@ -12,8 +12,9 @@ use crate::{
         value::is_name,
     },
     protocol::{
+        money::Amount,
         mpp::{Secrets, harmless},
-        stellar::AccountId,
+        stellar::{AccountId, Asset},
     },
 };
 
@@ -61,6 +62,30 @@ impl Mpp {
     /// The account that channels pay: that of the key which collects from them; `None` if there is none, or it is faulty.
     pub(super) fn channel_payee(&self) -> Option<AccountId> {
         self.channel.as_ref().map(|channel| channel.signer.account())
+    }
+
+    /// Whether a channel may owe as much as one request costs: `price`, in the asset of the section's own amounts.
+    pub(super) fn check_channel_price(
+        &self,
+        route: &Spot<'_>,
+        price: Amount,
+        asset: &Asset,
+    ) -> Option<()> {
+        // What is faulty was noted.
+        let Some(channel) = &self.channel else { return Some(()) };
+        let most = channel.closer.max_unsettled;
+        if price <= most {
+            return Some(());
+        }
+        let text = |amount: Amount| format!("{} {}", amount.to_decimal(asset.decimals), asset.name);
+        route.fault(
+            format!(
+                "costs {}, and a channel may owe no more than {} (`payments.mpp.channel.max_unsettled`): no channel could pay",
+                text(price),
+                text(most)
+            ),
+            "raise `max_unsettled` to the price at least, or leave `mpp.channel` out of `accept`",
+        )
     }
 
     /// The settings; without a realm of their own they take the host of `public_url`.

@@ -21,7 +21,10 @@ use crate::{
     },
     ledger::{Budget, own, remote, rpc, signer::Seed},
     pay::{MethodName, Offer},
-    protocol::stellar::{AccountId, Address, AddressError, Asset, Network},
+    protocol::{
+        money::Amount,
+        stellar::{AccountId, Address, AddressError, Asset, Network},
+    },
     route::{Access, Table},
 };
 
@@ -206,10 +209,11 @@ impl<'a> Money<'a> {
         self.network == Network::Testnet && host.is_some_and(is_loopback)
     }
 
-    /// Whether `mpp.channel` can be paid in `asset`, by what the section of channels says; `route` asks it.
+    /// Whether `price` can be paid by `mpp.channel` in `asset`, by what the section of channels says; `route` asks it.
     pub(super) fn check_channel(
         &self,
         route: &Spot<'_>,
+        price: Amount,
         asset: &Asset,
         payee: &Payee<'_>,
     ) -> Option<()> {
@@ -226,6 +230,7 @@ impl<'a> Money<'a> {
                 ),
             );
         }
+        self.mpp.as_ref().map_or(Some(()), |mpp| mpp.check_channel_price(route, price, asset))?;
         // A key that is missing or faulty was noted.
         let Some(account) = self.mpp.as_ref().and_then(Mpp::channel_payee) else { return Some(()) };
         if payee.address == Address::Account(account) {

@@ -247,7 +247,7 @@ impl<'a> RouteReader<'_, 'a> {
         let ((amount, asset), payee) = (price?, payee?);
         payee.check(&asset)?;
         if method == MethodName::Channel {
-            self.money.check_channel(&fields.spot, &asset, payee)?;
+            self.money.check_channel(&fields.spot, amount, &asset, payee)?;
         }
         Some(Offer { method, network: self.money.network, amount, asset, payee: payee.address })
     }

@@ -323,6 +323,18 @@ fn channels_pay_in_the_default_asset() {
     ");
 }
 
+/// A channel is settled before it may owe more, and one request is more.
+#[test]
+fn a_request_costs_no_more_than_a_channel_may_owe() {
+    let at = |price: &str| only("max_unsettled: \"$1.00\"").replace("\"$0.001\"", price);
+    assert_eq!(terms(&good(&at("\"$1.00\""))).channel().unwrap().amount.units(), 10_000_000);
+    assert_snapshot!(bad(&at("\"$1.01\"")), @r"
+    gateway.yaml:12:5: routes[0]: costs 1.01 USDC, and a channel may owe no more than 1 USDC (`payments.mpp.channel.max_unsettled`): no channel could pay
+
+    hint: raise `max_unsettled` to the price at least, or leave `mpp.channel` out of `accept`
+    ");
+}
+
 #[test]
 fn the_channel_of_those_who_name_none_is_a_contract() {
     assert_snapshot!(bad(&only(&format!("channel: {PAYEE}"))), @r"
