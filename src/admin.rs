@@ -1,7 +1,7 @@
 //! The operator's own port: whether the gateway is alive and ready, its figures, what its channels owe, and the order to
 //! collect it.
 //!
-//! GET tells and changes nothing; POST settles or closes. Both are for the operator alone, which is who has the token, or
+//! GET tells and changes nothing; POST settles, closes or adopts. Both are for the operator alone, which is who has the token, or
 //! where there is none who calls from this machine. Only `/healthz` and `/readyz` are for everybody, and tell nothing else.
 //! What is told and done is [`Administered`]'s; here are no routes of the gateway, no payments and no configuration.
 //! Source: design.md section 8, operations.md section 2.3.
@@ -26,6 +26,7 @@ use crate::{
     ledger::{HttpError, read_body},
     protocol::{
         json,
+        money::Amount,
         stellar::{Asset, ContractId},
     },
     server::{Inbound, Limits, Refused, Service},
@@ -85,6 +86,13 @@ pub trait Administered: Clone + Send + Sync + 'static {
         &self,
         channel: ContractId,
     ) -> impl Future<Output = Result<Collected, CloseError>> + Send;
+
+    /// Has a channel whose account was rolled back go on from what the ledger shows; what counts as authorised then.
+    ///
+    /// # Errors
+    /// [`CloseError`].
+    fn adopt(&self, channel: ContractId)
+    -> impl Future<Output = Result<Amount, CloseError>> + Send;
 }
 
 /// The port's service. Clones share it.
@@ -151,6 +159,10 @@ impl<A: Administered> Admin<A> {
                 info!(%channel, "an operator has a channel closed");
                 collected(channel, self.administered.close(channel).await)
             }
+            Asked::Adopt(channel) => match self.administered.adopt(channel).await {
+                Ok(authorised) => answer(StatusCode::OK, &tell::adopted(channel, authorised)),
+                Err(why) => refused(&why),
+            },
             Asked::CloseAll => self.close_all().await,
         }
     }
@@ -233,6 +245,7 @@ enum Asked {
     Show(ContractId),
     Settle(ContractId),
     Close(ContractId),
+    Adopt(ContractId),
     CloseAll,
 }
 
@@ -262,6 +275,7 @@ impl Asked {
             ["channels", one] => Self::Show(channel(one)?),
             ["channels", one, "settle"] => Self::Settle(channel(one)?),
             ["channels", one, "close"] => Self::Close(channel(one)?),
+            ["channels", one, "adopt"] => Self::Adopt(channel(one)?),
             _ => return Err(NotAsked::NotFound),
         };
         match (asked.changes_something(), method) {
@@ -274,7 +288,7 @@ impl Asked {
     const fn changes_something(self) -> bool {
         match self {
             Self::Health | Self::Ready | Self::Metrics | Self::List | Self::Show(_) => false,
-            Self::Settle(_) | Self::Close(_) | Self::CloseAll => true,
+            Self::Settle(_) | Self::Close(_) | Self::Adopt(_) | Self::CloseAll => true,
         }
     }
 }
@@ -325,20 +339,26 @@ impl NotAsked {
 }
 
 fn collected(channel: ContractId, outcome: Result<Collected, CloseError>) -> Answer {
-    let why = match outcome {
-        Ok(done) => return answer(StatusCode::OK, &tell::collected(channel, &done)),
-        Err(why) => why,
-    };
+    match outcome {
+        Ok(done) => answer(StatusCode::OK, &tell::collected(channel, &done)),
+        Err(why) => refused(&why),
+    }
+}
+
+fn refused(why: &CloseError) -> Answer {
     let status = match why {
         CloseError::Unknown(_) => StatusCode::NOT_FOUND,
-        CloseError::Nothing | CloseError::Closed | CloseError::OtherPayee { .. } => {
-            StatusCode::CONFLICT
-        }
+        CloseError::Nothing
+        | CloseError::Closed
+        | CloseError::NotBehind
+        | CloseError::OtherPayee { .. } => StatusCode::CONFLICT,
         CloseError::Pending(_) => StatusCode::ACCEPTED,
         CloseError::Refused(_) | CloseError::Failed(_) => StatusCode::BAD_GATEWAY,
-        CloseError::Store(_) | CloseError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        CloseError::Store(_) | CloseError::Stopping | CloseError::Unseen(_) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
     };
-    error(status, &said(&why))
+    error(status, &said(why))
 }
 
 fn store_failed(why: &store::Error) -> Answer {

@@ -23,6 +23,7 @@ use std::{
 
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::warn;
 
 pub use self::overview::{Deadline, Exposure, Owed, Standing};
 use self::{
@@ -32,7 +33,7 @@ use self::{
 };
 use crate::{
     ledger::{
-        channels::Channels,
+        channels::{Channels, LookError},
         collector::{self, Collector, Way},
         facilitator::Failure,
     },
@@ -109,6 +110,12 @@ pub enum CloseError {
     /// It has ended.
     #[error("the channel is closed")]
     Closed,
+    /// Its account was not rolled back.
+    #[error("the account of the channel is not behind what was withdrawn from it")]
+    NotBehind,
+    /// The ledger does not show it.
+    #[error("the channel cannot be looked at")]
+    Unseen(#[from] LookError),
     /// Its payee is somebody else.
     #[error("the channel pays {payee}, and the key of `signer` is of {ours}")]
     OtherPayee {
@@ -241,6 +248,25 @@ impl Closer {
         }
         self.0.store.begin_closing(channel).await?;
         self.wish(channel, Way::Close).await
+    }
+
+    /// Goes on with a channel whose account was rolled back: what the ledger says was withdrawn counts as authorised and
+    /// spent. Returns what now counts so. What was delivered beyond that is lost, so this is for an operator to say.
+    ///
+    /// # Errors
+    /// [`CloseError::NotBehind`] if the account is not behind the ledger, [`CloseError::Unseen`], or that of the store.
+    pub async fn adopt(&self, channel: ContractId) -> Result<Amount, CloseError> {
+        let view = self.0.channels.refresh(channel, None).await?;
+        if !self.0.store.adopt(channel, view.withdrawn).await? {
+            return Err(CloseError::NotBehind);
+        }
+        let authorised = self.account(channel).await?.standing().authorised;
+        warn!(
+            %channel, withdrawn = %view.withdrawn, %authorised,
+            "an operator has a channel's account go on from what the ledger shows; what was delivered beyond that is lost"
+        );
+        self.nudge(channel);
+        Ok(authorised)
     }
 
     /// What is at risk now, as of the last look at all channels.

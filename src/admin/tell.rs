@@ -67,3 +67,8 @@ pub(super) fn collected(channel: ContractId, collected: &Collected) -> Value {
         "closed": closed,
     })
 }
+
+/// The account of `channel` goes on from `authorised`.
+pub(super) fn adopted(channel: ContractId, authorised: Amount) -> Value {
+    json!({ "channel": channel.to_string(), "authorised": authorised.to_string() })
+}

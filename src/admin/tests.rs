@@ -107,6 +107,14 @@ impl Administered for Stub {
         self.order("close", channel);
         self.collect(channel, true)
     }
+
+    async fn adopt(&self, channel: ContractId) -> Result<Amount, CloseError> {
+        self.order("adopt", channel);
+        match channel {
+            OPEN => Ok(units(15_000)),
+            _ => Err(CloseError::NotBehind),
+        }
+    }
 }
 
 impl Stub {
@@ -285,6 +293,21 @@ async fn channels_are_settled_and_closed_by_order() {
     assert_eq!((status, told), (200, expected));
     let orders = [format!("close {OPEN}"), format!("close {EMPTY}")];
     assert_eq!(port.stub.orders(), orders, "what is closed is left alone");
+}
+
+#[tokio::test]
+async fn an_account_that_was_rolled_back_goes_on_by_order() {
+    let port = Port::start(Some(TOKEN), Stub::default()).await;
+    let (bearer, path) = (bearer(), format!("/channels/{OPEN}/adopt"));
+    assert_eq!(port.order(&path, &[]).await.0, 401);
+    let token = [("authorization", bearer.as_str())];
+    assert_eq!(port.ask(&format!("GET {path}"), &token).await.0, 405);
+    assert_eq!(port.stub.orders(), [""; 0]);
+    let adopted = json!({ "channel": OPEN.to_string(), "authorised": "15000" });
+    assert_eq!(port.order(&path, &token).await, (200, adopted));
+    let why = "the account of the channel is not behind what was withdrawn from it";
+    let told = port.order(&format!("/channels/{OVER}/adopt"), &token).await;
+    assert_eq!(told, (409, json!({ "error": why })));
 }
 
 #[tokio::test]

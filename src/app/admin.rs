@@ -9,7 +9,10 @@ use super::road::Configured;
 use crate::{
     admin,
     closer::{CloseError, Closer, Collected, Standing},
-    protocol::stellar::{Asset, ContractId},
+    protocol::{
+        money::Amount,
+        stellar::{Asset, ContractId},
+    },
     store::{self, Store},
     telemetry::metrics::Metrics,
 };
@@ -71,5 +74,10 @@ impl admin::Administered for Administered {
     async fn close(&self, channel: ContractId) -> Result<Collected, CloseError> {
         let closer = self.closer.as_ref().ok_or(CloseError::Unknown(channel))?;
         closer.close(channel).await
+    }
+
+    async fn adopt(&self, channel: ContractId) -> Result<Amount, CloseError> {
+        let closer = self.closer.as_ref().ok_or(CloseError::Unknown(channel))?;
+        closer.adopt(channel).await
     }
 }

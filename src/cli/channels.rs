@@ -18,7 +18,7 @@ use crate::{
     protocol::{money::Amount, money::Decimals, stellar::ContractId},
 };
 
-/// Tells what the channels of a running gateway owe, and settles or closes them.
+/// Tells what the channels of a running gateway owe, and settles, closes or adopts them.
 ///
 /// It asks the gateway's admin port, which `admin` in its configuration opens.
 #[derive(Debug, Args)]
@@ -73,6 +73,14 @@ enum Order {
         /// Only tells what would be collected.
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Has a channel pay again whose account was rolled back, which every payment of it is refused for.
+    ///
+    /// What the ledger shows as withdrawn counts as authorised and spent from now on. What was delivered beyond that is lost,
+    /// so look for a newer backup of the store first.
+    Adopt {
+        /// The channel's address (`C…`).
+        channel: ContractId,
     },
 }
 
@@ -136,6 +144,13 @@ impl Arguments {
                 self.collect(port, *channel, "close", *dry_run).await
             }
             Order::Close { channel: None, dry_run, .. } => self.close_all(port, *dry_run).await,
+            Order::Adopt { channel } => {
+                let path = format!("/channels/{channel}/adopt");
+                let told = port.ask(Method::POST, &path, LOOK).await?;
+                let adopted: Adopted = port::read(&told)?;
+                self.tell(&told, || adopted.line());
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
 
@@ -245,6 +260,12 @@ struct Collected {
 }
 
 #[derive(Debug, Deserialize)]
+struct Adopted {
+    channel: String,
+    authorised: Units,
+}
+
+#[derive(Debug, Deserialize)]
 struct ClosedAll {
     closed: Vec<Collected>,
     nothing_to_collect: Vec<String>,
@@ -311,6 +332,13 @@ impl Collected {
             None => "not by a transaction of this gateway".to_owned(),
         };
         format!("{}: {done}, {settled} in all, {by}", self.channel)
+    }
+}
+
+impl Adopted {
+    fn line(&self) -> String {
+        let authorised = self.authorised.with_unit(None);
+        format!("{}: adopted, pays again with commitments above {authorised}", self.channel)
     }
 }
 

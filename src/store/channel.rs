@@ -30,7 +30,8 @@ pub struct Account {
     pub(super) floor: Amount,
     /// By amount, rising.
     pub(super) uses: Vec<Use>,
-    /// By amount, rising; the last one is of `authorised`. Empty only while nothing was authorised.
+    /// By amount, rising; the last one is of `authorised`. Empty only while nothing was authorised since the account began, or
+    /// was adopted.
     pub(super) held: Vec<Held>,
     /// All that was ever in the channel, as it was last said to have grown to.
     pub(super) deposited: Amount,

@@ -271,6 +271,15 @@ impl Store {
         stepped
     }
 
+    /// Goes on with an account that was rolled back, by what the ledger says was withdrawn. Whether it was behind that. See
+    /// [`Account::adopt`].
+    ///
+    /// # Errors
+    /// As [`Store::reserve`].
+    pub async fn adopt(&self, channel: ContractId, withdrawn: Amount) -> Result<bool, Error> {
+        self.done(channel, Step::Adopt { withdrawn, at_least: Amount::ZERO }).await
+    }
+
     async fn done(&self, channel: ContractId, step: Step) -> Result<bool, Error> {
         match self.step_channel(channel, step).await? {
             Stepped::Done(changed) => Ok(changed),

@@ -8,9 +8,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tollgate::{
     admin::{Admin, Administered, LIMITS},
     closer::{CloseError, Closer, Collected, Standing},
-    protocol::stellar::{Asset, ContractId, Network},
+    protocol::{
+        money::Amount,
+        stellar::{Asset, ContractId, Network},
+    },
     server,
-    store::{self, channel::Phase},
+    store::{
+        self, Store,
+        channel::{Phase, Reserving, Unfit},
+    },
     telemetry::metrics::Metrics,
 };
 
@@ -49,6 +55,10 @@ impl Administered for Desk {
 
     async fn close(&self, channel: ContractId) -> Result<Collected, CloseError> {
         self.0.close(channel).await
+    }
+
+    async fn adopt(&self, channel: ContractId) -> Result<Amount, CloseError> {
+        self.0.adopt(channel).await
     }
 }
 
@@ -164,4 +174,41 @@ async fn an_operator_closes_all_channels_that_are_open() {
     }
     assert_eq!(world.balance(&world.payee()), 60);
     assert_eq!(port.said("close --all").await, "", "there is none left");
+}
+
+/// Case K12: a store that was lost, and a channel that was collected from before.
+#[tokio::test(flavor = "multi_thread")]
+async fn k12_an_operator_has_a_channel_pay_again_whose_account_was_rolled_back() {
+    let mut world = World::start().await;
+    let channel = world.open().await;
+    let id = channel.id;
+    let it = world.closer();
+    it.know(&channel).await;
+    world.pay(&channel, 30, 30).await;
+    it.closer.settle(id).await.unwrap();
+    it.crash().await;
+    world.store = Store::in_memory().await.unwrap();
+
+    let it = world.closer();
+    it.know(&channel).await;
+    let port = Port::start(&it.closer).await;
+    // Before anybody looked, it paid.
+    world.pay(&channel, 10, 10).await;
+    it.closer.nudge(id);
+    world.until(&channel, |account| account.withdrawn() == amount(30)).await;
+    let refused = world.try_reserve(&channel, 40, 10).await.unwrap_err();
+    assert_eq!(refused, Reserving::RolledBack { found: amount(10), at_least: amount(30) });
+
+    let adopted = port.said(&format!("adopt {id}")).await;
+    let expected = format!("{id}: adopted, pays again with commitments above 30 base units");
+    assert_eq!(adopted, expected);
+    let used = world.try_reserve(&channel, 30, 10).await.unwrap_err();
+    assert_eq!(used, Reserving::Refused(Unfit::Used));
+    world.pay(&channel, 40, 10).await;
+    it.closer.settle(id).await.unwrap();
+    assert_eq!(world.balance(&world.payee()), 40);
+
+    let again = port.run(&format!("adopt {id}")).await;
+    let why = "tollgate: the account of the channel is not behind what was withdrawn from it\n";
+    assert_eq!(String::from_utf8(again.stderr).unwrap(), why);
 }

@@ -233,10 +233,13 @@ impl World {
         let mut challenge = [0; 16];
         let number = self.challenges.fetch_add(1, Ordering::Relaxed);
         challenge[..8].copy_from_slice(&number.to_be_bytes());
+        // What its challenge would name, unless it comes late.
+        let known = self.store.account(of.id).await.unwrap().unwrap_or_default();
+        let base = known.standing().authorised;
         let ask = Reserve {
             commitment: Held { amount: signed.amount, signature: signed.signature },
             challenge: ChallengeDigest(challenge),
-            base: Amount::ZERO,
+            base: if amount(cumulative) > base { base } else { Amount::ZERO },
             binding: Binding([0; 32]),
             price: amount(price),
             // As of a view that may be wrong: the test says which commitments come in.

@@ -45,7 +45,8 @@ pub(super) fn refused(
         ))
         .into(),
         Reserving::RolledBack { found, at_least } => Fault::unavailable(format!(
-            "the store was rolled back: channel {} had authorised {at_least} at least, and {found} is stored",
+            "the store was rolled back: channel {} had authorised {at_least} at least, and {found} is stored: \
+             restore it, or have an operator adopt the channel",
             checked.request.channel
         ))
         .into(),

@@ -51,6 +51,13 @@ pub enum Step {
     SawWithdrawn(Amount),
     /// [`Account::ended`].
     Ended,
+    /// [`Account::adopt`].
+    Adopt {
+        /// What the ledger says was withdrawn.
+        withdrawn: Amount,
+        /// What is known to have been authorised.
+        at_least: Amount,
+    },
     /// [`Account::restore`].
     Restore {
         /// What was authorised.
@@ -83,6 +90,9 @@ impl Step {
             Self::Reserve(ask) if ask.at_least < known => {
                 let ask = Reserve { at_least: known, ..Reserve::clone(ask) };
                 Cow::Owned(Self::Reserve(Box::new(ask)))
+            }
+            Self::Adopt { withdrawn, at_least } => {
+                Cow::Owned(Self::Adopt { withdrawn: *withdrawn, at_least: known.max(*at_least) })
             }
             Self::After { told, then } => match then.knowing(known) {
                 Cow::Owned(then) => {
@@ -126,6 +136,7 @@ impl Account {
                 self.ended();
                 Stepped::Done(true)
             }
+            Step::Adopt { withdrawn, at_least } => Stepped::Done(self.adopt(*withdrawn, *at_least)),
             Step::Restore { commitment, spent, steps } => {
                 Stepped::Done(self.restore(*commitment, *spent, *steps))
             }

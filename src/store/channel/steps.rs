@@ -238,6 +238,25 @@ impl Account {
         true
     }
 
+    /// Goes on with an account that was rolled back and that nothing restores, at an operator's word: what the ledger says was
+    /// withdrawn, and what is known besides, counts as authorised and spent, and every amount up to that is used. What was
+    /// delivered beyond that and not withdrawn is forgotten; its payer may get as much once more. Whether the account was
+    /// behind; one that is not stays as it is.
+    pub fn adopt(&mut self, withdrawn: Amount, at_least: Amount) -> bool {
+        let known = withdrawn.max(at_least).max(self.withdrawn);
+        if self.authorised >= known {
+            return false;
+        }
+        self.authorised = known;
+        self.spent = known;
+        self.floor = known;
+        // All of them are for less, and no signature for so much is held.
+        self.uses.clear();
+        self.held.clear();
+        self.saw_withdrawn(withdrawn);
+        true
+    }
+
     /// What is collected in all once the channel has ended, if it has or may be about to.
     const fn last_collected(&self) -> Option<Amount> {
         match (self.phase, &self.collection) {

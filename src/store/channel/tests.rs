@@ -275,6 +275,39 @@ fn k12_what_the_account_itself_saw_withdrawn_shows_a_rollback_to_a_caller_that_h
 }
 
 #[test]
+fn k12_an_account_that_is_adopted_goes_on_from_what_the_ledger_shows() {
+    let mut desk = Desk::new(1_000);
+    desk.buy(10, 1, 10);
+    let before = desk.account.clone();
+    assert!(!desk.account.adopt(units(10), units(0)), "it is not behind");
+    assert_eq!(desk.account, before);
+    desk.reserve(20, 2, 10);
+    let in_flight = desk.token();
+    desk.account.saw_withdrawn(units(50));
+    assert!(desk.account.adopt(units(50), units(0)));
+    let standing = Standing { authorised: units(50), spent: units(50) };
+    assert_eq!(desk.account.standing(), standing);
+    assert_eq!((desk.account.at_risk(), desk.account.collectable()), (units(0), None));
+    assert_eq!(desk.account.keep(in_flight, 200), Err(Lapsed));
+    assert_eq!(desk.reserve(50, 3, 10), Reserving::Refused(Unfit::Used));
+    assert_eq!(desk.reserve(59, 4, 10), Reserving::Refused(Unfit::Short { needed: units(60) }));
+    desk.buy(60, 5, 10);
+    assert_eq!(desk.account.collectable().unwrap().commitment.amount, units(60));
+}
+
+#[test]
+fn k12_an_account_is_not_adopted_below_what_its_gateway_has_seen() {
+    let mut desk = Desk::new(1_000);
+    desk.buy(10, 1, 10);
+    let adopt = Step::Adopt { withdrawn: units(50), at_least: units(0) };
+    assert_eq!(desk.account.step(&adopt.knowing(units(80))), Stepped::Done(true));
+    assert_eq!(desk.account.withdrawn(), units(50));
+    let mut ask = desk.ask(90, 2, 10);
+    ask.at_least = units(80);
+    assert_eq!(desk.account.reserve(&ask), stands(90, 90));
+}
+
+#[test]
 fn k05_an_account_that_was_rolled_back_forgets_no_delivery() {
     let mut desk = Desk::new(100);
     desk.reserve_step(10, 1, 10);

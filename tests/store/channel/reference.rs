@@ -153,7 +153,7 @@ impl Reference {
                 self.ending = Ending::Closed;
                 Expected::Done(true)
             }
-            Step::Restore { .. } => panic!("a reference is never rolled back"),
+            Step::Adopt { .. } | Step::Restore { .. } => panic!("a reference is never rolled back"),
         }
     }
 

@@ -92,6 +92,9 @@ impl Subject for Caller {
                 Stepped::Done(true)
             }
             Step::After { .. } => panic!("no caller asks that of a store"),
+            Step::Adopt { withdrawn, .. } => {
+                Stepped::Done(store.adopt(channel, withdrawn).await.unwrap())
+            }
             Step::Restore { commitment, spent, steps } => {
                 Stepped::Done(store.restore(channel, commitment, spent, steps).await.unwrap())
             }
