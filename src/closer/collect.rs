@@ -79,6 +79,7 @@ impl Hand {
             Plan::Withdrawn(withdrawn) => self.heed_withdrawn(channel, withdrawn).await,
             Plan::Ended { lost } => self.heed_end(channel, lost).await,
             Plan::BeginClosing(reason) => self.begin_closing(channel, reason).await,
+            Plan::Reopen => self.reopen(channel).await,
             Plan::Resolve(collection) => self.resolve(channel, &collection).await,
             Plan::Collect(..) => self.collect(channel).await,
             Plan::Extend { ledgers, .. } => self.extend(channel, ledgers).await,
@@ -126,6 +127,18 @@ impl Hand {
                 Again::Now
             }
             Ok(false) => Again::Now,
+            Err(error) => unrecorded(channel, &error),
+        }
+    }
+
+    async fn reopen(&self, channel: ContractId) -> Again {
+        match self.inner.store.reopen(channel).await {
+            Ok(true) => {
+                info!(%channel, "a channel that was to be closed goes on: nothing of it can be collected");
+                Again::Now
+            }
+            // Somebody else has changed it, or will: what it is then says what is next.
+            Ok(false) => Again::Soon,
             Err(error) => unrecorded(channel, &error),
         }
     }

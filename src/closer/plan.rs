@@ -37,6 +37,8 @@ pub(super) enum Plan {
     Ended { lost: Amount },
     /// No more commitments are to be taken.
     BeginClosing(Reason),
+    /// Commitments are to be taken again: there is nothing to close the channel with.
+    Reopen,
     /// What became of a transaction is to be found out.
     Resolve(Collection),
     /// Money is to be collected.
@@ -175,7 +177,8 @@ fn closing(facts: &Facts<'_>) -> Plan {
     }
     match to_close_with(account) {
         Some(_) => Plan::Collect(Way::Close, reason),
-        None => Plan::Rest,
+        // What was in flight when it was to be closed has bought nothing. Its payer ends it, or goes on.
+        None => Plan::Reopen,
     }
 }
 

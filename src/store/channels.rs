@@ -192,6 +192,15 @@ impl Store {
         self.done(channel, Step::BeginClosing).await
     }
 
+    /// Has `channel` take commitments again, which was to be closed and cannot be. Whether it does now. See
+    /// [`Account::reopen`].
+    ///
+    /// # Errors
+    /// As [`Store::reserve`].
+    pub async fn reopen(&self, channel: ContractId) -> Result<bool, Error> {
+        self.done(channel, Step::Reopen).await
+    }
+
     /// Records the transaction that is about to be sent to collect what `channel` holds. Durable when this returns: call it
     /// before sending. `Err` is another one that is under way: find out what became of it first.
     ///

@@ -74,6 +74,26 @@ async fn c10_a_flight_whose_gateway_died_does_not_keep_a_channel_from_being_clos
     assert_eq!(world.balance(&world.payee()), 30);
 }
 
+/// The one thing to collect was in flight, and then bought nothing.
+#[tokio::test]
+async fn c16_a_close_that_nothing_is_left_for_ends_and_the_channel_goes_on() {
+    let world = World::start().await;
+    let channel = world.open().await;
+    let it = world.closer();
+    it.know(&channel).await;
+    let flight = world.reserve(&channel, 50, 20).await;
+    let (closed, ()) = tokio::join!(it.closer.close(channel.id), async {
+        world.until(&channel, |account| account.phase() == Phase::Closing).await;
+        world.store.give_back(flight, true).await.unwrap();
+        it.closer.nudge(channel.id);
+    });
+    assert!(matches!(closed, Err(CloseError::Nothing)), "{closed:?}");
+    assert_eq!(world.account(&channel).await.phase(), Phase::Open);
+    world.pay(&channel, 51, 20).await;
+    it.closer.close(channel.id).await.unwrap();
+    assert_eq!(world.balance(&world.payee()), 50, "the smallest commitment that covers it");
+}
+
 #[tokio::test]
 async fn c16_a_channel_that_its_payer_has_refunded_is_known_to_have_ended() {
     let world = World::start().await;

@@ -298,6 +298,24 @@ fn a_channel_is_closed_once_nothing_is_in_flight_and_never_for_more_than_was_del
 }
 
 #[test]
+fn a_channel_that_there_is_nothing_to_close_with_goes_on() {
+    let mut account = Account::default();
+    let token = fly(&mut account, 50);
+    account.begin_closing();
+    for asked in [None, Some(Way::Close)] {
+        assert_eq!(plan_at(&account, &view(), NOW, asked), Plan::Wait);
+    }
+    account.give_back(token, true).unwrap();
+    for asked in [None, Some(Way::Close)] {
+        assert_eq!(plan_at(&account, &view(), NOW, asked), Plan::Reopen);
+    }
+    // Its payer ends it, and who pays is to open another one.
+    assert_eq!(plan_of(&account, &closing_at(LEDGER + 10)), Plan::Rest);
+    account.reopen();
+    assert_eq!(plan_at(&account, &view(), NOW, Some(Way::Close)), Plan::Rest);
+}
+
+#[test]
 fn entries_are_extended_before_they_end_and_while_they_are_of_use() {
     let account = delivered(&[1]);
     let at = |live_until| View { live_until, ..view() };

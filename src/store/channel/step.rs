@@ -38,6 +38,8 @@ pub enum Step {
     },
     /// [`Account::begin_closing`].
     BeginClosing,
+    /// [`Account::reopen`].
+    Reopen,
     /// [`Account::collect`].
     Collect(Collection),
     /// [`Account::collected`].
@@ -127,6 +129,7 @@ impl Account {
             }
             Step::Sweep { now } => Stepped::Done(self.sweep(*now)),
             Step::BeginClosing => Stepped::Done(self.begin_closing()),
+            Step::Reopen => Stepped::Done(self.reopen()),
             Step::Collect(collection) => Stepped::Collecting(self.collect(collection.clone())),
             Step::Collected { transaction, landed } => {
                 Stepped::Done(self.collected(*transaction, *landed))

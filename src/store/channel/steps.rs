@@ -168,6 +168,17 @@ impl Account {
         is_new
     }
 
+    /// Has a channel take commitments again that was to be closed and cannot be: what was in flight has bought nothing. Whether
+    /// that is new; as long as something is in flight, or on its way to the ledger, it is not.
+    pub fn reopen(&mut self) -> bool {
+        let is_over = self.collection.is_none() && self.flights() == 0;
+        let is_new = self.phase == Phase::Closing && is_over;
+        if is_new {
+            self.phase = Phase::Open;
+        }
+        is_new
+    }
+
     /// Records the transaction that is about to be sent to collect. One at a time. One that closes the channel has it
     /// take no more commitments, as [`Account::begin_closing`].
     ///

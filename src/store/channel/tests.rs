@@ -397,6 +397,20 @@ fn c16_a_channel_that_is_being_closed_takes_no_commitment_and_ends_what_is_in_fl
 }
 
 #[test]
+fn a_channel_that_cannot_be_closed_takes_commitments_again() {
+    let mut desk = Desk::new(100);
+    assert!(!desk.account.reopen(), "it is open");
+    desk.reserve(10, 1, 10);
+    desk.account.begin_closing();
+    assert!(!desk.account.reopen(), "what is in flight may yet be delivered");
+    desk.account.give_back(desk.token(), true).unwrap();
+    assert!(desk.account.reopen());
+    assert_eq!(desk.reserve(20, 2, 10), stands(20, 10));
+    desk.account.ended();
+    assert!(!desk.account.reopen(), "it has ended");
+}
+
+#[test]
 fn one_collection_at_a_time_and_what_landed_is_withdrawn() {
     let mut desk = Desk::new(100);
     desk.buy(10, 1, 10);

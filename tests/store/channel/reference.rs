@@ -131,6 +131,14 @@ impl Reference {
                 }
                 Expected::Done(is_new)
             }
+            Step::Reopen => {
+                let is_over = self.collection.is_none() && self.in_flight() == 0;
+                let is_new = self.ending == Ending::Closing && is_over;
+                if is_new {
+                    self.ending = Ending::Open;
+                }
+                Expected::Done(is_new)
+            }
             Step::Collect(collection) => self.collect(collection),
             Step::Collected { transaction, landed } => {
                 let found = self.collection.take_if(|it| it.transaction == *transaction);

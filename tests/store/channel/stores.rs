@@ -78,6 +78,7 @@ impl Subject for Caller {
             }
             Step::Sweep { now } => Stepped::Done(store.sweep(channel, now).await.unwrap()),
             Step::BeginClosing => Stepped::Done(store.begin_closing(channel).await.unwrap()),
+            Step::Reopen => Stepped::Done(store.reopen(channel).await.unwrap()),
             Step::Collect(collection) => {
                 Stepped::Collecting(store.collect(channel, collection).await.unwrap())
             }

@@ -65,6 +65,7 @@ pub(crate) enum Verb {
     /// More was withdrawn than anybody here knows to be authorised.
     Foreign,
     BeginClosing,
+    Reopen,
     Ended,
     /// The process ends, in good order or not, and begins anew.
     Restart {
@@ -154,6 +155,8 @@ pub(crate) fn verbs(ends: bool) -> BoxedStrategy<Verb> {
     let end = prop_oneof![
         Just(Verb::Collect { closes: true }),
         Just(Verb::BeginClosing),
+        Just(Verb::Reopen),
+        Just(Verb::Reopen),
         Just(Verb::Ended),
         Just(Verb::Foreign),
     ];
@@ -271,6 +274,7 @@ impl World {
             },
             Verb::Foreign => Step::SawWithdrawn(units(reference.authorised() + 1)),
             Verb::BeginClosing => Step::BeginClosing,
+            Verb::Reopen => Step::Reopen,
             Verb::Ended => Step::Ended,
             Verb::Restart { clean } => return Deed::Restart { clean },
         };
