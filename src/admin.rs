@@ -22,7 +22,7 @@ use tracing::{info, warn};
 
 use self::gate::Gate;
 use crate::{
-    closer::{CloseError, Collected, Standing},
+    closer::{CloseError, Collected, Standing, Standings},
     ledger::{HttpError, read_body},
     protocol::{
         json,
@@ -52,7 +52,7 @@ pub trait Administered: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// Those of the store.
-    fn list(&self) -> impl Future<Output = Result<Vec<Standing>, store::Error>> + Send;
+    fn list(&self) -> impl Future<Output = Result<Standings, store::Error>> + Send;
 
     /// Where one channel stands; `None` if nothing was ever paid from it.
     ///
@@ -140,9 +140,13 @@ impl<A: Administered> Admin<A> {
             Asked::Metrics => answer_as(metrics::MEDIA_TYPE, self.administered.metrics()),
             Asked::List => match self.administered.list().await {
                 Ok(all) => {
-                    let all: Vec<_> =
-                        all.iter().map(|standing| tell::standing(standing, &assets)).collect();
-                    answer(StatusCode::OK, &json!({ "channels": all }))
+                    let channels = all.channels.iter();
+                    let channels: Vec<_> =
+                        channels.map(|standing| tell::standing(standing, &assets)).collect();
+                    let unreadable = all.unreadable.iter().map(ContractId::to_string);
+                    let unreadable: Vec<_> = unreadable.collect();
+                    let all = json!({ "channels": channels, "unreadable": unreadable });
+                    answer(StatusCode::OK, &all)
                 }
                 Err(error) => store_failed(&error),
             },
@@ -173,8 +177,10 @@ impl<A: Administered> Admin<A> {
             Ok(all) => all,
             Err(error) => return store_failed(&error),
         };
-        let open =
-            all.into_iter().filter(|standing| !matches!(standing.phase, Phase::Closed { .. }));
+        let open = all
+            .channels
+            .into_iter()
+            .filter(|standing| !matches!(standing.phase, Phase::Closed { .. }));
         let mut waiting: Vec<_> = open.map(|standing| standing.channel).collect();
         info!(channels = waiting.len(), "an operator has all channels closed");
         // The last comes first out of it.

@@ -10,6 +10,7 @@ mod collect;
 mod figures;
 mod overview;
 mod plan;
+mod scan;
 mod worker;
 
 use std::{
@@ -25,7 +26,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 
-pub use self::overview::{Deadline, Exposure, Owed, Standing};
+pub use self::overview::{Deadline, Exposure, Owed, Standing, Standings};
 use self::{
     figures::Figures,
     plan::{Facts, Plan},
@@ -43,7 +44,7 @@ use crate::{
     },
     store::{
         self, Store,
-        channel::{Account, Phase},
+        channel::{Account, Phase, Summary},
     },
     telemetry::{Clock, metrics::Metrics},
 };
@@ -235,14 +236,14 @@ impl Closer {
     /// The close goes on.
     pub async fn close(&self, channel: ContractId) -> Result<Collected, CloseError> {
         let account = self.account(channel).await?;
-        if let Some(collected) = closed(&account) {
+        if let Some(collected) = closed(&account.summary()) {
             return Ok(collected);
         }
         self.check_payee(channel)?;
         if account.phase() == Phase::Open && account.collection().is_none() {
             // What is in flight may yet be delivered, and covered by another commitment: that one is of the same channel.
             let in_flight = || plan::highest(&account).filter(|_| !account.in_flight().is_zero());
-            let commitment = plan::to_close_with(&account).or_else(in_flight);
+            let commitment = account.closes_with().or_else(in_flight);
             let commitment = commitment.ok_or(CloseError::Nothing)?;
             self.0.collector.check(channel, Way::Close, &commitment.into()).await?;
         }
@@ -312,7 +313,7 @@ impl Inner {
     fn plan(
         &self,
         channel: ContractId,
-        account: &Account,
+        account: &Summary,
         asked: Option<Way>,
         urged: bool,
     ) -> Plan {
@@ -329,7 +330,7 @@ impl Inner {
 }
 
 /// What is known of the end of `account`, if it has ended.
-const fn closed(account: &Account) -> Option<Collected> {
+const fn closed(account: &Summary) -> Option<Collected> {
     match account.phase() {
         Phase::Closed { transaction } => {
             Some(Collected { transaction, withdrawn: account.withdrawn(), closed: true })

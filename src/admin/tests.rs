@@ -24,6 +24,7 @@ const TOKEN: &str = "canary-token-canary-token-canary-token";
 const OPEN: ContractId = ContractId([2; 32]);
 const EMPTY: ContractId = ContractId([3; 32]);
 const OVER: ContractId = ContractId([4; 32]);
+const LOST: ContractId = ContractId([6; 32]);
 
 /// A gateway of three channels, and what was asked of it.
 #[derive(Clone, Debug, Default)]
@@ -85,17 +86,18 @@ impl Administered for Stub {
         "gateway_channels{state=\"open\"} 1\n# EOF\n".to_owned()
     }
 
-    async fn list(&self) -> Result<Vec<Standing>, store::Error> {
+    async fn list(&self) -> Result<Standings, store::Error> {
         if self.trouble.is_some() {
             return Err(no_store());
         }
         let closed = Phase::Closed { transaction: Some(TxHash([7; 32])) };
         let phases = [(OPEN, Phase::Open), (EMPTY, Phase::Closing), (OVER, closed)];
-        Ok(phases.into_iter().map(|(channel, phase)| standing_of(channel, phase)).collect())
+        let channels = phases.into_iter().map(|(channel, phase)| standing_of(channel, phase));
+        Ok(Standings { channels: channels.collect(), unreadable: vec![LOST] })
     }
 
     async fn show(&self, channel: ContractId) -> Result<Option<Standing>, store::Error> {
-        Ok(self.list().await?.into_iter().find(|standing| standing.channel == channel))
+        Ok(self.list().await?.channels.into_iter().find(|standing| standing.channel == channel))
     }
 
     async fn settle(&self, channel: ContractId) -> Result<Collected, CloseError> {
@@ -224,6 +226,7 @@ async fn channels_are_told_with_what_they_owe() {
     assert_eq!(port.ask(&format!("GET /channels/{OPEN}"), &[]).await, (200, expected.clone()));
     let (status, all) = port.ask("GET /channels", &[]).await;
     assert_eq!((status, &all["channels"][0]), (200, &expected));
+    assert_eq!(all["unreadable"], json!([LOST.to_string()]));
     assert_eq!(all["channels"][1]["state"], "closing");
     assert_eq!(all["channels"][2]["state"], "closed");
     assert_eq!(all["channels"][2]["closed_by"], "07".repeat(32));

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::road::Configured;
 use crate::{
     admin,
-    closer::{CloseError, Closer, Collected, Standing},
+    closer::{CloseError, Closer, Collected, Standing, Standings},
     protocol::{
         money::Amount,
         stellar::{Asset, ContractId},
@@ -52,10 +52,10 @@ impl admin::Administered for Administered {
         self.metrics.text()
     }
 
-    async fn list(&self) -> Result<Vec<Standing>, store::Error> {
+    async fn list(&self) -> Result<Standings, store::Error> {
         match &self.closer {
             Some(closer) => closer.list().await,
-            None => Ok(Vec::new()),
+            None => Ok(Standings::default()),
         }
     }
 

@@ -130,6 +130,11 @@ impl Arguments {
                 let told = port.ask(Method::GET, "/channels", LOOK).await?;
                 let listed: Listed = port::read(&told)?;
                 self.tell(&told, || table::list(&listed.channels));
+                for channel in &listed.unreadable {
+                    eprintln!(
+                        "tollgate: the account of the channel {channel} cannot be read: the gateway's log says why"
+                    );
+                }
                 Ok(ExitCode::SUCCESS)
             }
             Order::Show { channel } => {
@@ -175,7 +180,7 @@ impl Arguments {
 
     async fn close_all(&self, port: &Port, dry_run: bool) -> Result<ExitCode, Error> {
         let told = port.ask(Method::GET, "/channels", LOOK).await?;
-        let Listed { channels: before } = port::read(&told)?;
+        let Listed { channels: before, .. } = port::read(&told)?;
         if dry_run {
             let open = |channel: &Value| channel.get("state") != Some(&json!("closed"));
             let all = told.get("channels").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -217,6 +222,9 @@ async fn show(port: &Port, channel: ContractId) -> Result<(Value, Channel), Erro
 #[derive(Debug, Deserialize)]
 struct Listed {
     channels: Vec<Channel>,
+    /// Channels whose accounts the gateway cannot read.
+    #[serde(default)]
+    unreadable: Vec<String>,
 }
 
 /// A channel as the port tells of it.

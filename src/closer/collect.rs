@@ -6,7 +6,7 @@ use tracing::{error, info, warn};
 
 use super::{
     CloseError, Collected, Inner, closed,
-    plan::{self, Plan, Reason},
+    plan::{Plan, Reason},
 };
 use crate::{
     ledger::{
@@ -231,7 +231,7 @@ impl Hand {
                 Err(error) => return unrecorded(channel, &error),
             };
             let Plan::Collect(way, reason) =
-                self.inner.plan(channel, &account, self.asked, self.urged)
+                self.inner.plan(channel, &account.summary(), self.asked, self.urged)
             else {
                 return Again::Now;
             };
@@ -354,7 +354,7 @@ impl Hand {
         let Collection { closes, amount, transaction, .. } = *collection;
         info!(%channel, %transaction, %amount, closes, "collected");
         let withdrawn = match self.inner.store.account(channel).await {
-            Ok(Some(account)) => match closed(&account) {
+            Ok(Some(account)) => match closed(&account.summary()) {
                 Some(collected) => return self.told.push(Told::All(Ok(collected))),
                 None => account.withdrawn(),
             },
@@ -368,7 +368,7 @@ impl Hand {
 /// The commitments to try, each with how: the covering one, then one that is collectable if the channel holds less than
 /// was thought.
 fn candidates(account: &Account, way: Way) -> impl Iterator<Item = (Held, Way)> {
-    let covering = plan::to_close_with(account).map(|held| (held, way));
+    let covering = account.closes_with().map(|held| (held, way));
     covering.into_iter().chain(account.fallback().map(|held| (held, Way::Settle)))
 }
 

@@ -31,8 +31,10 @@ impl Figures {
     }
 
     pub(super) fn show(&self, exposure: &Exposure) {
-        let Exposure { open, closing, closed, deadline, assets, .. } = exposure;
-        for (state, count) in [("open", open), ("closing", closing), ("closed", closed)] {
+        let Exposure { open, closing, closed, unreadable, deadline, assets, .. } = exposure;
+        let states =
+            [("open", open), ("closing", closing), ("closed", closed), ("unreadable", unreadable)];
+        for (state, count) in states {
             self.channels.set(&[("state", state)], *count);
         }
         match deadline {

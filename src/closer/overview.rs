@@ -11,7 +11,7 @@ use crate::{
     },
     store::{
         self,
-        channel::{Account, Listed, Phase},
+        channel::{Listed, Phase, Summary},
     },
 };
 
@@ -48,6 +48,15 @@ pub struct Standing {
     pub live_until: Option<u32>,
 }
 
+/// Where all channels stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standings {
+    /// Each, in the order of their addresses.
+    pub channels: Vec<Standing>,
+    /// Those whose accounts cannot be read: nothing is collected from them.
+    pub unreadable: Vec<ContractId>,
+}
+
 /// From when a payer may take back what is left in a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline {
@@ -66,6 +75,8 @@ pub struct Exposure {
     pub closing: u64,
     /// Channels that are closed.
     pub closed: u64,
+    /// Channels whose accounts cannot be read.
+    pub unreadable: u64,
     /// What was delivered and is not withdrawn, in base units of whatever they pay in.
     pub at_risk: Amount,
     /// The soonest deadline of a channel of which something is at risk.
@@ -92,14 +103,17 @@ impl Closer {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn list(&self) -> Result<Vec<Standing>, store::Error> {
-        let mut all = Vec::new();
+    pub async fn list(&self) -> Result<Standings, store::Error> {
+        let mut all = Standings::default();
         let mut after = None;
         loop {
             let page = self.0.store.accounts(after).await?;
-            let Some(last) = page.last() else { return Ok(all) };
-            after = Some(last.channel);
-            all.extend(page.into_iter().map(|listed| self.0.standing(&listed)));
+            all.channels.extend(page.accounts.iter().map(|listed| self.0.standing(listed)));
+            all.unreadable.extend(page.unreadable);
+            after = page.next;
+            if after.is_none() {
+                return Ok(all);
+            }
         }
     }
 
@@ -109,13 +123,13 @@ impl Closer {
     /// Those of the store.
     pub async fn show(&self, channel: ContractId) -> Result<Option<Standing>, store::Error> {
         let account = self.0.store.account(channel).await?;
-        Ok(account.map(|account| self.0.standing(&Listed { channel, account })))
+        Ok(account.map(|account| self.0.standing(&Listed { channel, summary: account.summary() })))
     }
 }
 
 impl Inner {
     fn standing(&self, listed: &Listed) -> Standing {
-        let Listed { channel, account } = listed;
+        let Listed { channel, summary: account } = listed;
         let view = self.channels.seen(*channel);
         let view = view.as_deref();
         let standing = account.standing();
@@ -147,7 +161,12 @@ impl Deadline {
 }
 
 impl Exposure {
-    pub(super) fn add(&mut self, account: &Account, view: Option<&View>) {
+    pub(super) fn add(
+        &mut self,
+        account: &Summary,
+        token: Option<ContractId>,
+        view: Option<&View>,
+    ) {
         let count = match account.phase() {
             Phase::Open => &mut self.open,
             Phase::Closing => &mut self.closing,
@@ -158,7 +177,7 @@ impl Exposure {
         };
         *count = count.saturating_add(1);
         let at_risk = account.at_risk();
-        let owed = self.assets.entry(view.map(|view| view.token)).or_default();
+        let owed = self.assets.entry(token).or_default();
         owed.add(account);
         if at_risk.is_zero() {
             return;
@@ -173,7 +192,7 @@ impl Exposure {
 }
 
 impl Owed {
-    fn add(&mut self, account: &Account) {
+    fn add(&mut self, account: &Summary) {
         let standing = account.standing();
         let add = |sum: &mut Amount, part| *sum = sum.checked_add(part).unwrap_or(*sum);
         add(&mut self.authorised, standing.authorised);

@@ -6,13 +6,13 @@ use super::Settings;
 use crate::{
     ledger::{channels::View, collector::Way},
     protocol::{commitment::Commitment, money::Amount},
-    store::channel::{Account, Collection, Held, Phase},
+    store::channel::{Account, Collection, Held, Phase, Summary},
 };
 
 /// All that a plan is made from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts<'a> {
-    pub(super) account: &'a Account,
+    pub(super) account: &'a Summary,
     /// The last that was seen of it on the ledger.
     pub(super) view: Option<&'a View>,
     pub(super) settings: &'a Settings,
@@ -98,7 +98,7 @@ impl Plan {
     }
 
     /// How it compares to what is to be done about others.
-    pub(super) fn rank(&self, account: &Account, view: Option<&View>) -> Rank {
+    pub(super) fn rank(&self, account: &Summary, view: Option<&View>) -> Rank {
         let (kind, deadline) = match self {
             Self::Collect(..) => (Kind::Money, view.and_then(|view| view.close_effective_at)),
             Self::Extend { reason: Reason::Upkeep, .. } => (Kind::Upkeep, None),
@@ -175,7 +175,7 @@ fn closing(facts: &Facts<'_>) -> Plan {
         // It may take long: what is due by itself does not wait for it.
         return due(facts).map_or(Plan::Wait, |reason| Plan::Collect(Way::Settle, reason));
     }
-    match to_close_with(account) {
+    match account.closes_with() {
         Some(_) => Plan::Collect(Way::Close, reason),
         // What was in flight when it was to be closed has bought nothing. Its payer ends it, or goes on.
         None => Plan::Reopen,
@@ -190,7 +190,7 @@ fn open(facts: &Facts<'_>) -> Plan {
     if idle_for(facts) >= settings.idle_for.as_secs()
         && view.is_some()
         && brought >= settings.min_value
-        && to_close_with(account).is_some()
+        && account.closes_with().is_some()
     {
         return Plan::BeginClosing(Reason::Idle);
     }
@@ -242,7 +242,7 @@ fn is_worth_it(facts: &Facts<'_>) -> bool {
 
 /// Somebody may ask to close what nothing is to be had from any more.
 fn asked_or_rest(facts: &Facts<'_>) -> Plan {
-    match (facts.asked, to_close_with(facts.account)) {
+    match (facts.asked, facts.account.closes_with()) {
         (Some(Way::Close), Some(_)) => Plan::Collect(Way::Close, Reason::Asked),
         _ => Plan::Rest,
     }
@@ -259,13 +259,6 @@ fn idle_for(facts: &Facts<'_>) -> u64 {
 /// How long entries are to live: twice as long as the payer would wait, and a week.
 fn life(view: &View) -> u32 {
     view.refund_waiting_ledgers.saturating_mul(2).saturating_add(WEEK_LEDGERS)
-}
-
-/// The commitment that a channel can be closed with now: the smallest that covers what was delivered, or one that was
-/// collected already. One above that would charge its payer for what it did not get.
-pub(super) fn to_close_with(account: &Account) -> Option<Held> {
-    let collected = || account.held().iter().find(|held| held.amount <= account.withdrawn());
-    account.collectable().map(|collectable| collectable.commitment).or_else(|| collected().copied())
 }
 
 /// The highest commitment held.

@@ -18,16 +18,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, error, warn};
 
 use super::{
-    CloseError, Collected, Exposure, Inner, closed,
+    CloseError, Collected, Inner, closed,
     collect::{Again, Done, Hand, Told},
     lock,
     plan::{Plan, Rank},
+    scan::Rounds,
 };
-use crate::{
-    ledger::collector::Way,
-    protocol::stellar::ContractId,
-    store::channel::{Account, Phase},
-};
+use crate::{ledger::collector::Way, protocol::stellar::ContractId, store::channel::Summary};
 
 /// Somebody waits for a channel to be settled or closed.
 #[derive(Debug)]
@@ -39,7 +36,7 @@ pub(super) struct Wish {
 
 #[derive(Debug)]
 pub(super) struct Worker {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
     asked: mpsc::Receiver<Wish>,
     changes: broadcast::Receiver<ContractId>,
     /// Each with its number: they rise.
@@ -55,7 +52,8 @@ pub(super) struct Worker {
     urged: HashSet<ContractId>,
     agenda: HashMap<ContractId, Item>,
     /// When all accounts are looked at next.
-    scan: Instant,
+    pub(super) scan: Instant,
+    pub(super) rounds: Rounds,
     /// When nudges are heard next: there may be thousands a second.
     hear: Instant,
 }
@@ -113,6 +111,7 @@ impl Worker {
             urged: HashSet::new(),
             agenda: HashMap::new(),
             scan: now,
+            rounds: Rounds::default(),
             hear: now,
         }
     }
@@ -199,7 +198,7 @@ impl Worker {
     }
 
     /// Has a channel looked at, unless it is known when.
-    fn put(&mut self, channel: ContractId) {
+    pub(super) fn put(&mut self, channel: ContractId) {
         if let Some(busy) = self.busy.get_mut(&channel) {
             busy.heard = busy.heard.max(Some(Heard::Nudge));
             return;
@@ -221,62 +220,7 @@ impl Worker {
         self.agenda.insert(channel, Item { at: Instant::now(), plan: None, failures: 0 });
     }
 
-    /// Looks at all accounts, and reckons what is at risk.
-    async fn scan_all(&mut self) {
-        self.scan = in_a(SCAN);
-        let mut exposure = Exposure::default();
-        for token in lock(&self.inner.exposure).assets.keys() {
-            // What is not owed any more is told as zero, once told.
-            exposure.assets.entry(*token).or_default();
-        }
-        let mut after = None;
-        loop {
-            let page = match self.inner.store.accounts(after).await {
-                Ok(page) => page,
-                Err(error) => {
-                    error!(%error, "the accounts of channels cannot be read: nothing is collected");
-                    return;
-                }
-            };
-            for listed in &page {
-                let view = self.inner.channels.seen(listed.channel);
-                exposure.add(&listed.account, view.as_deref());
-                self.consider(listed.channel, &listed.account);
-            }
-            after = page.last().map(|listed| listed.channel);
-            if page.len() < PAGE {
-                break;
-            }
-        }
-        self.inner.figures.show(&exposure);
-        *lock(&self.inner.exposure) = exposure;
-        self.inner.collector.show_budget();
-    }
-
-    /// Puts a channel on the agenda if there is something to do about it, and keeps it watched if there may be.
-    fn consider(&mut self, channel: ContractId, account: &Account) {
-        if let Phase::Closed { .. } = account.phase()
-            && account.collection().is_none()
-        {
-            if self.inner.channels.seen(channel).is_some() {
-                self.inner.channels.forget(channel);
-            }
-            return;
-        }
-        self.watch(channel, account);
-        if !matches!(self.plan(channel, account), Plan::Rest | Plan::Wait) {
-            self.put(channel);
-        }
-    }
-
-    fn watch(&self, channel: ContractId, account: &Account) {
-        let has_flights = !account.in_flight().is_zero();
-        if !account.at_risk().is_zero() || has_flights || account.phase() == Phase::Closing {
-            self.inner.channels.keep_watching(channel);
-        }
-    }
-
-    fn plan(&self, channel: ContractId, account: &Account) -> Plan {
+    pub(super) fn plan(&self, channel: ContractId, account: &Summary) -> Plan {
         let urged = self.urged.contains(&channel);
         self.inner.plan(channel, account, self.asked_of(channel), urged)
     }
@@ -297,7 +241,9 @@ impl Worker {
         let due: HashSet<ContractId> = self.agenda.iter().filter_map(due).collect();
         for channel in due {
             match self.inner.store.account(channel).await {
-                Ok(account) => self.look(channel, account.as_ref()),
+                Ok(account) => {
+                    self.look(channel, account.map(|account| account.summary()).as_ref())
+                }
                 Err(error) => {
                     warn!(%error, %channel, "the account of a channel cannot be read");
                     self.again(channel, Again::Later);
@@ -306,7 +252,7 @@ impl Worker {
         }
     }
 
-    fn look(&mut self, channel: ContractId, account: Option<&Account>) {
+    fn look(&mut self, channel: ContractId, account: Option<&Summary>) {
         let Some(account) = account else {
             self.agenda.remove(&channel);
             self.answer(channel, u64::MAX, &Told::All(Err(CloseError::Unknown(channel))));
@@ -314,7 +260,9 @@ impl Worker {
         };
         match closed(account) {
             Some(collected) => self.answer(channel, u64::MAX, &Told::All(Ok(collected))),
-            None => self.watch(channel, account),
+            None => {
+                self.watch(channel, account);
+            }
         }
         match self.plan(channel, account) {
             Plan::Rest => {
@@ -422,7 +370,7 @@ impl Worker {
     }
 }
 
-fn in_a(pause: Duration) -> Instant {
+pub(super) fn in_a(pause: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(pause).unwrap_or(now)
 }
@@ -435,12 +383,8 @@ fn pause_after(failures: u32) -> Duration {
 
 /// Channels that are acted on at once.
 const MOST_HANDS: usize = 128;
-/// How often all accounts are looked at: for what comes due by time alone.
-const SCAN: Duration = Duration::from_secs(10);
 /// Between two times that nudges are heard.
 const HEARING: Duration = Duration::from_millis(200);
-/// As many accounts as the store gives at once.
-const PAGE: usize = 256;
 /// How long what is in flight, or on its way to the ledger, is left alone.
 const MOMENT: Duration = Duration::from_millis(500);
 const LEAST_PAUSE: Duration = Duration::from_secs(1);

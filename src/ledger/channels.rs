@@ -154,6 +154,11 @@ impl Channels {
         self.0.memory.keep(channel);
     }
 
+    /// Watches a channel only while somebody asks for it, from now on.
+    pub fn let_go(&self, channel: ContractId) {
+        self.0.memory.let_go(channel);
+    }
+
     /// Forgets a channel. Who asks for it again has it read anew.
     pub fn forget(&self, channel: ContractId) {
         self.0.memory.forget(channel);

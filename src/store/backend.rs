@@ -2,7 +2,7 @@
 
 use super::{
     Claim, ClaimKey, Claiming, Error, Outcome, Pending, Submitting,
-    channel::{self, Account, Listed, Stepped, Token},
+    channel::{self, Account, Page, Stepped, Token},
     claim::Step,
     embedded::{self, Embedded},
     redis::{self, Member, MemberId, Redis},
@@ -102,7 +102,7 @@ impl Backend {
         }
     }
 
-    pub(super) async fn accounts(&self, after: Option<ContractId>) -> Result<Vec<Listed>, Error> {
+    pub(super) async fn accounts(&self, after: Option<ContractId>) -> Result<Page, Error> {
         match self {
             Self::Embedded(store) => store.accounts(after).await,
             Self::Redis(store) => store.accounts(after).await,
@@ -120,6 +120,13 @@ impl Backend {
         match self {
             Self::Embedded(_) => Ok(false),
             Self::Redis(store) => store.dismiss(id).await,
+        }
+    }
+
+    pub(super) async fn forget(&self, channel: ContractId, used_by: u64) -> Result<bool, Error> {
+        match self {
+            Self::Embedded(store) => store.forget(channel, used_by).await,
+            Self::Redis(store) => store.forget(channel, used_by).await,
         }
     }
 

@@ -8,17 +8,18 @@
 pub(super) mod record;
 mod step;
 mod steps;
+mod summary;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 
-pub use self::step::{Step, Stepped};
-use super::{Binding, Redelivery};
-use crate::protocol::{
-    money::Amount,
-    stellar::{ContractId, TxHash},
+pub use self::{
+    step::{Step, Stepped},
+    summary::{Listed, Page, Summary},
 };
+use super::{Binding, Redelivery};
+use crate::protocol::{money::Amount, stellar::TxHash};
 
 /// What is remembered of a channel.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
@@ -265,15 +266,6 @@ pub struct Collectable {
     pub commitment: Held,
     /// What was delivered.
     pub delivered: Amount,
-}
-
-/// One channel's account, and whose it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// The channel.
-    pub channel: ContractId,
-    /// What is remembered of it.
-    pub account: Account,
 }
 
 impl Account {

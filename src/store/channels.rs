@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     Error, Store, backend,
     channel::{
-        Account, Collection, Held, Lapsed, Listed, Phase, Reserve, Reserving, Standing, Step,
+        Account, Collection, Held, Lapsed, Page, Phase, Reserve, Reserving, Standing, Step,
         Stepped, Token,
     },
 };
@@ -168,12 +168,23 @@ impl Store {
         self.0.account(channel).await
     }
 
-    /// The accounts after `after`, at most 256 of them, in the order of their channels. Fewer than 256 are the last.
+    /// The accounts after `after`, 256 of them or what there are.
     ///
     /// # Errors
     /// As [`Store::reserve`].
-    pub async fn accounts(&self, after: Option<ContractId>) -> Result<Vec<Listed>, Error> {
+    pub async fn accounts(&self, after: Option<ContractId>) -> Result<Page, Error> {
         self.0.accounts(after).await
+    }
+
+    /// Forgets the account of a channel that has ended and was last used at `used_by`, in seconds since 1970, or before.
+    /// Whether it was such a one. It may be there for an hour more, unlisted.
+    ///
+    /// Whoever pays from the channel afterwards must be refused by what the ledger shows of it.
+    ///
+    /// # Errors
+    /// As [`Store::reserve`].
+    pub async fn forget(&self, channel: ContractId, used_by: u64) -> Result<bool, Error> {
+        self.0.forget(channel, used_by).await
     }
 
     /// Gives back what was reserved by gateways that are gone: what the leases say at `now`. Whether there was any.

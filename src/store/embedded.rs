@@ -28,7 +28,7 @@ pub(super) use self::channels::Flight;
 use self::{tables::Tables, writer::Writer};
 use super::{
     Claim, ClaimKey, Claiming, Error, Outcome, Pending, Submitting,
-    channel::{Account, Listed, Stepped},
+    channel::{Account, Page, Stepped},
     claim::Step,
     time::CLOCK_SLACK_SECONDS,
 };
@@ -86,7 +86,12 @@ enum Wish {
     Account(ContractId, Reply<Option<Account>>),
     Accounts {
         after: Option<ContractId>,
-        reply: Reply<Vec<Listed>>,
+        reply: Reply<Page>,
+    },
+    Forget {
+        channel: ContractId,
+        used_by: u64,
+        reply: Reply<bool>,
     },
     /// A reservation that was dropped.
     Dropped(ContractId, channel::Token),

@@ -7,7 +7,7 @@ use tokio::{net::TcpListener, process::Command};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tollgate::{
     admin::{Admin, Administered, LIMITS},
-    closer::{CloseError, Closer, Collected, Standing},
+    closer::{CloseError, Closer, Collected, Standing, Standings},
     protocol::{
         money::Amount,
         stellar::{Asset, ContractId, Network},
@@ -41,7 +41,7 @@ impl Administered for Desk {
         self.1.text()
     }
 
-    async fn list(&self) -> Result<Vec<Standing>, store::Error> {
+    async fn list(&self) -> Result<Standings, store::Error> {
         self.0.list().await
     }
 

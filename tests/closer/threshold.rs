@@ -109,11 +109,11 @@ async fn a_list_tells_where_every_channel_stands() {
     let world = World::start().await;
     let channel = world.open().await;
     let it = world.closer();
-    assert!(it.closer.list().await.unwrap().is_empty());
+    assert!(it.closer.list().await.unwrap().channels.is_empty());
     it.know(&channel).await;
     world.pay(&channel, 12, 10).await;
     let _held = world.reserve(&channel, 17, 5).await;
-    let listed = it.closer.list().await.unwrap();
+    let listed = it.closer.list().await.unwrap().channels;
     let [standing] = listed.as_slice() else { panic!("{listed:?}") };
     assert_eq!(standing.channel, channel.id);
     assert_eq!(standing.authorised, amount(17));

@@ -5,7 +5,9 @@ use tollgate::{
     protocol::{money::Amount, stellar::ContractId},
     store::{
         Binding, Redelivery, Reservation, Store,
-        channel::{ChallengeDigest, Held, Reserve, Reserving, Standing, Token, Unfit},
+        channel::{
+            ChallengeDigest, Held, Listed, Page, Reserve, Reserving, Standing, Token, Unfit,
+        },
     },
 };
 
@@ -58,6 +60,7 @@ on_every_store! {
     a_reservation_is_kept_or_given_back,
     c17_commitments_in_any_order_are_each_used_once,
     accounts_are_listed_in_order,
+    an_account_is_forgotten_once_its_channel_has_ended,
 }
 
 /// Case K08.
@@ -144,7 +147,7 @@ async fn c17_of_gateways_that_share_a_redis_one_serves_an_amount() {
 
 async fn accounts_are_listed_in_order(store: Store) {
     assert!(store.account(CHANNEL).await.unwrap().is_none());
-    assert!(store.accounts(None).await.unwrap().is_empty());
+    assert_eq!(store.accounts(None).await.unwrap(), Page::default());
     let channels = (0..300_u16).map(|n| {
         let mut id = [0; 32];
         id[..2].copy_from_slice(&(n.wrapping_mul(211)).to_be_bytes());
@@ -158,11 +161,38 @@ async fn accounts_are_listed_in_order(store: Store) {
     .await;
     channels.sort_unstable();
     let first = store.accounts(None).await.unwrap();
-    assert_eq!(first.len(), 256);
-    let rest = store.accounts(first.last().map(|last| last.channel)).await.unwrap();
-    let listed: Vec<_> = first.iter().chain(&rest).map(|listed| listed.channel).collect();
-    assert_eq!(listed, channels);
-    assert!(first.iter().all(|listed| listed.account.standing().spent == amount(5)));
+    assert_eq!(
+        (first.accounts.len(), first.next),
+        (256, first.accounts.last().map(|it| it.channel))
+    );
+    let rest = store.accounts(first.next).await.unwrap();
+    assert_eq!(rest.next, None);
+    let listed = first.accounts.iter().chain(&rest.accounts);
+    assert_eq!(listed.map(|listed| listed.channel).collect::<Vec<_>>(), channels);
+    for Listed { channel, summary } in &first.accounts {
+        assert_eq!(*summary, store.account(*channel).await.unwrap().unwrap().summary());
+        assert_eq!((summary.standing().spent, summary.at_risk()), (amount(5), amount(5)));
+    }
+}
+
+async fn an_account_is_forgotten_once_its_channel_has_ended(store: Store) {
+    const NEXT: ContractId = ContractId([9; 32]);
+    for channel in [CHANNEL, NEXT] {
+        let reserved = store.reserve(channel, commitment(5, 5)).await.unwrap().unwrap();
+        store.keep(reserved, 200).await.unwrap();
+    }
+    let used_at = store.account(CHANNEL).await.unwrap().unwrap().used_at();
+    assert!(!store.forget(CHANNEL, used_at).await.unwrap(), "it is open");
+    store.channel_ended(CHANNEL).await.unwrap();
+    assert!(!store.forget(CHANNEL, used_at - 1).await.unwrap(), "it was used since");
+    assert!(store.account(CHANNEL).await.unwrap().is_some());
+    assert!(store.forget(CHANNEL, used_at).await.unwrap());
+    let listed = store.accounts(None).await.unwrap();
+    assert_eq!(listed.accounts.iter().map(|it| it.channel).collect::<Vec<_>>(), [NEXT]);
+    assert!(!store.forget(ContractId([8; 32]), used_at).await.unwrap(), "there is none");
+    // Who is late is refused while it is remembered, and finds nothing later.
+    let late = store.reserve(CHANNEL, commitment(9, 1)).await.unwrap();
+    assert!(matches!(late, Err(Reserving::Ended(_)) | Ok(_)), "{late:?}");
 }
 
 /// Two gateways on `server`.

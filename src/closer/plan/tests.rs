@@ -95,6 +95,7 @@ fn settings() -> Settings {
 
 fn plan_at(account: &Account, view: &View, now: u64, asked: Option<Way>) -> Plan {
     let settings = settings();
+    let account = &account.summary();
     plan(&Facts { account, view: Some(view), settings: &settings, now, asked, urged: false })
 }
 
@@ -137,6 +138,7 @@ fn an_idle_channel_is_closed_though_it_owes_nothing_if_it_has_paid_for_that() {
     let plan_idle = |account: &Account, view| {
         let now = NOW + 36_000;
         let (asked, urged) = (None, false);
+        let account = &account.summary();
         plan(&Facts { account, view, settings: &settings, now, asked, urged })
     };
     let mut account = delivered(&[10]);
@@ -159,6 +161,7 @@ fn what_is_not_worth_a_transaction_is_left_until_somebody_asks_for_it() {
     let archived = View { live_until: LEDGER - 1, ..view() };
     let plan_for = |account: &Account, view: &View, asked, urged| {
         let (view, now) = (Some(view), NOW + 30_000);
+        let account = &account.summary();
         plan(&Facts { account, view, settings: &settings, now, asked, urged })
     };
     let (dust, enough) = (delivered(&[9]), delivered(&[10]));
@@ -188,7 +191,8 @@ fn what_is_not_worth_a_transaction_is_left_until_somebody_asks_for_it() {
 
 #[test]
 fn first_comes_what_is_lost_soonest_then_what_is_most_then_what_waited_longest() {
-    let rank = |price, view: &View, plan: &Plan| plan.rank(&delivered(&[price]), Some(view));
+    let rank =
+        |price, view: &View, plan: &Plan| plan.rank(&delivered(&[price]).summary(), Some(view));
     let (settle, close) =
         (Plan::Collect(Way::Settle, Reason::Age), Plan::Collect(Way::Close, Reason::CloseStart));
     let lapsing = View { live_until: LEDGER + 60, ..view() };
@@ -200,7 +204,7 @@ fn first_comes_what_is_lost_soonest_then_what_is_most_then_what_waited_longest()
         rank(900, &closing_at(LEDGER + 70), &close),
         rank(3, &closing_at(LEDGER + 70), &close),
         rank(900, &view(), &settle),
-        settle.rank(&delivered_at(&[3], NOW - 1), Some(&view())),
+        settle.rank(&delivered_at(&[3], NOW - 1).summary(), Some(&view())),
         rank(3, &view(), &settle),
         rank(900, &view(), &extend(Reason::Upkeep)),
     ];
@@ -222,7 +226,7 @@ fn no_threshold_is_needed_for_a_wish_or_by_an_urge() {
     assert_eq!(wish, Plan::Collect(Way::Settle, Reason::Asked));
     let (settings, view) = (settings(), view());
     let facts = Facts {
-        account: &account,
+        account: &account.summary(),
         view: Some(&view),
         settings: &settings,
         now: NOW,
@@ -288,12 +292,12 @@ fn a_channel_is_closed_once_nothing_is_in_flight_and_never_for_more_than_was_del
     account.give_back(token, true).unwrap();
     let close = plan_at(&account, &view(), NOW, Some(Way::Close));
     assert_eq!(close, Plan::Collect(Way::Close, Reason::Asked));
-    assert_eq!(to_close_with(&account).unwrap().amount, units(5));
+    assert_eq!(account.closes_with().unwrap().amount, units(5));
 
     let mut unpaid = Account::default();
     let token = fly(&mut unpaid, 50);
     unpaid.give_back(token, true).unwrap();
-    assert_eq!(to_close_with(&unpaid), None);
+    assert_eq!(unpaid.closes_with(), None);
     assert_eq!(highest(&unpaid).unwrap().amount, units(50));
 }
 
@@ -333,7 +337,7 @@ fn entries_are_extended_before_they_end_and_while_they_are_of_use() {
     assert_eq!(plan_of(&settled, &at(LEDGER + 10)), extend(Reason::Lapsing));
     let (view, settings) = (at(LEDGER + 10), Settings { min_value: units(2), ..settings() });
     let (now, view) = (NOW + IN_USE_SECONDS, Some(&view));
-    let account = &settled;
+    let account = &settled.summary();
     let later = Facts { account, view, settings: &settings, now, asked: None, urged: false };
     assert_eq!(plan(&later), Plan::Rest);
 }

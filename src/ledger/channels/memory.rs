@@ -145,6 +145,12 @@ impl Memory {
         known.entry(channel).or_default().kept.store(true, Ordering::Relaxed);
     }
 
+    pub(super) fn let_go(&self, channel: ContractId) {
+        if let Some(known) = self.get(channel) {
+            known.kept.store(false, Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn forget(&self, channel: ContractId) {
         self.all_mut().remove(&channel);
     }

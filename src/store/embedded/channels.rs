@@ -14,7 +14,7 @@ use crate::{
     protocol::stellar::ContractId,
     store::{
         Error,
-        channel::{self, Account, Listed, Step, Stepped, Token},
+        channel::{self, Account, Listed, Page, Step, Stepped, Token},
     },
 };
 
@@ -70,8 +70,16 @@ impl Embedded {
     pub(in crate::store) async fn accounts(
         &self,
         after: Option<ContractId>,
-    ) -> Result<Vec<Listed>, Error> {
+    ) -> Result<Page, Error> {
         self.ask(|reply| Wish::Accounts { after, reply }).await
+    }
+
+    pub(in crate::store) async fn forget(
+        &self,
+        channel: ContractId,
+        used_by: u64,
+    ) -> Result<bool, Error> {
+        self.ask(|reply| Wish::Forget { channel, used_by, reply }).await
     }
 }
 
@@ -156,15 +164,28 @@ impl Writer {
         Ok(self.accounts.get(&channel))
     }
 
-    pub(super) fn list(
+    /// Drops an account that is over, unless something of it waits to be stored.
+    pub(super) fn forget(
         &mut self,
-        after: Option<ContractId>,
-        batch: &Batch,
-    ) -> Result<Vec<Listed>, Fault> {
-        let mut page = Vec::new();
-        let mut after = after;
+        channel: ContractId,
+        used_by: u64,
+        batch: &mut Batch,
+    ) -> Result<bool, Fault> {
+        let account = self.account(channel, batch)?;
+        let is_over = account.is_some_and(|account| account.is_over(used_by));
+        if !is_over || batch.channels.contains(&channel) {
+            return Ok(false);
+        }
+        self.accounts.remove(&channel);
+        batch.changes.forgotten.push(channel);
+        Ok(true)
+    }
+
+    pub(super) fn list(&self, after: Option<ContractId>, batch: &Batch) -> Result<Page, Fault> {
         // One that does not read fails whoever asks for it, and hides none of the others.
+        let mut page = Page { next: after, ..Page::default() };
         loop {
+            let after = page.next;
             let mut channels: Vec<_> = batch.view.channels(after)?;
             // Those that this batch is about to store for the first time.
             channels.extend(batch.channels.iter().filter(|channel| Some(**channel) > after));
@@ -172,23 +193,37 @@ impl Writer {
             channels.dedup();
             channels.truncate(PAGE);
             for channel in &channels {
-                match self.account(*channel, batch) {
-                    Ok(Some(account)) => {
-                        page.push(Listed { channel: *channel, account: account.clone() });
-                    }
+                page.next = Some(*channel);
+                match self.summary(*channel, batch) {
+                    Ok(Some(summary)) => page.accounts.push(Listed { channel: *channel, summary }),
                     Ok(None) => {}
-                    Err(Fault::Wish(error)) => error!(%error, "an account is left out of a list"),
+                    Err(Fault::Wish(error)) => {
+                        error!(%error, "an account is left out of a list");
+                        page.unreadable.push(*channel);
+                    }
                     Err(disk) => return Err(disk),
                 }
-                if page.len() >= PAGE {
+                if page.accounts.len() >= PAGE {
                     return Ok(page);
                 }
             }
             if channels.len() < PAGE {
+                page.next = None;
                 return Ok(page);
             }
-            after = channels.last().copied();
         }
+    }
+
+    /// Of an account that nobody asked for none is made in memory: there may be many more than fit.
+    fn summary(
+        &self,
+        channel: ContractId,
+        batch: &Batch,
+    ) -> Result<Option<channel::Summary>, Fault> {
+        if let Some(account) = self.accounts.get(&channel) {
+            return Ok(Some(account.summary()));
+        }
+        Ok(batch.view.account(channel)?.map(|account| account.summary()))
     }
 
     /// The accounts that changed, as bytes.

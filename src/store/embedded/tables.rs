@@ -45,6 +45,8 @@ pub(super) struct Changes {
     pub(super) secrets: HashMap<&'static str, [u8; 32]>,
     /// The accounts that changed, as bytes.
     pub(super) accounts: Vec<(ContractId, Vec<u8>)>,
+    /// The accounts that are dropped, unless they changed.
+    pub(super) forgotten: Vec<ContractId>,
 }
 
 /// What becomes of one record.
@@ -91,7 +93,10 @@ impl From<&Record> for Filed {
 impl Changes {
     /// An alias changes with its claim only.
     pub(super) fn is_empty(&self) -> bool {
-        self.claims.is_empty() && self.secrets.is_empty() && self.accounts.is_empty()
+        self.claims.is_empty()
+            && self.secrets.is_empty()
+            && self.accounts.is_empty()
+            && self.forgotten.is_empty()
     }
 }
 
@@ -204,8 +209,11 @@ impl Tables {
                 }
                 claims.remove(&key.0)?;
             }
-            if !changes.accounts.is_empty() {
+            if !(changes.accounts.is_empty() && changes.forgotten.is_empty()) {
                 let mut channels = tx.open_table(CHANNELS)?;
+                for channel in &changes.forgotten {
+                    channels.remove(&channel.0)?;
+                }
                 for (channel, bytes) in &changes.accounts {
                     channels.insert(&channel.0, bytes.as_slice())?;
                 }

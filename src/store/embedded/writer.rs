@@ -49,7 +49,7 @@ struct Held {
 /// What was carried out together: read against one view, stored by one commit, answered after it.
 pub(super) struct Batch {
     pub(super) view: View,
-    changes: Changes,
+    pub(super) changes: Changes,
     /// The accounts that changed.
     pub(super) channels: HashSet<ContractId>,
     answers: Vec<Box<dyn FnOnce()>>,
@@ -182,6 +182,10 @@ impl Writer {
             Wish::Accounts { after, reply } => {
                 let page = self.list(after, batch);
                 batch.answer(reply, page)
+            }
+            Wish::Forget { channel, used_by, reply } => {
+                let forgotten = self.forget(channel, used_by, batch);
+                batch.answer(reply, forgotten)
             }
             Wish::Dropped(channel, token) => self.dropped(channel, token, batch),
             Wish::Close(reply) => {

@@ -1,5 +1,7 @@
 //! The verbs of channels: one record an account, and all steps of one that wait together in one write of it.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 
 use super::{
@@ -13,7 +15,7 @@ use crate::{
     protocol::stellar::ContractId,
     store::{
         Error,
-        channel::{Account, Listed, Step, Stepped, Token},
+        channel::{Account, Page, Step, Stepped, Token},
     },
 };
 
@@ -75,8 +77,30 @@ impl Redis {
     pub(in crate::store) async fn accounts(
         &self,
         after: Option<ContractId>,
-    ) -> Result<Vec<Listed>, Error> {
+    ) -> Result<Page, Error> {
         self.ask(|reply| Wish::List(List::Accounts { after, reply })).await
+    }
+
+    pub(in crate::store) async fn forget(
+        &self,
+        channel: ContractId,
+        used_by: u64,
+    ) -> Result<bool, Error> {
+        let verb = move |draft: &mut Draft<'_>| {
+            let account = draft.account(channel)?.filter(|account| account.is_over(used_by));
+            let over = account.cloned();
+            let is_over = over.is_some();
+            if let Some(account) = over {
+                draft.end_account(channel, account, UNLISTED);
+            }
+            Ok(is_over)
+        };
+        let is_over = self.transact(vec![Key::Account(channel)], verb).await?;
+        if is_over {
+            // Whoever makes an account anew lists it anew, and that is not before this one ends.
+            self.ask(|reply| Wish::List(List::Unlist { channel, reply })).await?;
+        }
+        Ok(is_over)
     }
 }
 
@@ -95,3 +119,6 @@ pub(super) fn step(
     }
     Ok(stepped)
 }
+
+/// How long an account that is over stays after that was said, unlisted.
+const UNLISTED: Duration = Duration::from_secs(3_600);

@@ -246,6 +246,21 @@ impl Link {
         })
     }
 
+    /// Takes a member out of an index.
+    pub(super) async fn unlist(
+        &mut self,
+        index: &str,
+        member: &[u8],
+        deadline: Instant,
+    ) -> Result<Result<(), String>, Broken> {
+        let mut round = Pipeline::new();
+        round.cmd("ZREM").arg(index).arg(member);
+        Ok(match self.send(&round, deadline).await?.pop() {
+            Some(Value::Int(_)) => Ok(()),
+            other => bytes(other.unwrap_or(Value::Nil)).map(drop),
+        })
+    }
+
     /// What is stored under `keys`.
     pub(super) async fn read(
         &mut self,

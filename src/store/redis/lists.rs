@@ -1,6 +1,7 @@
-//! Pages of what is stored.
+//! Pages of what is stored, and what is not to be on them any more.
 
 use tokio::time::Instant;
+use tracing::error;
 
 use super::{
     Settings,
@@ -11,13 +12,18 @@ use super::{
 };
 use crate::{
     protocol::stellar::ContractId,
-    store::{ClaimKey, Error, Pending, channel::Listed, claim::State},
+    store::{
+        ClaimKey, Error, Pending,
+        channel::{self, Listed},
+        claim::State,
+    },
 };
 
 /// What is asked for.
 pub(super) enum List {
     Pending { after: Option<ClaimKey>, reply: Reply<Vec<Pending>> },
-    Accounts { after: Option<ContractId>, reply: Reply<Vec<Listed>> },
+    Accounts { after: Option<ContractId>, reply: Reply<channel::Page> },
+    Unlist { channel: ContractId, reply: Reply<()> },
 }
 
 impl List {
@@ -45,6 +51,16 @@ impl List {
                     Err(broken) => return Err((Self::Accounts { after, reply }, broken)),
                 }
             }
+            Self::Unlist { channel, reply } => {
+                let index = channel_index(&settings.prefix);
+                match link.unlist(&index, &channel.0, deadline).await {
+                    Ok(done) => {
+                        let refused = |reason: String| Error::Unavailable { reason: reason.into() };
+                        drop(reply.send(done.map_err(refused)));
+                    }
+                    Err(broken) => return Err((Self::Unlist { channel, reply }, broken)),
+                }
+            }
         }
         Ok(())
     }
@@ -54,18 +70,19 @@ impl List {
         match self {
             Self::Pending { reply, .. } => drop(reply.send(Err(error))),
             Self::Accounts { reply, .. } => drop(reply.send(Err(error))),
+            Self::Unlist { reply, .. } => drop(reply.send(Err(error))),
         }
     }
 }
 
-type Page<T> = Result<Result<Vec<T>, Error>, Broken>;
+type Answer<T> = Result<Result<T, Error>, Broken>;
 
 async fn pending(
     link: &mut Link,
     prefix: &str,
     mut after: Option<ClaimKey>,
     deadline: Instant,
-) -> Page<Pending> {
+) -> Answer<Vec<Pending>> {
     let index = pending_index(prefix);
     let mut page = Vec::new();
     while page.len() < PAGE {
@@ -115,13 +132,13 @@ async fn pending(
 async fn accounts(
     link: &mut Link,
     prefix: &str,
-    mut after: Option<ContractId>,
+    after: Option<ContractId>,
     deadline: Instant,
-) -> Page<Listed> {
+) -> Answer<channel::Page> {
     let index = channel_index(prefix);
-    let mut page = Vec::new();
-    while page.len() < PAGE {
-        let from = after.as_ref().map(|channel| channel.0.as_slice());
+    let mut page = channel::Page { next: after, ..channel::Page::default() };
+    while page.accounts.len() < PAGE {
+        let from = page.next.as_ref().map(|channel| channel.0.as_slice());
         let members = match link.members(&index, from, PAGE, deadline).await? {
             Ok(members) => members,
             Err(reason) => return Ok(Err(Error::Unavailable { reason: reason.into() })),
@@ -136,20 +153,30 @@ async fn accounts(
             Err(reason) => return Ok(Err(Error::Unavailable { reason: reason.into() })),
         };
         for (channel, entry) in channels.iter().zip(entries) {
-            after = Some(*channel);
+            page.next = Some(*channel);
             match entry.map(|entry| entry.record) {
                 Some(Ok(Record::Account(account))) => {
-                    page.push(Listed { channel: *channel, account: *account });
+                    let summary = account.summary();
+                    page.accounts.push(Listed { channel: *channel, summary });
                 }
                 // Listed by one whose first step was not carried out, or not yet.
-                Some(Ok(_)) | None => {}
-                Some(Err(error)) => return Ok(Err(error)),
+                None => {}
+                // One that does not read fails whoever asks for it, and hides none of the others.
+                Some(Ok(_)) => {
+                    error!(%channel, "another record stands in the place of an account");
+                    page.unreadable.push(*channel);
+                }
+                Some(Err(error)) => {
+                    error!(%error, "an account is left out of a list");
+                    page.unreadable.push(*channel);
+                }
             }
-            if page.len() >= PAGE {
-                break;
+            if page.accounts.len() >= PAGE {
+                return Ok(Ok(page));
             }
         }
         if channels.len() < PAGE {
+            page.next = None;
             break;
         }
     }

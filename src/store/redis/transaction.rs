@@ -164,6 +164,14 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
+    /// Has an account, as it is, end after `life`.
+    pub(super) fn end_account(&mut self, channel: ContractId, account: Account, life: Duration) {
+        self.put_account(channel, account);
+        if let Some(write) = self.writes.get_mut(&Key::Account(channel)) {
+            write.life = Some(life);
+        }
+    }
+
     pub(super) fn put_account(&mut self, channel: ContractId, account: Account) {
         self.read.insert(Key::Account(channel));
         let record = Record::Account(Box::new(account));

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tollgate::store::{
-    Claim, Claiming, Error, RedisSettings, Store,
-    channel::{Reserve, Reserving},
+use tollgate::{
+    protocol::stellar::ContractId,
+    store::{
+        Claim, Claiming, Error, RedisSettings, Store,
+        channel::{Reserve, Reserving},
+    },
 };
 
 use crate::{
@@ -287,4 +290,30 @@ async fn k11_a_record_of_another_format_is_refused() {
     }
     assert!(names.len() >= 2);
     pay(&store, 20, 1).await;
+}
+
+/// An account that cannot be read is told of, and hides none of the others.
+#[tokio::test]
+async fn k16_an_account_that_does_not_read_is_left_out_of_a_list_by_name() {
+    const BROKEN: ContractId = ContractId([5; 32]);
+    let server = stores::server().await;
+    let store = stores::on(&server).await;
+    for channel in [BROKEN, CHANNEL] {
+        let reserved = store.reserve(channel, commitment(10, 10)).await.unwrap().unwrap();
+        store.keep(reserved, 200).await.unwrap();
+    }
+    let name = format!("gw:test:{{{BROKEN}}}:account");
+    let good: Vec<u8> = {
+        let mut connection = server.connect().await;
+        redis::cmd("GET").arg(&name).query_async(&mut connection).await.unwrap()
+    };
+    for broken in [b"".as_slice(), b"garbage", &good[..good.len() - 1]] {
+        let mut connection = server.connect().await;
+        () = redis::cmd("SET").arg(&name).arg(broken).query_async(&mut connection).await.unwrap();
+        // Another gateway, which has not read it before.
+        let page = stores::on(&server).await.accounts(None).await.unwrap();
+        assert_eq!(page.unreadable, [BROKEN]);
+        let listed: Vec<_> = page.accounts.iter().map(|listed| listed.channel).collect();
+        assert_eq!((listed, page.next), (vec![CHANNEL], None));
+    }
 }

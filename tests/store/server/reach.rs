@@ -21,7 +21,7 @@ async fn works(store: &Store) {
     assert_eq!(store.pending(None).await.unwrap().len(), 1);
     let ticket = fresh(store, claim(2)).await;
     settle_and_deliver(store, ticket, settled(2), 200).await;
-    assert_eq!(store.accounts(None).await.unwrap().len(), 1);
+    assert_eq!(store.accounts(None).await.unwrap().accounts.len(), 1);
     store.secret("quotes").await.unwrap();
 }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::{record, *};
-use crate::store::Error;
+use crate::{protocol::stellar::ContractId, store::Error};
 
 const CHANNEL: ContractId = ContractId([3; 32]);
 
