@@ -14,6 +14,7 @@ mod crash;
 mod fault;
 mod figures;
 mod lanes;
+mod many;
 mod threshold;
 mod upkeep;
 mod world;
