@@ -477,3 +477,6 @@ fn declared_length(headers: &HeaderMap) -> u64 {
 
 /// Payments that may be under way at once: as many as a hundred lanes settle in ten ledgers.
 const MOST_PAYING: usize = 1024;
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,7 @@ use ::bytes::Bytes;
 
 use self::{backend::Backend, known::Known};
 pub use self::{
-    channels::Reservation,
+    channels::{KEEPING, Reservation},
     error::Error,
     redis::{Durability, Member, MemberId, Settings as RedisSettings},
 };

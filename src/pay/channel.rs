@@ -453,3 +453,8 @@ const UPLOADING: Duration = Duration::from_secs(60);
 
 /// Ample: past it another gateway may give a reservation back.
 const RECORDING: Duration = Duration::from_secs(30);
+
+const _: () = assert!(
+    RECORDING.as_secs() >= 2 * store::KEEPING.as_secs(),
+    "a lease outlasts the asking for its end, by clocks that differ"
+);

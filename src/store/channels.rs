@@ -313,8 +313,8 @@ fn unexpected(stepped: &Stepped) -> Error {
     Error::Corrupt { what: format!("a step was answered with {stepped:?}").into() }
 }
 
-/// How long the store is asked to record a delivery whose answer is ready: less than what is left of its lease.
-const KEEPING: Duration = Duration::from_secs(10);
+/// How long [`Store::keep`] asks the store to record a delivery whose answer is ready.
+pub const KEEPING: Duration = Duration::from_secs(10);
 
 /// How soon it is asked again.
 const PAUSE: Duration = Duration::from_millis(250);

@@ -14,6 +14,7 @@ mod attack;
 mod client;
 mod load;
 mod pay;
+mod slow;
 mod world;
 
 #[path = "../support/agent.rs"]

@@ -157,3 +157,26 @@ async fn a_channel_is_spent_to_the_last_unit_and_no_further_until_it_is_topped_u
     assert_eq!(world.hits(), 4);
     world.end().await;
 }
+
+#[tokio::test]
+async fn credit_of_a_deposit_that_is_committed_whole_takes_a_unit_more_for_each_request() {
+    let world = World::start().await;
+    let payer = world.payer_with(3, 3 * PRICE).await;
+    let whole = payer.commit(&payer.challenge("/weather").await, 3 * PRICE);
+    payer.present("/weather", &whole).await.assert_channel_paid();
+    let over = payer.pay("/weather").await;
+    over.assert_channel_refused("session/amount-exceeds-deposit", "amount_exceeds_deposit");
+    let channel = stellar_xdr::ContractId(stellar_xdr::Hash(payer.channel.0));
+    let accounts = world.sandbox.accounts();
+    world.sandbox.top_up(&channel, &accounts.payer, 2).await.unwrap();
+    for paid in 1..=2 {
+        // The gateway looks at a channel once a second.
+        let mut answer = payer.pay("/weather").await;
+        while answer.status == StatusCode::PAYMENT_REQUIRED {
+            answer = payer.pay("/weather").await;
+        }
+        assert_eq!(answer.assert_channel_paid(), (3 * PRICE + paid, (1 + paid) * PRICE));
+    }
+    assert_eq!(world.hits(), 3);
+    world.end().await;
+}
