@@ -1,8 +1,9 @@
 //! Every store through its verbs, against the same reference.
 
-use std::{collections::HashMap, path::PathBuf};
+use std::{cell::RefCell, collections::HashMap, path::PathBuf};
 
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::TestRunner};
+use tokio::runtime::Runtime;
 use tollgate::{
     protocol::stellar::ContractId,
     store::{
@@ -16,7 +17,12 @@ use super::{
     subject::{Subject, hold_to_reference},
     world::verbs,
 };
-use crate::Folder;
+use crate::{
+    Folder,
+    relay::{Relay, Weather},
+    stores::settings,
+    support::Server,
+};
 
 /// A store, and what its caller holds.
 struct Caller {
@@ -24,11 +30,22 @@ struct Caller {
     kind: Kind,
     channel: ContractId,
     reservations: HashMap<Token, Reservation>,
+    /// Steps taken, and how many answers were cut off on the way.
+    steps: u64,
+    cuts: u64,
 }
 
 /// Which store it is, and how it begins anew.
 enum Kind {
-    Embedded { file: PathBuf, files: u32 },
+    Embedded {
+        file: PathBuf,
+        files: u32,
+    },
+    /// Reached at this URL; through a relay, if there is one, that cuts one connection in every few.
+    Redis {
+        url: String,
+        relay: Option<Relay>,
+    },
 }
 
 impl Caller {
@@ -36,7 +53,52 @@ impl Caller {
         let file = folder.file();
         let store = Store::open(&file).await.unwrap();
         let kind = Kind::Embedded { file, files: 0 };
-        Self { store, kind, channel: ContractId([9; 32]), reservations: HashMap::new() }
+        Self {
+            store,
+            kind,
+            channel: ContractId([9; 32]),
+            reservations: HashMap::new(),
+            steps: 0,
+            cuts: 0,
+        }
+    }
+
+    async fn redis(server: &Server, relay: Option<Relay>) -> Self {
+        let address = relay.as_ref().map_or_else(|| server.address(), Relay::address);
+        let url = server.url_at(address);
+        let store = Store::redis(settings(url.clone())).await.unwrap();
+        let kind = Kind::Redis { url, relay };
+        Self {
+            store,
+            kind,
+            channel: ContractId([9; 32]),
+            reservations: HashMap::new(),
+            steps: 0,
+            cuts: 0,
+        }
+    }
+
+    /// Goes on with a channel that nothing was paid from yet.
+    fn begin(&mut self) {
+        let ContractId(mut id) = self.channel;
+        let next = u64::from_be_bytes(*id.first_chunk().unwrap()) + 1;
+        id[..8].copy_from_slice(&next.to_be_bytes());
+        self.channel = ContractId(id);
+        self.abandon();
+    }
+
+    /// Leaves what is reserved to the leases, as a process does that is killed.
+    fn abandon(&mut self) {
+        self.reservations.drain().for_each(|(_, reservation)| std::mem::forget(reservation));
+    }
+
+    /// Has the answer of one of the next rounds be cut off.
+    fn disturb(&mut self) {
+        if let Kind::Redis { relay: Some(relay), .. } = &self.kind {
+            self.cuts += u64::from(relay.rounds() > self.steps % CUTS);
+            self.steps += 1;
+            relay.set(Weather::CutReply { at: self.steps % CUTS });
+        }
     }
 }
 
@@ -55,17 +117,24 @@ impl Subject for Caller {
     }
 
     async fn step(&mut self, step: &Step) -> Stepped {
+        self.disturb();
         let (store, channel) = (&self.store, self.channel);
         match step.clone() {
             Step::Reserve(ask) => {
-                let token = ask.token;
+                let (token, now) = (ask.token, ask.now);
                 match store.reserve(channel, *ask).await.unwrap() {
                     Ok(reservation) => {
                         let standing = reservation.standing();
                         self.reservations.insert(token, reservation);
                         Stepped::Reserving(Reserving::Reserved(standing))
                     }
-                    Err(outcome) => Stepped::Reserving(outcome),
+                    Err(outcome) => {
+                        if let Kind::Redis { .. } = self.kind {
+                            // What it has swept away on the way is not stored: whoever comes next does that again.
+                            store.sweep(channel, now).await.unwrap();
+                        }
+                        Stepped::Reserving(outcome)
+                    }
                 }
             }
             Step::Keep { token, status } => {
@@ -123,6 +192,17 @@ impl Subject for Caller {
                 self.store = Store::open(&*file).await.unwrap();
                 true
             }
+            Kind::Redis { url, relay } => {
+                // A gateway that cannot reach its store at all does not start.
+                relay.iter().for_each(|relay| relay.set(Weather::Fair));
+                let store = Store::redis(settings(url.clone())).await.unwrap();
+                let last = std::mem::replace(&mut self.store, store);
+                self.abandon();
+                if clean {
+                    last.close().await.unwrap();
+                }
+                false
+            }
         }
     }
 
@@ -154,3 +234,62 @@ proptest! {
         });
     }
 }
+
+/// Case M3: as above, on a server, with a channel for each sequence.
+fn hold_server_to_reference(server: impl AsyncFn() -> Server, is_disturbed: bool) {
+    let runtime = Runtime::new().unwrap();
+    let caller = runtime.block_on(async {
+        let server = server().await;
+        let relay = if is_disturbed { Some(Relay::to(server.address()).await) } else { None };
+        (Caller::redis(&server, relay).await, server)
+    });
+    let caller = RefCell::new(caller);
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: sequences(),
+        source_file: Some(file!()),
+        ..ProptestConfig::default()
+    });
+    let any = prop::collection::vec(verbs(true), 1..60);
+    let held = runner.run(&any, |verbs| {
+        let (caller, _) = &mut *caller.borrow_mut();
+        caller.begin();
+        runtime.block_on(hold_to_reference(caller, &verbs));
+        Ok(())
+    });
+    if let Err(error) = held {
+        panic!("{error}");
+    }
+    let (caller, _) = &*caller.borrow();
+    assert!(!is_disturbed || caller.cuts > u64::from(sequences()), "{} cut off", caller.cuts);
+}
+
+#[test]
+fn redis_does_what_the_reference_does() {
+    hold_server_to_reference(async || Server::redis(Default::default()).await, false);
+}
+
+#[test]
+fn valkey_does_what_the_reference_does() {
+    hold_server_to_reference(async || Server::valkey(Default::default()).await, false);
+}
+
+/// Case K10, at random.
+#[test]
+fn k10_redis_does_what_the_reference_does_whose_answers_are_cut_off() {
+    hold_server_to_reference(async || Server::redis(Default::default()).await, true);
+}
+
+/// Case K10, at random.
+#[test]
+fn k10_valkey_does_what_the_reference_does_whose_answers_are_cut_off() {
+    hold_server_to_reference(async || Server::valkey(Default::default()).await, true);
+}
+
+/// Sequences for each server: `TOLLGATE_SEQUENCES`, or as many as there is time for where every change is tested.
+#[expect(clippy::disallowed_methods, reason = "how long it goes on is the caller's to say")]
+fn sequences() -> u32 {
+    std::env::var("TOLLGATE_SEQUENCES").map_or(80, |count| count.parse().unwrap())
+}
+
+/// The answer that is cut off is that of the first round from a step on, the second one, up to this one.
+const CUTS: u64 = 5;
