@@ -168,7 +168,7 @@ fn closing(facts: &Facts<'_>) -> Plan {
     let Facts { account, view, asked, .. } = *facts;
     if view.is_none() && asked.is_none() && !is_worth_it(facts) {
         // It may be its payer who is closing it, and then it is not worth a transaction: the ledger tells.
-        return Plan::Wait;
+        return Plan::Rest;
     }
     let reason = if asked.is_some() { Reason::Asked } else { Reason::Idle };
     if !account.in_flight().is_zero() {

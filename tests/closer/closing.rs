@@ -40,11 +40,7 @@ async fn t13_c10_a_close_that_a_payer_starts_is_answered_in_the_next_ledger() {
 
 #[tokio::test]
 async fn c10_what_is_delivered_is_settled_at_once_and_what_is_in_flight_when_it_ends() {
-    let world = World::start().await;
-    let channel = world.open().await;
-    let it = world.closer();
-    it.know(&channel).await;
-    world.pay(&channel, 30, 30).await;
+    let (world, channel, it) = World::watched(30).await;
     let flight = world.reserve(&channel, 50, 20).await;
     it.closer.nudge(channel.id);
     world.sandbox.close_start(&channel.contract, &channel.payer).await.unwrap();
@@ -59,11 +55,7 @@ async fn c10_what_is_delivered_is_settled_at_once_and_what_is_in_flight_when_it_
 
 #[tokio::test]
 async fn c10_a_flight_whose_gateway_died_does_not_keep_a_channel_from_being_closed() {
-    let world = World::start().await;
-    let channel = world.open().await;
-    let it = world.closer();
-    it.know(&channel).await;
-    world.pay(&channel, 30, 30).await;
+    let (world, channel, it) = World::watched(30).await;
     let flight = world.reserve(&channel, 50, 20).await;
     world.sandbox.close_start(&channel.contract, &channel.payer).await.unwrap();
     it.closer.nudge(channel.id);
@@ -77,10 +69,7 @@ async fn c10_a_flight_whose_gateway_died_does_not_keep_a_channel_from_being_clos
 /// The one thing to collect was in flight, and then bought nothing.
 #[tokio::test]
 async fn c16_a_close_that_nothing_is_left_for_ends_and_the_channel_goes_on() {
-    let world = World::start().await;
-    let channel = world.open().await;
-    let it = world.closer();
-    it.know(&channel).await;
+    let (world, channel, it) = World::watched(0).await;
     let flight = world.reserve(&channel, 50, 20).await;
     let (closed, ()) = tokio::join!(it.closer.close(channel.id), async {
         world.until(&channel, |account| account.phase() == Phase::Closing).await;
@@ -184,10 +173,8 @@ async fn what_is_not_worth_a_transaction_is_left_to_a_payer_who_closes() {
 
 #[tokio::test]
 async fn c27_a_channel_is_closed_once_however_often_it_is_asked_for() {
-    let world = World::start().await;
-    let channel = world.open().await;
+    let (world, channel) = World::owing(20).await;
     let it = world.closer();
-    world.pay(&channel, 20, 20).await;
     world.pay(&channel, 35, 10).await;
     let before = world.sequence().await;
     let (one, two) = tokio::join!(it.closer.close(channel.id), it.closer.close(channel.id));
@@ -204,10 +191,8 @@ async fn c27_a_channel_is_closed_once_however_often_it_is_asked_for() {
 
 #[tokio::test]
 async fn c27_a_close_takes_the_smallest_commitment_that_covers_what_was_delivered() {
-    let world = World::start().await;
-    let channel = world.open().await;
+    let (world, channel) = World::owing(20).await;
     let it = world.closer();
-    world.pay(&channel, 20, 20).await;
     // Paid for, and given back.
     let flight = world.reserve(&channel, 90, 20).await;
     world.store.give_back(flight, true).await.unwrap();
@@ -218,10 +203,8 @@ async fn c27_a_close_takes_the_smallest_commitment_that_covers_what_was_delivere
 
 #[tokio::test]
 async fn a_close_waits_for_what_is_in_flight() {
-    let world = World::start().await;
-    let channel = world.open().await;
+    let (world, channel) = World::owing(20).await;
     let it = world.closer();
-    world.pay(&channel, 20, 20).await;
     let flight = world.reserve(&channel, 45, 25).await;
     let close = it.closer.close(channel.id);
     let deliver = async {
@@ -237,10 +220,8 @@ async fn a_close_waits_for_what_is_in_flight() {
 
 #[tokio::test]
 async fn a_channel_that_was_settled_is_closed_by_hand_for_its_payers_sake() {
-    let world = World::start().await;
-    let channel = world.open().await;
+    let (world, channel) = World::owing(20).await;
     let it = world.closer();
-    world.pay(&channel, 20, 20).await;
     it.closer.settle(channel.id).await.unwrap();
     assert!(matches!(it.closer.settle(channel.id).await, Err(CloseError::Nothing)));
     let closed = it.closer.close(channel.id).await.unwrap();

@@ -107,11 +107,7 @@ fn json(text: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_sees_what_a_channel_owes_settles_it_and_closes_it() {
-    let world = World::start().await;
-    let channel = world.open().await;
-    let it = world.closer();
-    it.know(&channel).await;
-    world.pay(&channel, 30, 30).await;
+    let (world, channel, it) = World::watched(30).await;
     let in_flight = world.reserve(&channel, 50, 20).await;
     let port = Port::start(&it.closer).await;
     let id = channel.id;

@@ -15,9 +15,7 @@ use super::world::{DEPOSIT, World, amount, settings};
 
 #[tokio::test]
 async fn a_settlement_that_fails_on_the_ledger_is_made_again() {
-    let world = World::start().await;
-    let channel = world.open().await;
-    world.pay(&channel, 30, 30).await;
+    let (world, channel) = World::owing(30).await;
     world.sandbox.faults().fail_transactions(1, |_| true);
     let it = world.closer();
     let failed = it.closer.settle(channel.id).await;
@@ -30,9 +28,7 @@ async fn a_settlement_that_fails_on_the_ledger_is_made_again() {
 
 #[tokio::test]
 async fn a_settlement_that_the_network_loses_is_made_again_once_it_cannot_land() {
-    let world = World::start().await;
-    let channel = world.open().await;
-    world.pay(&channel, 30, 30).await;
+    let (world, channel) = World::owing(30).await;
     let before = world.sequence().await;
     world.sandbox.faults().lose_transactions(1, |_| true);
     let at_once = Settings { at_claimable: amount(1), ..settings() };
@@ -47,9 +43,7 @@ async fn a_settlement_that_the_network_loses_is_made_again_once_it_cannot_land()
 
 #[tokio::test]
 async fn a_settlement_that_comes_late_is_waited_for() {
-    let world = World::start().await;
-    let channel = world.open().await;
-    world.pay(&channel, 30, 30).await;
+    let (world, channel) = World::owing(30).await;
     let latest = world.rpc.latest_ledger().await.unwrap().sequence;
     world.sandbox.faults().delay_transactions(1, latest + 20, |_| true);
     let before = world.sequence().await;
@@ -61,9 +55,7 @@ async fn a_settlement_that_comes_late_is_waited_for() {
 
 #[tokio::test]
 async fn lost_answers_do_no_harm() {
-    let world = World::start().await;
-    let channel = world.open().await;
-    world.pay(&channel, 30, 30).await;
+    let (world, channel) = World::owing(30).await;
     let before = world.sequence().await;
     world.sandbox.faults().arm(Method::SendTransaction, Times::Next(1), Fault::DropAnswer);
     world.sandbox.faults().arm(Method::GetTransaction, Times::Next(3), Fault::Drop);
@@ -158,10 +150,8 @@ async fn a_payee_without_lumens_is_told_of_and_its_channel_goes_on() {
 
 #[tokio::test]
 async fn c08_a_commitment_above_the_deposit_does_not_keep_the_good_one_from_being_collected() {
-    let world = World::start().await;
-    let channel = world.open().await;
+    let (world, channel) = World::owing(90).await;
     let it = world.closer();
-    world.pay(&channel, 90, 90).await;
     // Taken on the word of a view that showed a top-up which was none, and so are others after it.
     world.pay(&channel, 101, 11).await;
     world.pay(&channel, 105, 4).await;
@@ -182,10 +172,8 @@ async fn c08_a_commitment_above_the_deposit_does_not_keep_the_good_one_from_bein
 
 #[tokio::test]
 async fn c08_a_channel_is_not_closed_with_less_than_was_delivered() {
-    let world = World::start().await;
-    let channel = world.open().await;
+    let (world, channel) = World::owing(90).await;
     let it = world.closer();
-    world.pay(&channel, 90, 90).await;
     world.pay(&channel, 101, 11).await;
     assert!(world.store.begin_closing(channel.id).await.unwrap());
     it.closer.nudge(channel.id);
@@ -199,9 +187,7 @@ async fn c08_a_channel_is_not_closed_with_less_than_was_delivered() {
 
 #[tokio::test]
 async fn a_spent_budget_leaves_the_money_and_the_channel_as_they_are() {
-    let world = World::start().await;
-    let channel = world.open().await;
-    world.pay(&channel, 30, 30).await;
+    let (world, channel) = World::owing(30).await;
     let budget = Budget { stroops: 10, ..collector::BUDGET };
     let poor = world.closer_with(settings(), world.collector_with(5_000_000, budget));
     for refused in [poor.closer.close(channel.id).await, poor.closer.settle(channel.id).await] {
@@ -218,9 +204,7 @@ async fn a_spent_budget_leaves_the_money_and_the_channel_as_they_are() {
 
 #[tokio::test]
 async fn a_fee_above_the_ceiling_is_not_paid() {
-    let world = World::start().await;
-    let channel = world.open().await;
-    world.pay(&channel, 30, 30).await;
+    let (world, channel) = World::owing(30).await;
     let it = world.closer_with(settings(), world.collector_with(200, collector::BUDGET));
     let refused = it.closer.close(channel.id).await;
     let Err(CloseError::Refused(collector::Error::TooDear { needed, most: 200 })) = refused else {
@@ -234,9 +218,7 @@ async fn a_fee_above_the_ceiling_is_not_paid() {
 
 #[tokio::test]
 async fn the_key_of_somebody_else_collects_nothing() {
-    let world = World::start().await;
-    let channel = world.open().await;
-    world.pay(&channel, 30, 30).await;
+    let (world, channel) = World::owing(30).await;
     let stranger: &DevAccount = &world.sandbox.accounts().sponsor;
     let key = collector::Settings {
         signer: stranger.secret().parse().unwrap(),

@@ -15,6 +15,9 @@ mod fault;
 mod figures;
 mod lanes;
 mod many;
+#[expect(dead_code, reason = "these tests ask less of a server than others do")]
+#[path = "../support/redis.rs"]
+mod redis;
 mod threshold;
 mod upkeep;
 mod world;

@@ -81,20 +81,16 @@ async fn what_was_unsettled_for_long_is_settled_and_not_a_second_before() {
 
 #[tokio::test]
 async fn limits_can_change_while_it_runs() {
-    let world = World::start().await;
-    let channel = world.open().await;
+    let (world, channel) = World::owing(5).await;
     let it = world.closer();
-    world.pay(&channel, 5, 5).await;
     it.closer.reconfigure(Settings { at_claimable: amount(5), ..settings() });
     world.until_withdrawn(&channel, 5).await;
 }
 
 #[tokio::test]
 async fn what_is_in_flight_is_not_collected() {
-    let world = World::start().await;
-    let channel = world.open().await;
+    let (world, channel) = World::owing(10).await;
     let it = world.closer();
-    world.pay(&channel, 10, 10).await;
     let reservation = world.reserve(&channel, 30, 20).await;
     let collected = it.closer.settle(channel.id).await.unwrap();
     assert_eq!((collected.withdrawn, collected.closed), (amount(10), false));

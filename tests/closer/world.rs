@@ -27,12 +27,14 @@ use tollgate::{
         stellar::{AccountId, ContractId, Network, TxHash},
     },
     store::{
-        Binding, Redelivery, Reservation, Store,
+        Binding, Durability, Redelivery, RedisSettings, Reservation, Store,
         channel::{Account, ChallengeDigest, Held, Phase, Reserve, Reserving, Token},
     },
     telemetry::Clock,
 };
 use tollgate_sandbox::{DevAccount, OpenChannel, Options, Sandbox, channel_code};
+
+use crate::redis::{self, Server};
 
 /// What every channel of a test is opened with, in base units.
 pub(crate) const DEPOSIT: i128 = 100;
@@ -43,7 +45,9 @@ pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
     pub(crate) rpc: Rpc,
     pub(crate) clock: Clock,
+    /// What the payments of the test go through; gateways on a server have their own.
     pub(crate) store: Store,
+    server: Option<Server>,
     seed: CommitmentSeed,
     challenges: AtomicU64,
 }
@@ -91,6 +95,39 @@ pub(crate) struct Channel {
 }
 
 impl World {
+    /// A channel through which so much was delivered, and which nobody knows yet.
+    pub(crate) async fn owing(units: i128) -> (Self, Channel) {
+        let world = Self::start().await;
+        let channel = world.owing_channel(units).await;
+        (world, channel)
+    }
+
+    /// Opens a channel and delivers so much through it.
+    pub(crate) async fn owing_channel(&self, units: i128) -> Channel {
+        let channel = self.open().await;
+        if units > 0 {
+            self.pay(&channel, units, units).await;
+        }
+        channel
+    }
+
+    /// As [`Self::owing`], with a closer that settles nothing by itself and knows the channel.
+    pub(crate) async fn watched(units: i128) -> (Self, Channel, Running) {
+        let (world, channel) = Self::owing(units).await;
+        let it = world.closer();
+        it.know(&channel).await;
+        (world, channel, it)
+    }
+
+    /// A network that closes ledgers fast, and gateways that share a Redis.
+    pub(crate) async fn on_redis() -> Self {
+        let server = Server::redis(redis::Settings::default()).await;
+        let mut world = Self::start().await;
+        world.store = on(&server).await;
+        world.server = Some(server);
+        world
+    }
+
     /// A network that closes ledgers fast.
     pub(crate) async fn start() -> Self {
         Self::with(tollgate_sandbox::Clock::Interval(Duration::from_millis(200))).await
@@ -111,6 +148,7 @@ impl World {
             rpc,
             clock: Clock::fixed(now),
             store: Store::in_memory().await.unwrap(),
+            server: None,
             seed: CommitmentSeed::from_bytes(&[7; 32]),
             challenges: AtomicU64::new(0),
         }
@@ -121,8 +159,21 @@ impl World {
         self.closer_with(settings(), self.collector())
     }
 
+    /// A gateway's closer: as [`Self::closer_with`], over a connection of its own where there is a server.
+    pub(crate) async fn gateway(&self, settings: Settings, collector: Collector) -> Running {
+        let store = match &self.server {
+            Some(server) => on(server).await,
+            None => self.store.clone(),
+        };
+        self.closer_on(store, settings, collector)
+    }
+
     /// As [`Self::closer`], with other limits.
     pub(crate) fn closer_with(&self, settings: Settings, collector: Collector) -> Running {
+        self.closer_on(self.store.clone(), settings, collector)
+    }
+
+    fn closer_on(&self, store: Store, settings: Settings, collector: Collector) -> Running {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let watched = channels::Settings {
             code: vec![channel_code()],
@@ -131,7 +182,7 @@ impl World {
         };
         let (rpc, clock) = (self.rpc.clone(), self.clock.clone());
         let channels = Channels::start(watched, rpc, clock.clone(), &tasks, stop.clone());
-        let (store, watch) = (self.store.clone(), channels.clone());
+        let watch = channels.clone();
         let closer = Closer::start(settings, store, watch, collector, clock, &tasks, stop.clone());
         Running { closer, channels, settings, tasks, stop }
     }
@@ -385,6 +436,37 @@ impl World {
         self.rpc.events(&query).await.unwrap().events.len()
     }
 }
+
+async fn on(server: &Server) -> Store {
+    let settings = RedisSettings {
+        url: server.url().into(),
+        prefix: "gw:".to_owned(),
+        timeout: Duration::from_secs(10),
+        lease: Duration::from_secs(60),
+        durability: Durability::Single,
+    };
+    Store::redis(settings).await.unwrap()
+}
+
+/// Has each of these run on a store in memory, and on a Redis that gateways share.
+macro_rules! on_each_store {
+    ($($test:ident),+ $(,)?) => {
+        mod in_memory {$(
+            #[tokio::test]
+            async fn $test() {
+                super::$test(crate::world::World::start().await).await;
+            }
+        )+}
+
+        mod on_redis {$(
+            #[tokio::test]
+            async fn $test() {
+                super::$test(crate::world::World::on_redis().await).await;
+            }
+        )+}
+    };
+}
+pub(crate) use on_each_store;
 
 /// Limits that no test passes by accident.
 pub(crate) fn settings() -> Settings {

@@ -150,7 +150,7 @@ fn an_idle_channel_is_closed_though_it_owes_nothing_if_it_has_paid_for_that() {
     account.begin_closing();
     let close = Plan::Collect(Way::Close, Reason::Idle);
     assert_eq!(plan_idle(&account, Some(&seen)), close);
-    assert_eq!(plan_idle(&account, None), Plan::Wait);
+    assert_eq!(plan_idle(&account, None), Plan::Rest);
     assert_eq!(plan_idle(&delivered(&[9]), Some(&view())), Plan::Rest);
 }
 
