@@ -13,6 +13,7 @@
 //! To verify is to check what needs no ledger, to claim, and to ask the ledger: see [`Method::verify`].
 
 pub mod cors;
+mod lasting;
 mod page;
 mod paid;
 mod permit;
@@ -29,8 +30,8 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, warn};
 
+use self::{lasting::Lasting, problem::Problem, whole::Room};
 pub use self::{permit::Admitted, whole::Onward};
-use self::{problem::Problem, whole::Room};
 use crate::{
     pay::{
         Bound, Denied, Draw, Fault, FaultKind, Method, Refusal, RefusalKind, SettleOrder, Terms,
@@ -237,17 +238,18 @@ impl<F> Guard<F> {
         };
         // From here on money may move: the client may go away, the work goes on.
         let guard = self.clone();
-        let work = self.tasks.spawn(async move {
+        let work = async move {
             let _room = (place, read);
+            // What waits for the ledger is large, and boxed, so that what does not is not.
             let carried = match credential {
                 Credential::X402(x402, payload) => {
-                    guard.carry(&*x402, *payload, request, &route, &asked).await
+                    Box::pin(guard.carry(&*x402, *payload, request, &route, &asked)).await
                 }
                 Credential::Charge(charge, credential) => {
-                    guard.carry(&*charge, *credential, request, &route, &asked).await
+                    Box::pin(guard.carry(&*charge, *credential, request, &route, &asked)).await
                 }
                 Credential::Channel(channel, credential) if Channel::asks_to_close(&credential) => {
-                    close(&channel, *credential, &asked).await
+                    Box::pin(close(&channel, *credential, &asked)).await
                 }
                 Credential::Channel(channel, credential) => {
                     let credential = (*credential, asked.asker.clone());
@@ -256,10 +258,10 @@ impl<F> Guard<F> {
             };
             match carried {
                 Ok(response) => response,
-                Err(denied) => guard.denied(&asked, denied).await,
+                Err(denied) => Box::pin(guard.denied(&asked, denied)).await,
             }
-        });
-        work.await.unwrap_or_else(|failure| {
+        };
+        Lasting::new(work, &self.tasks).await.unwrap_or_else(|failure| {
             error!(%failure, "a paid request was cut short");
             own(Problem::from(&Fault::pending("cut short", None)))
         })
