@@ -5,6 +5,7 @@
 //! what the ledger says of its channel, is the caller's to know. Knows neither how accounts are stored nor how many
 //! callers there are. See "Channel accounting" in ARCHITECTURE.md.
 
+pub(super) mod delta;
 pub(super) mod record;
 mod step;
 mod steps;

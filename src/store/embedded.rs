@@ -8,6 +8,7 @@
 //! costs no write, and when the process dies its holds die with it.
 
 mod channels;
+mod log;
 mod tables;
 #[cfg(test)]
 mod tests;

@@ -21,37 +21,7 @@ pub(in crate::store) fn encode(channel: ContractId, account: &Account) -> Vec<u8
     let room = uses.saturating_mul(USE).saturating_add(held.saturating_mul(HELD));
     let mut out = Vec::with_capacity(room.saturating_add(HEAD));
     out.push(FORMAT);
-    for amount in [account.authorised, account.spent, account.withdrawn, account.floor] {
-        put_amount(&mut out, amount);
-    }
-    match account.phase {
-        Phase::Open => out.push(OPEN),
-        Phase::Closing => out.push(CLOSING),
-        Phase::Closed { transaction } => {
-            out.push(CLOSED);
-            put_digest(&mut out, transaction.map(|TxHash(hash)| hash));
-        }
-    }
-    match &account.collection {
-        None => out.push(0),
-        Some(collection) => {
-            out.push(1);
-            out.push(collection.closes.into());
-            put_amount(&mut out, collection.amount);
-            out.extend(collection.transaction.0);
-            out.extend(collection.valid_until.to_be_bytes());
-            out.extend(collection.since_ledger.to_be_bytes());
-        }
-    }
-    // 0 is no instant at which anything was sold.
-    out.extend(account.unsettled_since.unwrap_or(0).to_be_bytes());
-    out.extend(account.used_at.to_be_bytes());
-    out.extend(account.steps.to_be_bytes());
-    put_amount(&mut out, account.deposited);
-    out.push(account.sure.is_some().into());
-    if let Some(sure) = &account.sure {
-        put_held(&mut out, sure);
-    }
+    put_head(&mut out, account);
     put_count(&mut out, account.held.len());
     for held in &account.held {
         put_held(&mut out, held);
@@ -85,7 +55,50 @@ fn read(channel: ContractId, bytes: &[u8]) -> Option<Account> {
     }
     let mut reader = Reader::new(body.get(1..)?);
     let reader = &mut reader;
-    let account = Account {
+    let mut account = read_head(reader)?;
+    account.held = list(reader, read_held)?;
+    account.uses = list(reader, read_use)?;
+    reader.is_done().then_some(account)
+}
+
+/// What an account has once.
+pub(super) fn put_head(out: &mut Vec<u8>, account: &Account) {
+    for amount in [account.authorised, account.spent, account.withdrawn, account.floor] {
+        put_amount(out, amount);
+    }
+    match account.phase {
+        Phase::Open => out.push(OPEN),
+        Phase::Closing => out.push(CLOSING),
+        Phase::Closed { transaction } => {
+            out.push(CLOSED);
+            put_digest(out, transaction.map(|TxHash(hash)| hash));
+        }
+    }
+    match &account.collection {
+        None => out.push(0),
+        Some(collection) => {
+            out.push(1);
+            out.push(collection.closes.into());
+            put_amount(out, collection.amount);
+            out.extend(collection.transaction.0);
+            out.extend(collection.valid_until.to_be_bytes());
+            out.extend(collection.since_ledger.to_be_bytes());
+        }
+    }
+    // 0 is no instant at which anything was sold.
+    out.extend(account.unsettled_since.unwrap_or(0).to_be_bytes());
+    out.extend(account.used_at.to_be_bytes());
+    out.extend(account.steps.to_be_bytes());
+    put_amount(out, account.deposited);
+    out.push(account.sure.is_some().into());
+    if let Some(sure) = &account.sure {
+        put_held(out, sure);
+    }
+}
+
+/// An account without its lists.
+pub(super) fn read_head(reader: &mut Reader<'_>) -> Option<Account> {
+    Some(Account {
         authorised: amount(reader)?,
         spent: amount(reader)?,
         withdrawn: amount(reader)?,
@@ -115,22 +128,21 @@ fn read(channel: ContractId, bytes: &[u8]) -> Option<Account> {
             true => Some(read_held(reader)?),
             false => None,
         },
-        held: list(reader, read_held)?,
-        uses: list(reader, read_use)?,
-    };
-    reader.is_done().then_some(account)
+        held: Vec::new(),
+        uses: Vec::new(),
+    })
 }
 
-fn put_held(out: &mut Vec<u8>, held: &Held) {
+pub(super) fn put_held(out: &mut Vec<u8>, held: &Held) {
     put_amount(out, held.amount);
     out.extend(held.signature);
 }
 
-fn read_held(reader: &mut Reader<'_>) -> Option<Held> {
+pub(super) fn read_held(reader: &mut Reader<'_>) -> Option<Held> {
     Some(Held { amount: amount(reader)?, signature: reader.array()? })
 }
 
-fn put_use(out: &mut Vec<u8>, used: &Use) {
+pub(super) fn put_use(out: &mut Vec<u8>, used: &Use) {
     put_amount(out, used.amount);
     out.extend(used.challenge.0);
     match &used.state {
@@ -155,7 +167,7 @@ fn put_use(out: &mut Vec<u8>, used: &Use) {
     }
 }
 
-fn read_use(reader: &mut Reader<'_>) -> Option<Use> {
+pub(super) fn read_use(reader: &mut Reader<'_>) -> Option<Use> {
     Some(Use {
         amount: amount(reader)?,
         challenge: ChallengeDigest(reader.array()?),
@@ -201,11 +213,11 @@ fn read_claim(reader: &mut Reader<'_>) -> Option<Claimed> {
     })
 }
 
-fn put_amount(out: &mut Vec<u8>, amount: Amount) {
+pub(super) fn put_amount(out: &mut Vec<u8>, amount: Amount) {
     out.extend(amount.units().to_be_bytes());
 }
 
-fn amount(reader: &mut Reader<'_>) -> Option<Amount> {
+pub(super) fn amount(reader: &mut Reader<'_>) -> Option<Amount> {
     Amount::from_units(i128::from_be_bytes(reader.array()?))
 }
 
@@ -218,11 +230,11 @@ fn flag(reader: &mut Reader<'_>) -> Option<bool> {
 }
 
 /// The lists of an account are bounded far below this.
-fn put_count(out: &mut Vec<u8>, count: usize) {
+pub(super) fn put_count(out: &mut Vec<u8>, count: usize) {
     out.extend(u16::try_from(count).unwrap_or(u16::MAX).to_be_bytes());
 }
 
-fn list<T>(
+pub(super) fn list<T>(
     reader: &mut Reader<'_>,
     mut item: impl FnMut(&mut Reader<'_>) -> Option<T>,
 ) -> Option<Vec<T>> {
@@ -239,7 +251,8 @@ const HEAD: usize = 512;
 const HELD: usize = 80;
 const USE: usize = 64;
 
-const FORMAT: u8 = 2;
+/// Of an account, and of the changes of one.
+pub(in crate::store) const FORMAT: u8 = 2;
 
 const OPEN: u8 = 0;
 const CLOSING: u8 = 1;

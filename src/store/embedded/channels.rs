@@ -1,13 +1,12 @@
 //! The writer's share in channels: accounts in memory, each change of them in the batch's commit.
 
-use std::collections::HashSet;
-
 use tokio::sync::mpsc;
 use tracing::error;
 
 use super::{
     Embedded, Queued, Wish,
-    tables::{Changes, Fault, PAGE},
+    log::{self, Before},
+    tables::{Changes, Fault, Logging, PAGE},
     writer::{Batch, Writer},
 };
 use crate::{
@@ -15,6 +14,7 @@ use crate::{
     store::{
         Error,
         channel::{self, Account, Listed, Page, Step, Stepped, Token},
+        file::stopping,
     },
 };
 
@@ -84,8 +84,34 @@ impl Embedded {
 }
 
 impl Writer {
-    /// What was reserved when the process before this one ended is given back: nobody holds it any more.
-    pub(super) fn give_back_orphans(&mut self) -> Result<(), redb::Error> {
+    /// Carries out what the process before this one left in the log, and gives back what was reserved when it ended: nobody
+    /// holds that any more.
+    ///
+    /// # Errors
+    /// For a log that does not read too: it is what was acknowledged.
+    pub(super) fn take_over(&mut self) -> Result<(), Error> {
+        let disk = |fault| match fault {
+            Fault::Wish(error) => error,
+            Fault::Disk(error) => stopping(error),
+        };
+        self.carry_out_log().map_err(disk)?;
+        self.give_back_orphans().map_err(stopping)
+    }
+
+    fn carry_out_log(&self) -> Result<(), Fault> {
+        let view = self.tables.view()?;
+        let accounts = log::read(&self.tables, &view)?;
+        drop(view);
+        if accounts.is_empty() {
+            return Ok(());
+        }
+        let encode = |(channel, account)| (channel, channel::record::encode(channel, &account));
+        let accounts = accounts.into_iter().map(encode).collect();
+        let changes = Changes { accounts, log: Logging::Clear, ..Changes::default() };
+        Ok(self.tables.commit(&changes, 0, |_| true)?)
+    }
+
+    fn give_back_orphans(&self) -> Result<(), redb::Error> {
         let mut after = None;
         loop {
             let view = self.tables.view()?;
@@ -115,7 +141,11 @@ impl Writer {
         step: &Step,
         batch: &mut Batch,
     ) -> Result<Stepped, Fault> {
-        self.account(channel, batch)?;
+        let before = self.account(channel, batch)?;
+        if !batch.channels.contains_key(&channel) {
+            let before = before.cloned();
+            batch.channels.insert(channel, before);
+        }
         let stepped = match self.accounts.get_mut(&channel) {
             Some(account) => account.step(step),
             None => {
@@ -127,9 +157,6 @@ impl Writer {
                 stepped
             }
         };
-        if stepped.may_have_changed() {
-            batch.channels.insert(channel);
-        }
         Ok(stepped)
     }
 
@@ -156,15 +183,17 @@ impl Writer {
             && let Some(account) = batch.view.account(channel)?
         {
             if self.accounts.len() >= MOST_ACCOUNTS {
-                // All but what this batch is about to store is in the file as it is here.
-                self.accounts.retain(|channel, _| batch.channels.contains(channel));
+                // All but what this batch is about to store, and what is in the log, is in the file as it is here.
+                let log = &self.log;
+                self.accounts
+                    .retain(|channel, _| batch.channels.contains_key(channel) || log.has(*channel));
             }
             self.accounts.insert(channel, account);
         }
         Ok(self.accounts.get(&channel))
     }
 
-    /// Drops an account that is over, unless something of it waits to be stored.
+    /// Drops an account that is over, once the batch is stored and unless it changes it.
     pub(super) fn forget(
         &mut self,
         channel: ContractId,
@@ -173,12 +202,31 @@ impl Writer {
     ) -> Result<bool, Fault> {
         let account = self.account(channel, batch)?;
         let is_over = account.is_some_and(|account| account.is_over(used_by));
-        if !is_over || batch.channels.contains(&channel) {
+        if !is_over || batch.channels.contains_key(&channel) {
             return Ok(false);
         }
-        self.accounts.remove(&channel);
         batch.changes.forgotten.push(channel);
         Ok(true)
+    }
+
+    /// Puts into `changes` what has become of the accounts that were as `before`, and drops those that are forgotten and did
+    /// not change; `is_last` is for a store that is about to be closed.
+    pub(super) fn store_accounts(
+        &mut self,
+        before: &Before,
+        is_last: bool,
+        changes: &mut Changes,
+    ) {
+        let accounts = &self.accounts;
+        changes.forgotten.retain(|channel| {
+            let before = before.get(channel);
+            before.is_none_or(|before| before.as_ref() == accounts.get(channel))
+        });
+        for channel in &changes.forgotten {
+            self.accounts.remove(channel);
+            self.log.forget(*channel);
+        }
+        self.log.write(before, &self.accounts, is_last, changes);
     }
 
     pub(super) fn list(&self, after: Option<ContractId>, batch: &Batch) -> Result<Page, Fault> {
@@ -188,7 +236,7 @@ impl Writer {
             let after = page.next;
             let mut channels: Vec<_> = batch.view.channels(after)?;
             // Those that this batch is about to store for the first time.
-            channels.extend(batch.channels.iter().filter(|channel| Some(**channel) > after));
+            channels.extend(batch.channels.keys().filter(|channel| Some(**channel) > after));
             channels.sort_unstable();
             channels.dedup();
             channels.truncate(PAGE);
@@ -224,15 +272,6 @@ impl Writer {
             return Ok(Some(account.summary()));
         }
         Ok(batch.view.account(channel)?.map(|account| account.summary()))
-    }
-
-    /// The accounts that changed, as bytes.
-    pub(super) fn encoded(&self, changed: HashSet<ContractId>) -> Vec<(ContractId, Vec<u8>)> {
-        let encode = |channel| {
-            let account = self.accounts.get(&channel)?;
-            Some((channel, channel::record::encode(channel, account)))
-        };
-        changed.into_iter().filter_map(encode).collect()
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! `claims` has the records by key, and `aliases` those keys by alias. `due` has the same keys by the instant after which
 //! a record may be forgotten, and the alias that goes with it, so that pruning reads nothing else; what is pending stands
-//! at its end. `channels` has the accounts by channel. `meta` has the format and the secrets.
+//! at its end. `channels` has the accounts by channel, and `log` what has changed of
+//! some of them since, see [`super::log`]. `meta` has the format and the secrets.
 
 use std::{collections::HashMap, path::Path};
 
@@ -43,10 +44,23 @@ pub(super) struct Changes {
     /// Whose an alias is from now on; `None` is nobody's.
     pub(super) aliases: HashMap<ClaimKey, Option<ClaimKey>>,
     pub(super) secrets: HashMap<&'static str, [u8; 32]>,
-    /// The accounts that changed, as bytes.
+    /// Accounts as bytes, in place of what is stored of them.
     pub(super) accounts: Vec<(ContractId, Vec<u8>)>,
     /// The accounts that are dropped, unless they changed.
     pub(super) forgotten: Vec<ContractId>,
+    /// What is said of accounts besides.
+    pub(super) log: Logging,
+}
+
+/// What becomes of the log.
+#[derive(Default)]
+pub(super) enum Logging {
+    #[default]
+    Same,
+    /// Rows by number, after those that are there.
+    More(Vec<(u64, Vec<u8>)>),
+    /// Nothing is left of it.
+    Clear,
 }
 
 /// What becomes of one record.
@@ -97,6 +111,7 @@ impl Changes {
             && self.secrets.is_empty()
             && self.accounts.is_empty()
             && self.forgotten.is_empty()
+            && matches!(self.log, Logging::Same)
     }
 }
 
@@ -124,13 +139,14 @@ impl Tables {
         let tx = db.begin_write()?;
         let found = tx.open_table(META)?.get("format")?.map(|format| format.value().to_vec());
         match found.as_deref() {
-            // A file without channels becomes one with none: its claims are as they are now.
-            None | Some([WITHOUT_CHANNELS]) => {
+            // A file without channels becomes one with none, and one without a log has an empty one: the rest is as it is now.
+            None | Some([WITHOUT_CHANNELS | WITHOUT_LOG]) => {
                 tx.open_table(META)?.insert("format", [FORMAT].as_slice())?;
                 tx.open_table(CLAIMS)?;
                 tx.open_table(ALIASES)?;
                 tx.open_table(DUE)?;
                 tx.open_table(CHANNELS)?;
+                tx.open_table(LOG)?;
                 tx.commit()?;
                 Ok(())
             }
@@ -218,6 +234,19 @@ impl Tables {
                     channels.insert(&channel.0, bytes.as_slice())?;
                 }
             }
+            match &changes.log {
+                Logging::Same => {}
+                Logging::More(rows) => {
+                    let mut log = tx.open_table(LOG)?;
+                    for (number, row) in rows {
+                        log.insert(number, row.as_slice())?;
+                    }
+                }
+                Logging::Clear => {
+                    tx.delete_table(LOG)?;
+                    tx.open_table(LOG)?;
+                }
+            }
             if !changes.secrets.is_empty() {
                 let mut meta = tx.open_table(META)?;
                 for (name, secret) in &changes.secrets {
@@ -226,6 +255,19 @@ impl Tables {
             }
         }
         Ok(tx.commit()?)
+    }
+
+    /// Hands the rows of the log to `take` in their order, until it finds a fault in one.
+    pub(super) fn read_log(
+        &self,
+        mut take: impl FnMut(u64, &[u8]) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let log = self.db.begin_read()?.open_table(LOG)?;
+        for row in log.range::<u64>(..)? {
+            let (number, row) = row?;
+            take(number.value(), row.value())?;
+        }
+        Ok(())
     }
 
     /// Closes and unlocks the file.
@@ -329,10 +371,12 @@ const CLAIMS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("clai
 const ALIASES: TableDefinition<'_, &[u8; 32], &[u8; 32]> = TableDefinition::new("aliases");
 const DUE: TableDefinition<'_, &[u8; 40], Option<&[u8; 32]>> = TableDefinition::new("due");
 const CHANNELS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("channels");
+const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 /// The format of the tables; records have their own.
-const FORMAT: u8 = 3;
+const FORMAT: u8 = 4;
+const WITHOUT_LOG: u8 = 3;
 const WITHOUT_CHANNELS: u8 = 2;
 
 /// Pending claims or channels in one answer.

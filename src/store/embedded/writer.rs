@@ -1,7 +1,7 @@
 //! The one writer: takes what waits, carries it out, commits once, answers.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -14,6 +14,7 @@ use tracing::error;
 
 use super::{
     Hold, Permit, Queued, Reply, Wish,
+    log::{Before, Log},
     tables::{Change, Changes, Fault, Filed, PAGE, Tables, View},
 };
 use crate::protocol::stellar::ContractId;
@@ -34,6 +35,8 @@ pub(super) struct Writer {
     aliases: HashMap<ClaimKey, ClaimKey>,
     /// The accounts that were asked for, as this process left them: nobody else writes.
     pub(super) accounts: HashMap<ContractId, Account>,
+    /// What is stored of them in part.
+    pub(super) log: Log,
     /// What is due before its time may be forgotten.
     time: Time,
     queue: mpsc::WeakUnboundedSender<Queued>,
@@ -50,8 +53,8 @@ struct Held {
 pub(super) struct Batch {
     pub(super) view: View,
     pub(super) changes: Changes,
-    /// The accounts that changed.
-    pub(super) channels: HashSet<ContractId>,
+    /// The accounts that it has in hand.
+    pub(super) channels: Before,
     answers: Vec<Box<dyn FnOnce()>>,
     close: Option<Reply<()>>,
 }
@@ -68,6 +71,7 @@ impl Writer {
             holds: HashMap::new(),
             aliases: HashMap::new(),
             accounts: HashMap::new(),
+            log: Log::default(),
             time: Time::new(slack),
             queue,
             stopped,
@@ -76,7 +80,7 @@ impl Writer {
 
     /// Serves wishes until the store is closed, nobody is left to ask, or the disk fails.
     pub(super) fn run(mut self, mut wishes: mpsc::UnboundedReceiver<Queued>) {
-        if let Err(failed) = self.give_back_orphans() {
+        if let Err(failed) = self.take_over() {
             error!(error = %failed, "the store has stopped: nothing can be paid until the next start");
             self.stop(&failed.to_string(), &mut wishes);
             return;
@@ -112,7 +116,7 @@ impl Writer {
         let mut batch = Batch {
             view: self.tables.view()?,
             changes: Changes::default(),
-            channels: HashSet::new(),
+            channels: Before::new(),
             answers: Vec::new(),
             close: None,
         };
@@ -128,7 +132,7 @@ impl Writer {
         // The view would keep the commit from using the pages that it frees.
         let Batch { view, mut changes, channels, answers, close } = batch;
         drop(view);
-        changes.accounts.extend(self.encoded(channels));
+        self.store_accounts(&channels, close.is_some(), &mut changes);
         if !changes.is_empty() {
             self.tables.commit(&changes, self.time.now(), |key| self.holds.contains_key(&key))?;
         }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::{record, *};
+use super::super::{delta, record, *};
 use crate::{protocol::stellar::ContractId, store::Error};
 
 const CHANNEL: ContractId = ContractId([3; 32]);
@@ -98,8 +98,53 @@ fn accounts() -> impl Strategy<Value = Account> {
     )
 }
 
+/// As accounts have their lists: by amount, one of each.
+fn in_order(mut account: Account) -> Account {
+    account.held.sort_by_key(|held| held.amount);
+    account.held.dedup_by_key(|held| held.amount);
+    account.uses.sort_by_key(|used| used.amount);
+    account.uses.dedup_by_key(|used| used.amount);
+    account
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn what_has_become_of_an_account_is_read_as_it_was_written(
+        before in accounts().prop_map(in_order),
+        other in accounts().prop_map(in_order),
+        shares in any::<bool>(),
+    ) {
+        let mut after = other;
+        if shares {
+            // Most of it is as it was.
+            after.uses.extend(before.uses.iter().cloned());
+            after.held.extend(before.held.iter().copied());
+            after = in_order(after);
+        }
+        prop_assert_eq!(delta::delta(&before, &before), None);
+        if let Some(bytes) = delta::delta(&before, &after) {
+            let mut found = before.clone();
+            prop_assert_eq!(delta::apply(&mut found, &bytes), Some(()));
+            prop_assert_eq!(&found, &after);
+            let mut another = Account { steps: before.steps ^ 1, ..before.clone() };
+            prop_assert_eq!(delta::apply(&mut another, &bytes), None);
+            let part = &bytes[..bytes.len() - 1];
+            prop_assert_eq!(delta::apply(&mut before.clone(), part), None);
+        } else {
+            prop_assert_eq!(before, after);
+        }
+    }
+
+    #[test]
+    fn any_bytes_at_all_become_of_an_account_or_do_not(
+        before in accounts().prop_map(in_order),
+        mut bytes in prop::collection::vec(any::<u8>(), 0..600),
+    ) {
+        bytes.splice(0..0, before.steps.to_be_bytes());
+        drop(delta::apply(&mut before.clone(), &bytes));
+    }
 
     /// Case K08 too: no amount is rounded.
     #[test]
