@@ -135,7 +135,8 @@ impl Challenge {
     }
 
     fn write(&self, scheme: &str) -> HeaderValue {
-        let mut text = scheme.to_owned();
+        let mut text = String::with_capacity(HEADER_ROOM);
+        text.push_str(scheme);
         for (at, (name, value)) in self.parameters().enumerate() {
             text.push_str(if at > 0 { ", " } else { "" });
             text.push_str(name);
@@ -252,13 +253,21 @@ fn ends_with_scheme(text: &str) -> bool {
 }
 
 fn quote(value: &str, out: &mut String) {
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
     out.push('"');
-    for char in value.chars() {
-        match char {
-            '\\' | '"' => out.extend(['\\', char]),
-            ' '..='~' => out.push(char),
-            _ => out.push('?'),
+    if value.bytes().all(is_plain) {
+        out.push_str(value);
+    } else {
+        for char in value.chars() {
+            match char {
+                '\\' | '"' => out.extend(['\\', char]),
+                ' '..='~' => out.push(char),
+                _ => out.push('?'),
+            }
         }
     }
     out.push('"');
 }
+
+/// What most challenges take as a header, in bytes.
+const HEADER_ROOM: usize = 1_024;

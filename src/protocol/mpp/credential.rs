@@ -8,7 +8,7 @@ use super::{
     Challenge, ChallengeId, CredentialHeader, Malformed, PAYMENT_AUTHORIZATION, decode_json,
     encode_canonical,
     field::{Element, split_list},
-    optional_text, text,
+    take_optional_text, take_text,
 };
 
 /// A payment for a challenge. All of it is the client's word until it is checked.
@@ -44,15 +44,16 @@ impl Credential {
         if token.len() > MAX_TOKEN {
             return Err(Malformed::TooLong(MAX_TOKEN));
         }
-        let value = decode_json(token)?;
-        let challenge = value
-            .get("challenge")
-            .filter(|echo| echo.is_object())
-            .ok_or(Malformed::Member("challenge"))?;
+        let Value::Object(mut members) = decode_json(token)? else {
+            return Err(Malformed::Member("challenge"));
+        };
+        let Some(Value::Object(challenge)) = members.remove("challenge") else {
+            return Err(Malformed::Member("challenge"));
+        };
         Ok(Self {
             challenge: read_echo(challenge)?,
-            payload: value.get("payload").cloned(),
-            source: optional_text(&value, "source")?,
+            payload: members.remove("payload"),
+            source: take_optional_text(&mut members, "source")?,
         })
     }
 
@@ -152,8 +153,9 @@ fn token(element: &[u8]) -> Option<&[u8]> {
     }
 }
 
-fn read_echo(echo: &Value) -> Result<Challenge, Malformed> {
-    let header = match optional_text(echo, "header")? {
+fn read_echo(mut echo: Map<String, Value>) -> Result<Challenge, Malformed> {
+    let echo = &mut echo;
+    let header = match take_optional_text(echo, "header")? {
         None => CredentialHeader::default(),
         Some(name) => CredentialHeader::from_parameter(&name).ok_or(Malformed::Member("header"))?,
     };
@@ -162,17 +164,17 @@ fn read_echo(echo: &Value) -> Result<Challenge, Malformed> {
         Some(map @ Value::Object(members)) if members.values().all(Value::is_string) => {
             Some(encode_canonical(map))
         }
-        _ => optional_text(echo, "opaque")?,
+        _ => take_optional_text(echo, "opaque")?,
     };
     Ok(Challenge {
-        id: ChallengeId::new(optional_text(echo, "id")?.unwrap_or_default()),
-        realm: text(echo, "realm")?,
-        method: text(echo, "method")?,
-        intent: text(echo, "intent")?,
-        request: text(echo, "request")?,
-        description: optional_text(echo, "description")?,
-        digest: optional_text(echo, "digest")?,
-        expires: optional_text(echo, "expires")?,
+        id: ChallengeId::new(take_optional_text(echo, "id")?.unwrap_or_default()),
+        realm: take_text(echo, "realm")?,
+        method: take_text(echo, "method")?,
+        intent: take_text(echo, "intent")?,
+        request: take_text(echo, "request")?,
+        description: take_optional_text(echo, "description")?,
+        digest: take_optional_text(echo, "digest")?,
+        expires: take_optional_text(echo, "expires")?,
         header,
         opaque,
     })

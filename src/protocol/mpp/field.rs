@@ -30,6 +30,9 @@ pub(super) fn parse_parameters(list: &[u8]) -> Result<Challenge, Malformed> {
 
 /// Splits a list at the commas outside of quoted strings; a string that does not end takes the rest.
 pub(super) fn split_list(list: &[u8]) -> Vec<&[u8]> {
+    if !list.contains(&b',') {
+        return vec![list.trim_ascii()];
+    }
     let (mut quoted, mut escaped) = (false, false);
     list.split(|byte| {
         if quoted {

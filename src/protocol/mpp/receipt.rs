@@ -1,7 +1,7 @@
 //! Receipts: what a paid answer says of its payment.
 
 use http::HeaderValue;
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::{Map, Value};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -27,20 +27,7 @@ impl Receipt {
     /// Writes base64url of the JSON, the members that every client knows first.
     #[must_use]
     pub fn encode(&self) -> HeaderValue {
-        let wire = Wire {
-            method: &self.method,
-            reference: &self.reference,
-            external_id: self.external_id.as_deref(),
-            status: SUCCESS,
-            timestamp: &timestamp::write(self.timestamp_ms),
-            extra: self
-                .extra
-                .iter()
-                .filter(|(key, _)| !KNOWN.contains(&key.as_str()))
-                .map(|(key, value)| (key.clone(), value.clone()))
-                .collect(),
-        };
-        let json = serde_json::to_vec(&wire).expect("texts and values are JSON");
+        let json = serde_json::to_vec(&Wire(self)).expect("texts and values are JSON");
         HeaderValue::try_from(URL_SAFE_NO_PAD.encode(json)).expect("base64url is visible ASCII")
     }
 
@@ -70,16 +57,27 @@ impl Receipt {
     }
 }
 
-#[derive(Serialize)]
-struct Wire<'a> {
-    method: &'a str,
-    reference: &'a str,
-    #[serde(rename = "externalId", skip_serializing_if = "Option::is_none")]
-    external_id: Option<&'a str>,
-    status: &'static str,
-    timestamp: &'a str,
-    #[serde(flatten)]
-    extra: Map<String, Value>,
+/// The members in their order.
+struct Wire<'a>(&'a Receipt);
+
+impl Serialize for Wire<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(receipt) = self;
+        let mut members = serializer.serialize_map(None)?;
+        members.serialize_entry("method", &receipt.method)?;
+        members.serialize_entry("reference", &receipt.reference)?;
+        if let Some(id) = &receipt.external_id {
+            members.serialize_entry("externalId", id)?;
+        }
+        members.serialize_entry("status", SUCCESS)?;
+        members.serialize_entry("timestamp", &timestamp::write(receipt.timestamp_ms))?;
+        for (key, value) in &receipt.extra {
+            if !KNOWN.contains(&key.as_str()) {
+                members.serialize_entry(key, value)?;
+            }
+        }
+        members.end()
+    }
 }
 
 const SUCCESS: &str = "success";

@@ -107,7 +107,30 @@ fn fieldish() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
 }
 
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i32>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+        "[ -~\\t\\n\\r\\x00-\\x1f\\x7f]{0,8}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        let key = prop_oneof!["[a-zA-Z\\\\\"\\x01]{0,3}", any::<String>()];
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec((key, inner), 0..4)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
 proptest! {
+    #[test]
+    fn the_canonical_form_is_that_of_rfc_8785_whichever_way_it_is_written(value in any_json()) {
+        prop_assert_eq!(canonical(&value), serde_jcs::to_vec(&value).unwrap());
+    }
+
     #[test]
     fn an_issued_challenge_is_harmless_known_and_read_back(challenge in any_issued()) {
         prop_assert_eq!(challenge.verify_id(&secrets(KEY, None), challenge.header), Ok(()));
