@@ -1,5 +1,7 @@
 //! The records that are kept in Redis, as bytes: a format, the fields, and a checksum over them and their key.
 
+use std::sync::Arc;
+
 use super::{
     envelope::{Key, corrupt},
     fence::Fence,
@@ -17,7 +19,8 @@ pub(super) enum Record {
     Claim(Claimed),
     Alias(ClaimKey),
     Secret([u8; 32]),
-    Account(Box<Account>),
+    /// Shared: it is some thousands of bytes, and known to the cache, to who reads it and to who writes it.
+    Account(Arc<Account>),
     Fence(Fence),
 }
 
@@ -102,7 +105,7 @@ pub(super) fn encode(key: Key, record: &Record, out: &mut Vec<u8>) -> Result<(),
 pub(super) fn decode(key: Key, bytes: &[u8]) -> Result<Record, Error> {
     if let Key::Account(channel) = key {
         let account = channel::record::decode(channel, bytes)?;
-        return Ok(Record::Account(Box::new(account)));
+        return Ok(Record::Account(Arc::new(account)));
     }
     match bytes.first() {
         Some(&FORMAT) => read(key, bytes).ok_or_else(|| corrupt(key)),

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
     time::Duration,
 };
 
@@ -174,7 +175,7 @@ impl<'a> Draft<'a> {
 
     pub(super) fn put_account(&mut self, channel: ContractId, account: Account) {
         self.read.insert(Key::Account(channel));
-        let record = Record::Account(Box::new(account));
+        let record = Record::Account(Arc::new(account));
         self.writes.insert(Key::Account(channel), Write { record, life: None });
     }
 }
