@@ -317,7 +317,7 @@ async fn a_file_of_another_version_is_refused() {
     let folder = Folder::new();
     let store = Store::open(folder.file()).await.unwrap();
     store.close().await.unwrap();
-    for found in [1, 4] {
+    for found in [1, 5] {
         let db = redb::Database::open(folder.file()).unwrap();
         let tx = db.begin_write().unwrap();
         let meta: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("meta");
@@ -325,9 +325,28 @@ async fn a_file_of_another_version_is_refused() {
         tx.commit().unwrap();
         drop(db);
         let refused = Store::open(folder.file()).await;
-        let is_told = |told: &Error| matches!(told, Error::UnknownFormat { found: f, known: 3 } if *f == found);
+        let is_told = |told: &Error| matches!(told, Error::UnknownFormat { found: f, known: 4 } if *f == found);
         assert!(refused.as_ref().is_err_and(is_told), "{refused:?}");
     }
+}
+
+/// Its twin: the version before the last wrote accounts whole.
+#[tokio::test]
+async fn a_file_without_a_log_is_taken_over() {
+    let folder = Folder::new();
+    let store = Store::open(folder.file()).await.unwrap();
+    let secret = store.secret("s").await.unwrap();
+    store.close().await.unwrap();
+    let db = redb::Database::open(folder.file()).unwrap();
+    let tx = db.begin_write().unwrap();
+    let log: redb::TableDefinition<'_, u64, &[u8]> = redb::TableDefinition::new("log");
+    assert!(tx.delete_table(log).unwrap());
+    let meta: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("meta");
+    tx.open_table(meta).unwrap().insert("format", [3].as_slice()).unwrap();
+    tx.commit().unwrap();
+    drop(db);
+    let store = Store::open(folder.file()).await.unwrap();
+    assert_eq!(store.secret("s").await.unwrap(), secret);
 }
 
 #[tokio::test]
