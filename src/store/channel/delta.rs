@@ -30,19 +30,16 @@ pub(in crate::store) fn delta(before: &Account, after: &Account) -> Option<Vec<u
 }
 
 /// What [`delta`] wrote of `before` has become of it; `None` if it was written of another account, or does not read.
-pub(in crate::store) fn apply(before: &mut Account, delta: &[u8]) -> Option<()> {
+pub(in crate::store) fn apply(before: Account, delta: &[u8]) -> Option<Account> {
     let mut reader = Reader::new(delta);
     let reader = &mut reader;
     if reader.u64()? != before.steps {
         return None;
     }
     let head = read_head(reader)?;
-    let held = std::mem::take(&mut before.held);
-    let held = read_changes(reader, held, |held: &Held| held.amount, read_held)?;
-    let uses = std::mem::take(&mut before.uses);
-    let uses = read_changes(reader, uses, |used: &Use| used.amount, read_use)?;
-    *before = Account { held, uses, ..head };
-    reader.is_done().then_some(())
+    let held = read_changes(reader, before.held, |held: &Held| held.amount, read_held)?;
+    let uses = read_changes(reader, before.uses, |used: &Use| used.amount, read_use)?;
+    reader.is_done().then_some(Account { held, uses, ..head })
 }
 
 /// The amounts of what is gone from a rising list, and what is new in it or was changed.

@@ -142,10 +142,7 @@ impl Writer {
         batch: &mut Batch,
     ) -> Result<Stepped, Fault> {
         let before = self.account(channel, batch)?;
-        if !batch.channels.contains_key(&channel) {
-            let before = before.cloned();
-            batch.channels.insert(channel, before);
-        }
+        batch.channels.entry(channel).or_insert_with(|| before.cloned());
         let stepped = match self.accounts.get_mut(&channel) {
             Some(account) => account.step(step),
             None => {

@@ -103,9 +103,8 @@ pub(super) fn read(tables: &Tables, view: &View) -> Result<HashMap<ContractId, A
                 Some(account) => Some(account),
                 None => view.account(channel)?,
             };
-            let mut account = account.ok_or_else(|| corrupt(number))?;
-            apply(&mut account, delta).ok_or_else(|| corrupt(number))?;
-            accounts.insert(channel, account);
+            let after = account.and_then(|account| apply(account, delta));
+            accounts.insert(channel, after.ok_or_else(|| corrupt(number))?);
         }
         Ok(())
     })?;

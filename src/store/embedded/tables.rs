@@ -5,11 +5,11 @@
 //! at its end. `channels` has the accounts by channel, and `log` what has changed of
 //! some of them since, see [`super::log`]. `meta` has the format and the secrets.
 
-use std::{collections::HashMap, path::Path};
+use std::{cell::OnceCell, collections::HashMap, path::Path};
 
 use redb::{
-    Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable as _, StorageBackend,
-    TableDefinition,
+    Database, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
+    StorageBackend, TableDefinition, Value, WriteTransaction,
 };
 
 use crate::{
@@ -30,11 +30,10 @@ pub(super) struct Tables {
 
 /// The tables as of one commit.
 pub(super) struct View {
-    claims: ReadOnlyTable<&'static [u8; 32], &'static [u8]>,
-    aliases: ReadOnlyTable<&'static [u8; 32], &'static [u8; 32]>,
-    due: ReadOnlyTable<&'static [u8; 40], Option<&'static [u8; 32]>>,
-    channels: ReadOnlyTable<&'static [u8; 32], &'static [u8]>,
-    meta: ReadOnlyTable<&'static str, &'static [u8]>,
+    tx: ReadTransaction,
+    // Opened when they are asked for: most batches ask for few, and accounts in use are in memory.
+    claims: OnceCell<ReadOnlyTable<&'static [u8; 32], &'static [u8]>>,
+    aliases: OnceCell<ReadOnlyTable<&'static [u8; 32], &'static [u8; 32]>>,
 }
 
 /// What one commit changes.
@@ -161,13 +160,7 @@ impl Tables {
     /// The tables as the last commit left them.
     pub(super) fn view(&self) -> Result<View, redb::Error> {
         let tx = self.db.begin_read()?;
-        Ok(View {
-            claims: tx.open_table(CLAIMS)?,
-            aliases: tx.open_table(ALIASES)?,
-            due: tx.open_table(DUE)?,
-            channels: tx.open_table(CHANNELS)?,
-            meta: tx.open_table(META)?,
-        })
+        Ok(View { tx, claims: OnceCell::new(), aliases: OnceCell::new() })
     }
 
     /// Stores `changes` in one commit, which is on the disk when this returns, and forgets some records that were due
@@ -180,50 +173,9 @@ impl Tables {
     ) -> Result<(), redb::Error> {
         let tx = self.db.begin_write()?;
         {
-            let mut claims = tx.open_table(CLAIMS)?;
-            let mut aliases = tx.open_table(ALIASES)?;
-            let mut due = tx.open_table(DUE)?;
-            for (key, change) in &changes.claims {
-                let filed = change.record.as_ref().map(|(record, _)| Filed::from(record));
-                if let Some(stored) = change.stored
-                    && change.stored != filed
-                {
-                    due.remove(&due_key(stored.due, *key))?;
-                }
-                match (&change.record, filed) {
-                    (Some((_, bytes)), Some(new)) => {
-                        claims.insert(&key.0, bytes.as_slice())?;
-                        if change.stored != filed {
-                            let alias = new.alias.as_ref().map(|alias| &alias.0);
-                            due.insert(&due_key(new.due, *key), alias)?;
-                        }
-                    }
-                    _ => drop(claims.remove(&key.0)?),
-                }
-            }
-            for (alias, owner) in &changes.aliases {
-                match owner {
-                    Some(key) => drop(aliases.insert(&alias.0, &key.0)?),
-                    None => drop(aliases.remove(&alias.0)?),
-                }
-            }
-            let pace = changes.claims.len().saturating_mul(2).saturating_add(8);
-            let mut past = Vec::new();
-            for entry in due.range::<&[u8; 40]>(..&due_key(now, ClaimKey([0; 32])))? {
-                let entry = *entry?.0.value();
-                let key = key_of(&entry);
-                if !is_held(key) {
-                    past.push((entry, key));
-                }
-                if past.len() >= pace {
-                    break;
-                }
-            }
-            for (entry, key) in past {
-                if let Some(alias) = due.remove(&entry)?.and_then(|alias| alias.value().copied()) {
-                    aliases.remove(&alias)?;
-                }
-                claims.remove(&key.0)?;
+            // What changes accounts alone, thousands of times a second, leaves the rest as it is.
+            if !changes.claims.is_empty() || !changes.secrets.is_empty() {
+                change_claims(&tx, changes, now, is_held)?;
             }
             if !(changes.accounts.is_empty() && changes.forgotten.is_empty()) {
                 let mut channels = tx.open_table(CHANNELS)?;
@@ -279,13 +231,17 @@ impl Tables {
 impl View {
     /// The record of `key`.
     pub(super) fn record(&self, key: ClaimKey) -> Result<Option<Record>, Fault> {
-        let Some(bytes) = self.claims.get(&key.0)? else { return Ok(None) };
+        let Some(bytes) = opened(&self.claims, &self.tx, CLAIMS)?.get(&key.0)? else {
+            return Ok(None);
+        };
         Ok(Some(record::decode(key, bytes.value())?))
     }
 
     /// Whose `alias` is.
     pub(super) fn owner(&self, alias: ClaimKey) -> Result<Option<ClaimKey>, Fault> {
-        Ok(self.aliases.get(&alias.0)?.map(|key| ClaimKey(*key.value())))
+        Ok(opened(&self.aliases, &self.tx, ALIASES)?
+            .get(&alias.0)?
+            .map(|key| ClaimKey(*key.value())))
     }
 
     /// The pending claims after `after`, by key, that `is_free`; at most [`PAGE`].
@@ -296,7 +252,7 @@ impl View {
     ) -> Result<Vec<Pending>, Fault> {
         let first = due_key(NEVER, after.unwrap_or(ClaimKey([0; 32])));
         let mut page = Vec::new();
-        for entry in self.due.range::<&[u8; 40]>(&first..)? {
+        for entry in self.tx.open_table(DUE)?.range::<&[u8; 40]>(&first..)? {
             let key = key_of(entry?.0.value());
             if Some(key) == after || !is_free(key) {
                 continue;
@@ -316,7 +272,7 @@ impl View {
 
     /// The account of `channel`.
     pub(super) fn account(&self, channel: ContractId) -> Result<Option<Account>, Fault> {
-        let Some(bytes) = self.channels.get(&channel.0)? else { return Ok(None) };
+        let Some(bytes) = self.tx.open_table(CHANNELS)?.get(&channel.0)? else { return Ok(None) };
         Ok(Some(channel::record::decode(channel, bytes.value())?))
     }
 
@@ -327,7 +283,7 @@ impl View {
     ) -> Result<Vec<ContractId>, redb::Error> {
         let first = after.map_or([0; 32], |channel| channel.0);
         let mut page = Vec::new();
-        for entry in self.channels.range::<&[u8; 32]>(&first..)? {
+        for entry in self.tx.open_table(CHANNELS)?.range::<&[u8; 32]>(&first..)? {
             let channel = ContractId(*entry?.0.value());
             if Some(channel) != after {
                 page.push(channel);
@@ -341,13 +297,85 @@ impl View {
 
     /// The secret called `name`, if it was made.
     pub(super) fn secret(&self, name: &str) -> Result<Option<[u8; 32]>, Fault> {
-        let Some(bytes) = self.meta.get(secret_name(name).as_str())? else { return Ok(None) };
+        let Some(bytes) = self.tx.open_table(META)?.get(secret_name(name).as_str())? else {
+            return Ok(None);
+        };
         let secret = bytes.value().try_into().map_err(|_| {
             let what = format!("the secret `{name}` does not read");
             Error::Corrupt { what: what.into() }
         })?;
         Ok(Some(secret))
     }
+}
+
+/// The table as `tx` has it.
+fn opened<'a, K: Key + 'static, V: Value + 'static>(
+    cell: &'a OnceCell<ReadOnlyTable<K, V>>,
+    tx: &ReadTransaction,
+    table: TableDefinition<'_, K, V>,
+) -> Result<&'a ReadOnlyTable<K, V>, redb::Error> {
+    match cell.get() {
+        Some(table) => Ok(table),
+        None => {
+            let table = tx.open_table(table)?;
+            Ok(cell.get_or_init(|| table))
+        }
+    }
+}
+
+/// Stores the changes of claims, and forgets as [`Tables::commit`] says.
+fn change_claims(
+    tx: &WriteTransaction,
+    changes: &Changes,
+    now: u64,
+    is_held: impl Fn(ClaimKey) -> bool,
+) -> Result<(), redb::Error> {
+    let mut claims = tx.open_table(CLAIMS)?;
+    let mut aliases = tx.open_table(ALIASES)?;
+    let mut due = tx.open_table(DUE)?;
+    for (key, change) in &changes.claims {
+        let filed = change.record.as_ref().map(|(record, _)| Filed::from(record));
+        if let Some(stored) = change.stored
+            && change.stored != filed
+        {
+            due.remove(&due_key(stored.due, *key))?;
+        }
+        match (&change.record, filed) {
+            (Some((_, bytes)), Some(new)) => {
+                claims.insert(&key.0, bytes.as_slice())?;
+                if change.stored != filed {
+                    let alias = new.alias.as_ref().map(|alias| &alias.0);
+                    due.insert(&due_key(new.due, *key), alias)?;
+                }
+            }
+            _ => drop(claims.remove(&key.0)?),
+        }
+    }
+    for (alias, owner) in &changes.aliases {
+        match owner {
+            Some(key) => drop(aliases.insert(&alias.0, &key.0)?),
+            None => drop(aliases.remove(&alias.0)?),
+        }
+    }
+    let pace = changes.claims.len().saturating_mul(2).saturating_add(8);
+    let mut past = Vec::new();
+    for entry in due.range::<&[u8; 40]>(..&due_key(now, ClaimKey([0; 32])))? {
+        let entry = *entry?.0.value();
+        let key = key_of(&entry);
+        if !is_held(key) {
+            past.push((entry, key));
+        }
+        if past.len() >= pace {
+            break;
+        }
+    }
+    for (entry, key) in past {
+        if let Some(alias) = due.remove(&entry)?.and_then(|alias| alias.value().copied()) {
+            aliases.remove(&alias)?;
+        }
+        claims.remove(&key.0)?;
+    }
+    Ok(())
 }
 
 /// The instant, most significant byte first so that the order of bytes is the order of time, and then the key.
