@@ -208,12 +208,7 @@ impl Writer {
 
     /// Puts into `changes` what has become of the accounts that were as `before`, and drops those that are forgotten and did
     /// not change; `is_last` is for a store that is about to be closed.
-    pub(super) fn store_accounts(
-        &mut self,
-        before: &Before,
-        is_last: bool,
-        changes: &mut Changes,
-    ) {
+    pub(super) fn store_accounts(&mut self, before: &Before, is_last: bool, changes: &mut Changes) {
         let accounts = &self.accounts;
         changes.forgotten.retain(|channel| {
             let before = before.get(channel);

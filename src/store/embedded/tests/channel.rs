@@ -80,6 +80,31 @@ async fn k02_power_lost_at_any_point_loses_no_mark_and_no_delivery_that_was_ackn
     drop(in_hand);
 }
 
+/// What was written of it in part does not outlive it.
+#[tokio::test]
+async fn an_account_that_is_forgotten_is_gone_with_what_it_has_become() {
+    let disk = Disk::default();
+    let store = store_on(&disk).await.unwrap();
+    for channel in [CHANNEL, OTHER] {
+        for n in 1..=3 {
+            let reservation = store.reserve(channel, purchase(n)).await.unwrap().unwrap();
+            store.keep(reservation, 200).await.unwrap();
+        }
+    }
+    let collected = Amount::from_units(30).unwrap();
+    store.saw_withdrawn(CHANNEL, collected).await.unwrap();
+    store.channel_ended(CHANNEL).await.unwrap();
+    let other = store.account(OTHER).await.unwrap();
+    assert!(!store.forget(OTHER, 10_000).await.unwrap());
+    assert!(store.forget(CHANNEL, 10_000).await.unwrap());
+    assert_eq!(store.account(CHANNEL).await.unwrap(), None);
+
+    // As after a crash: nothing was closed.
+    let store = store_on(&Disk::of(disk.bytes())).await.unwrap();
+    assert_eq!(store.account(CHANNEL).await.unwrap(), None);
+    assert_eq!(store.account(OTHER).await.unwrap(), other);
+}
+
 fn check(account: &Account, acked: &[(usize, Acked)], seen: usize) {
     let (mut authorised, mut delivered) = (0, 0);
     for (_, acked) in acked {
@@ -102,3 +127,4 @@ fn check(account: &Account, acked: &[(usize, Acked)], seen: usize) {
 }
 
 const CHANNEL: ContractId = ContractId([7; 32]);
+const OTHER: ContractId = ContractId([8; 32]);
