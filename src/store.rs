@@ -31,7 +31,7 @@ pub use self::{
     error::Error,
     redis::{Durability, Member, MemberId, Settings as RedisSettings},
 };
-use crate::protocol::stellar::TxHash;
+use crate::{protocol::stellar::TxHash, telemetry::metrics::Metrics};
 
 /// Names one payment: a digest of what makes it unrepeatable, such as network, payer and nonce.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -252,6 +252,11 @@ impl Store {
 
     fn on_server(store: redis::Redis) -> Self {
         Self(Backend::Redis(store), Arc::default())
+    }
+
+    /// Has `metrics` tell what a server that promises nothing may yet lose, if this is one.
+    pub fn expose(&self, metrics: &Metrics) {
+        self.0.expose(metrics);
     }
 
     /// The gateways that share the store, in the order of their names; empty unless replicas of the server may take over.

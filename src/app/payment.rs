@@ -180,6 +180,7 @@ impl Payment {
 
     /// Has `metrics` tell the figures of what takes payments.
     pub(super) fn expose(&self, metrics: &Metrics) {
+        self.store.expose(metrics);
         if let Some(parts) = &self.channels {
             parts.closer().expose(metrics);
         }

@@ -7,7 +7,7 @@ use super::{
     embedded::{self, Embedded},
     redis::{self, Member, MemberId, Redis},
 };
-use crate::protocol::stellar::ContractId;
+use crate::{protocol::stellar::ContractId, telemetry::metrics::Metrics};
 
 #[derive(Clone, Debug)]
 pub(super) enum Backend {
@@ -106,6 +106,13 @@ impl Backend {
         match self {
             Self::Embedded(store) => store.accounts(after).await,
             Self::Redis(store) => store.accounts(after).await,
+        }
+    }
+
+    pub(super) fn expose(&self, metrics: &Metrics) {
+        match self {
+            Self::Embedded(_) => {}
+            Self::Redis(store) => store.expose(metrics),
         }
     }
 

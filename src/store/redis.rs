@@ -15,6 +15,7 @@ mod actor;
 mod channels;
 mod claims;
 mod envelope;
+mod exposure;
 mod fence;
 mod gate;
 mod group;
@@ -35,12 +36,13 @@ use std::{
     time::Duration,
 };
 
+use ::redis::RedisError;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
     task::spawn_blocking,
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(super) use self::channels::Flight;
 pub use self::fence::{Member, MemberId};
@@ -48,6 +50,7 @@ use self::{
     actor::{Actor, Queued, Wish},
     claims::{Answer, Permit},
     envelope::Key,
+    exposure::{Exposure, Probe},
     gate::Gate,
     journal::Journal,
     lists::List,
@@ -60,6 +63,7 @@ use super::{
     claim::{Presented, Step},
     time::{CLOCK_SLACK_SECONDS, Time},
 };
+use crate::telemetry::metrics::Metrics;
 
 /// How a Redis or Valkey is used.
 #[derive(Clone)]
@@ -114,6 +118,7 @@ pub(super) struct Redis {
     holds: Arc<Holds>,
     timeout: Duration,
     stopped: Arc<OnceLock<Arc<str>>>,
+    exposure: Option<Exposure>,
     tasks: TaskTracker,
 }
 
@@ -132,10 +137,11 @@ pub(super) struct Hold {
 impl Redis {
     /// Connects, and asks the server whether it keeps what the settings want kept.
     pub(super) async fn open(settings: Settings) -> Result<Self, Error> {
-        let whereabouts = Whereabouts::read(settings.url.expose_secret()).map_err(|error| {
-            // Its message says nothing of the URL itself, which may hold a password.
-            Error::Unavailable { reason: format!("its URL does not read: {error}").into() }
-        })?;
+        // Its message says nothing of the URL itself, which may hold a password.
+        let unreadable = |error: RedisError| Error::Unavailable {
+            reason: format!("its URL does not read: {error}").into(),
+        };
+        let whereabouts = Whereabouts::read(settings.url.expose_secret()).map_err(unreadable)?;
         let gate = match &settings.durability {
             Durability::Replicated { journal, .. } => {
                 let (path, prefix) = (journal.clone(), settings.prefix.clone());
@@ -144,6 +150,15 @@ impl Redis {
                 Some(Gate::new(opened.map_err(stopped)??)?)
             }
             Durability::Single | Durability::BestEffort => None,
+        };
+        let exposure = (settings.durability == Durability::BestEffort).then(Exposure::default);
+        let probe = match &exposure {
+            Some(exposure) => {
+                let whereabouts = Whereabouts::read(settings.url.expose_secret());
+                let whereabouts = whereabouts.map_err(unreadable)?;
+                Some(Probe::new(exposure.clone(), whereabouts, &settings))
+            }
+            None => None,
         };
         let facts = Facts {
             server_now: 0,
@@ -159,7 +174,7 @@ impl Redis {
         let mut actor = Actor::new(
             settings,
             whereabouts,
-            gate,
+            (gate, exposure.clone()),
             facts,
             Arc::clone(&holds),
             Arc::clone(&stopped),
@@ -167,10 +182,19 @@ impl Redis {
         // A future of many layers, which those of the callers need not contain.
         Box::pin(actor.start()).await?;
         let tasks = TaskTracker::new();
-        tasks.spawn(actor.run(wishes));
+        let is_over = CancellationToken::new();
+        if let Some(probe) = probe {
+            tasks.spawn(probe.run(is_over.clone()));
+        }
+        // Ends with the actor.
+        let is_over = is_over.drop_guard();
+        tasks.spawn(async move {
+            actor.run(wishes).await;
+            drop(is_over);
+        });
         tasks.close();
         let room = Arc::new(Semaphore::new(QUEUE));
-        Ok(Self { queue, room, holds, timeout, stopped, tasks })
+        Ok(Self { queue, room, holds, timeout, stopped, exposure, tasks })
     }
 
     pub(super) async fn claim(&self, claim: Claim) -> Result<Claiming, Error> {
@@ -229,6 +253,12 @@ impl Redis {
         halves.iter_mut().for_each(|half| *half = Token::draw().0);
         let verb = move |draft: &mut Draft<'_>| claims::secret(draft, name, drawn);
         self.transact(vec![Key::Secret(name)], verb).await
+    }
+
+    pub(super) fn expose(&self, metrics: &Metrics) {
+        if let Some(exposure) = &self.exposure {
+            exposure.expose(metrics);
+        }
     }
 
     /// The gateways that share the store, where replicas may take over.

@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 use super::{
     Holds, Settings,
     envelope::{Entry, Key},
+    exposure::Exposure,
     gate::Gate,
     group::{Group, grouped},
     journal::Acknowledged,
@@ -58,6 +59,8 @@ pub(super) struct Actor {
     holds: Arc<Holds>,
     /// Where replicas may take over.
     pub(super) gate: Option<Gate>,
+    /// Where the server promises nothing.
+    exposure: Option<Exposure>,
     /// Holds to be ended when the server is back.
     later: Vec<Box<dyn Transaction>>,
     stopped: Arc<OnceLock<Arc<str>>>,
@@ -69,7 +72,7 @@ impl Actor {
     pub(super) fn new(
         settings: Settings,
         whereabouts: Whereabouts,
-        gate: Option<Gate>,
+        (gate, exposure): (Option<Gate>, Option<Exposure>),
         facts: Facts,
         holds: Arc<Holds>,
         stopped: Arc<OnceLock<Arc<str>>>,
@@ -82,6 +85,7 @@ impl Actor {
             facts,
             holds,
             gate,
+            exposure,
             later: Vec::new(),
             stopped,
             lacking: None,
@@ -244,6 +248,9 @@ impl Actor {
             }
             None => Ok(()),
         };
+        if let Some(exposure) = &self.exposure {
+            exposure.spent(done.iter().flat_map(Group::spent));
+        }
         for mut group in done {
             match &recorded {
                 Err(error) if group.is_of_accounts() => {
@@ -339,6 +346,9 @@ impl Actor {
         let reason = match opened {
             Ok(link) => {
                 info!("connected to the store");
+                if let Some(exposure) = &self.exposure {
+                    exposure.connected(link.epoch());
+                }
                 self.link = Some(link);
                 self.lacking = None;
                 return Ok(());

@@ -130,6 +130,21 @@ impl Group {
         })
     }
 
+    /// How much more, or less, its accounts have spent once it is stored, in base units.
+    pub(super) fn spent(&self) -> impl Iterator<Item = (ContractId, i128)> {
+        let spent = |entry: &Entry| match &entry.record {
+            Ok(Record::Account(account)) => Some(account.standing().spent.units()),
+            _ => None,
+        };
+        let written = self.sent.iter().flat_map(|sent| &sent.records);
+        written.filter_map(move |place| {
+            let Key::Account(channel) = place.key else { return None };
+            let after = place.after.as_ref().and_then(spent)?;
+            let before = place.before.as_ref().and_then(spent).unwrap_or(0);
+            Some((channel, after.saturating_sub(before)))
+        })
+    }
+
     /// What one round of `groups` sends: the channels that get their first record, and the swaps.
     pub(super) fn round(groups: &[Self]) -> (Vec<[u8; 32]>, Vec<&Swap>) {
         let sent = || groups.iter().filter_map(|group| group.sent.as_ref());

@@ -322,7 +322,7 @@ pub(super) fn pending_index(prefix: &str) -> String {
 }
 
 /// Written to mark a point in the history of writes; nobody reads it.
-fn beat(prefix: &str) -> String {
+pub(super) fn beat(prefix: &str) -> String {
     format!("{prefix}{{claims}}:beat")
 }
 

@@ -97,6 +97,21 @@ impl Promise {
         Ok(promise)
     }
 
+    /// As [`Promise::read`], of a server that need not promise anything. `None` if it does not tell what it is.
+    pub(super) fn of_anything(answers: impl IntoIterator<Item = Value>) -> Option<Self> {
+        Self::read(answers, &Durability::BestEffort).ok()
+    }
+
+    /// Expects every replica to have a copy that follows the server now, as it told by `INFO replication`.
+    ///
+    /// # Errors
+    /// It did not tell.
+    pub(super) fn expect_all(&mut self, replication: Value) -> Result<(), String> {
+        let online = online(&text(replication)?);
+        self.replicas = Some(u8::try_from(online).unwrap_or(u8::MAX));
+        Ok(())
+    }
+
     /// Appends what has the server say which of its copies have all that was written so far. Nothing, if one copy is
     /// enough.
     ///

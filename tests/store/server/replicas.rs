@@ -2,14 +2,17 @@
 
 use std::{net::SocketAddr, num::NonZeroU8, path::Path, time::Duration};
 
-use tollgate::store::{
-    Durability, Error, Redelivery, RedisSettings, Store,
-    channel::{Reserve, Reserving, Standing, Token, Unfit},
+use tollgate::{
+    store::{
+        Durability, Error, Redelivery, RedisSettings, Store,
+        channel::{Reserve, Reserving, Standing, Token, Unfit},
+    },
+    telemetry::metrics::Metrics,
 };
 
 use crate::{
     relay::{Relay, Weather},
-    shared::{CHANNEL, amount, commitment, pay, standing},
+    shared::{CHANNEL, amount, commitment, pay, reserve, standing},
     stores,
     support::{Server, Settings},
 };
@@ -298,4 +301,55 @@ async fn what_cannot_be_relied_upon_is_refused_with_what_to_do() {
     let old = Store::redis(ha(old.url(), &pair.journals.path().join("d"))).await.unwrap_err();
     assert!(old.to_string().contains("use Redis 7.2 or later, or Valkey"), "{old}");
     pay_soon(&pair.gateway("a").await, 1).await;
+}
+
+/// Case K04 where nothing is promised: what is lost is what was said to be exposed, to the unit.
+#[tokio::test(flavor = "multi_thread")]
+async fn k04_what_a_best_effort_server_loses_is_what_was_exposed() {
+    let mut pair = Pair::start().await;
+    let between = Relay::to(pair.primary.address()).await;
+    follow(&pair.replica, between.address()).await;
+    attached(&pair.primary, 1).await;
+    let settings = RedisSettings { durability: Durability::BestEffort, ..pair.settings("none") };
+    let store = Store::redis(settings).await.unwrap();
+    let metrics = Metrics::default();
+    store.expose(&metrics);
+    let figure = |name: &str| {
+        let text = metrics.text();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+        line.map_or(0, |line| line.trim_start_matches("{} ").parse::<i128>().unwrap())
+    };
+    let exposed = || figure("gateway_store_exposed_base_units");
+    for units in 1..=5 {
+        pay(&store, units * 10, 2).await;
+    }
+    while exposed() > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let safe = standing(&store).await;
+    assert_eq!(safe.spent, amount(10));
+    between.set(Weather::Partition);
+    for units in 6..=12 {
+        pay(&store, units * 10, 3).await;
+    }
+    let given_back = reserve(&store, commitment(130, 3)).await.unwrap();
+    assert_eq!(exposed(), 24);
+    store.give_back(given_back, true).await.unwrap();
+    let said = standing(&store).await;
+    assert_eq!(said.spent, amount(31));
+    assert_eq!(exposed(), 21);
+    promote(&pair.replica).await;
+    pair.primary.kill9().await;
+    std::mem::swap(&mut pair.primary, &mut pair.replica);
+    pair.lead_to_primary();
+    // The process that saw what was lost does not serve that channel; another one would.
+    let other = RedisSettings { durability: Durability::BestEffort, ..pair.settings("none") };
+    let left = standing(&Store::redis(other).await.unwrap()).await;
+    assert_eq!(left, safe);
+    while figure("gateway_store_lost_base_units_total") == 0 {
+        drop(store.account(CHANNEL).await);
+    }
+    let lost = figure("gateway_store_lost_base_units_total");
+    assert_eq!(amount(lost), said.spent.less(left.spent));
+    assert_eq!(exposed(), 0);
 }
