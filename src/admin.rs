@@ -30,7 +30,7 @@ use crate::{
         stellar::{Asset, ContractId},
     },
     server::{Inbound, Limits, Refused, Service},
-    store::{self, channel::Phase},
+    store::{self, Member, MemberId, channel::Phase},
     telemetry::metrics,
 };
 
@@ -93,6 +93,18 @@ pub trait Administered: Clone + Send + Sync + 'static {
     /// [`CloseError`].
     fn adopt(&self, channel: ContractId)
     -> impl Future<Output = Result<Amount, CloseError>> + Send;
+
+    /// The gateways that share the store; none where it is this gateway's alone, or no replica may take over.
+    ///
+    /// # Errors
+    /// Those of the store.
+    fn members(&self) -> impl Future<Output = Result<Vec<Member>, store::Error>> + Send;
+
+    /// Waits no more for a gateway that is gone with its journal. Whether it was waited for.
+    ///
+    /// # Errors
+    /// Those of the store.
+    fn dismiss(&self, member: MemberId) -> impl Future<Output = Result<bool, store::Error>> + Send;
 }
 
 /// The port's service. Clones share it.
@@ -168,6 +180,21 @@ impl<A: Administered> Admin<A> {
                 Err(why) => refused(&why),
             },
             Asked::CloseAll => self.close_all().await,
+            Asked::Members => match self.administered.members().await {
+                Ok(members) => {
+                    let members: Vec<_> = members.iter().map(tell::member).collect();
+                    answer(StatusCode::OK, &json!({ "members": members }))
+                }
+                Err(error) => store_failed(&error),
+            },
+            Asked::Dismiss(member) => match self.administered.dismiss(member).await {
+                Ok(true) => {
+                    warn!(%member, "an operator says that a gateway is gone, with its journal");
+                    answer(StatusCode::OK, &json!({ "dismissed": member.to_string() }))
+                }
+                Ok(false) => error(StatusCode::NOT_FOUND, &format!("`{member}` is no member")),
+                Err(error) => store_failed(&error),
+            },
         }
     }
 
@@ -253,6 +280,8 @@ enum Asked {
     Close(ContractId),
     Adopt(ContractId),
     CloseAll,
+    Members,
+    Dismiss(MemberId),
 }
 
 /// Why nothing is done.
@@ -261,6 +290,7 @@ enum NotAsked {
     NotFound,
     WrongMethod { allow: &'static str },
     NoChannel,
+    NoMember,
     NotJson,
     TooLarge,
     TooSlow,
@@ -282,6 +312,10 @@ impl Asked {
             ["channels", one, "settle"] => Self::Settle(channel(one)?),
             ["channels", one, "close"] => Self::Close(channel(one)?),
             ["channels", one, "adopt"] => Self::Adopt(channel(one)?),
+            ["members"] => Self::Members,
+            ["members", one, "dismiss"] => {
+                Self::Dismiss(one.parse().map_err(|_| NotAsked::NoMember)?)
+            }
             _ => return Err(NotAsked::NotFound),
         };
         match (asked.changes_something(), method) {
@@ -293,8 +327,17 @@ impl Asked {
 
     const fn changes_something(self) -> bool {
         match self {
-            Self::Health | Self::Ready | Self::Metrics | Self::List | Self::Show(_) => false,
-            Self::Settle(_) | Self::Close(_) | Self::Adopt(_) | Self::CloseAll => true,
+            Self::Health
+            | Self::Ready
+            | Self::Metrics
+            | Self::List
+            | Self::Show(_)
+            | Self::Members => false,
+            Self::Settle(_)
+            | Self::Close(_)
+            | Self::Adopt(_)
+            | Self::CloseAll
+            | Self::Dismiss(_) => true,
         }
     }
 }
@@ -327,6 +370,7 @@ impl NotAsked {
             Self::NoChannel => {
                 (StatusCode::NOT_FOUND, "a channel is a contract: `C…`, 56 characters")
             }
+            Self::NoMember => (StatusCode::NOT_FOUND, "a member is 32 hexadecimal digits"),
             Self::NotJson => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected `Content-Type: application/json`")
             }

@@ -8,7 +8,7 @@ use crate::{
         money::Amount,
         stellar::{Asset, ContractId},
     },
-    store::channel::Phase,
+    store::{Member, channel::Phase},
 };
 
 /// One channel; `assets` are those with a name.
@@ -71,4 +71,10 @@ pub(super) fn collected(channel: ContractId, collected: &Collected) -> Value {
 /// The account of `channel` goes on from `authorised`.
 pub(super) fn adopted(channel: ContractId, authorised: Amount) -> Value {
     json!({ "channel": channel.to_string(), "authorised": authorised.to_string() })
+}
+
+/// One gateway that shares the store.
+pub(super) fn member(member: &Member) -> Value {
+    let Member { id, name, is_reconciled } = member;
+    json!({ "id": id.to_string(), "name": name, "is_reconciled": is_reconciled })
 }

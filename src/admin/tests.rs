@@ -33,6 +33,8 @@ struct Stub {
     orders: Arc<Mutex<Vec<String>>>,
 }
 
+const MEMBER: MemberId = MemberId([9; 16]);
+
 impl Stub {
     fn order(&self, what: &str, channel: ContractId) {
         let order = format!("{what} {channel}");
@@ -108,6 +110,16 @@ impl Administered for Stub {
     async fn close(&self, channel: ContractId) -> Result<Collected, CloseError> {
         self.order("close", channel);
         self.collect(channel, true)
+    }
+
+    async fn members(&self) -> Result<Vec<Member>, store::Error> {
+        self.list().await?;
+        Ok(vec![Member { id: MEMBER, name: "one".to_owned(), is_reconciled: false }])
+    }
+
+    async fn dismiss(&self, member: MemberId) -> Result<bool, store::Error> {
+        self.list().await?;
+        Ok(member == MEMBER)
     }
 
     async fn adopt(&self, channel: ContractId) -> Result<Amount, CloseError> {
@@ -240,6 +252,28 @@ async fn channels_are_told_with_what_they_owe() {
     assert_eq!(port.ask("GET /channels/C123", &[]).await.0, 404);
     assert_eq!(port.ask("GET /", &[]).await, (404, json!({ "error": "not found" })));
     assert_eq!(port.stub.orders(), [""; 0]);
+}
+
+#[tokio::test]
+async fn who_shares_the_store_is_told_and_one_that_is_gone_is_dismissed() {
+    let port = Port::start(Some(TOKEN), Stub::default()).await;
+    let bearer = bearer();
+    let token = [("authorization", bearer.as_str())];
+    let (status, told) = port.ask("GET /members", &token).await;
+    let member = json!({ "id": MEMBER.to_string(), "name": "one", "is_reconciled": false });
+    assert_eq!((status, told), (200, json!({ "members": [member] })));
+    let dismiss = |member: &str| format!("/members/{member}/dismiss");
+    let (status, told) = port.order(&dismiss(&MEMBER.to_string()), &token).await;
+    assert_eq!((status, told), (200, json!({ "dismissed": MEMBER.to_string() })));
+    for (member, why) in [
+        (MemberId([8; 16]).to_string(), "is no member"),
+        ("x".to_owned(), "a member is 32 hexadecimal digits"),
+    ] {
+        let (status, told) = port.order(&dismiss(&member), &token).await;
+        assert!(status == 404 && told.to_string().contains(why), "{status} {told}");
+    }
+    assert_eq!(port.order(&dismiss(&MEMBER.to_string()), &[]).await.0, 401);
+    assert_eq!(port.ask("GET /members", &[]).await.0, 401);
 }
 
 #[tokio::test]

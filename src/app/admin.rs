@@ -13,7 +13,7 @@ use crate::{
         money::Amount,
         stellar::{Asset, ContractId},
     },
-    store::{self, Store},
+    store::{self, Member, MemberId, Store},
     telemetry::metrics::Metrics,
 };
 
@@ -79,5 +79,19 @@ impl admin::Administered for Administered {
     async fn adopt(&self, channel: ContractId) -> Result<Amount, CloseError> {
         let closer = self.closer.as_ref().ok_or(CloseError::Unknown(channel))?;
         closer.adopt(channel).await
+    }
+
+    async fn members(&self) -> Result<Vec<Member>, store::Error> {
+        match &self.store {
+            Some(store) => store.members().await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn dismiss(&self, member: MemberId) -> Result<bool, store::Error> {
+        match &self.store {
+            Some(store) => store.dismiss(member).await,
+            None => Ok(false),
+        }
     }
 }

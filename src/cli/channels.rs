@@ -16,6 +16,7 @@ use super::{BAD_CONFIGURATION, fail, gateway, say, stellar};
 use crate::{
     config::Env,
     protocol::{money::Amount, money::Decimals, stellar::ContractId},
+    store::MemberId,
 };
 
 /// Tells what the channels of a running gateway owe, and settles, closes or adopts them.
@@ -81,6 +82,17 @@ enum Order {
     Adopt {
         /// The channel's address (`C…`).
         channel: ContractId,
+    },
+    /// Lists the gateways that share a store of which replicas may take over.
+    ///
+    /// After that each has to compare the store with its journal, and until all have, no channel pays.
+    Members,
+    /// Waits no more for a gateway that is gone for good, and its journal with it.
+    ///
+    /// What it alone remembers of payments is lost then. One that comes back is a member again.
+    Dismiss {
+        /// As `members` tells it.
+        member: MemberId,
     },
 }
 
@@ -154,6 +166,20 @@ impl Arguments {
                 let told = port.ask(Method::POST, &path, LOOK).await?;
                 let adopted: Adopted = port::read(&told)?;
                 self.tell(&told, || adopted.line());
+                Ok(ExitCode::SUCCESS)
+            }
+            Order::Members => {
+                let told = port.ask(Method::GET, "/members", LOOK).await?;
+                let Members { members } = port::read(&told)?;
+                self.tell(&told, || {
+                    members.iter().map(Member::line).collect::<Vec<_>>().join("\n")
+                });
+                Ok(ExitCode::SUCCESS)
+            }
+            Order::Dismiss { member } => {
+                let path = format!("/members/{member}/dismiss");
+                let told = port.ask(Method::POST, &path, LOOK).await?;
+                self.tell(&told, || format!("{member}: is not waited for any more"));
                 Ok(ExitCode::SUCCESS)
             }
         }
@@ -274,6 +300,19 @@ struct Adopted {
 }
 
 #[derive(Debug, Deserialize)]
+struct Members {
+    members: Vec<Member>,
+}
+
+/// A gateway that shares the store.
+#[derive(Debug, Deserialize)]
+struct Member {
+    id: String,
+    name: String,
+    is_reconciled: bool,
+}
+
+#[derive(Debug, Deserialize)]
 struct ClosedAll {
     closed: Vec<Collected>,
     nothing_to_collect: Vec<String>,
@@ -347,6 +386,16 @@ impl Adopted {
     fn line(&self) -> String {
         let authorised = self.authorised.with_unit(None);
         format!("{}: adopted, pays again with commitments above {authorised}", self.channel)
+    }
+}
+
+impl Member {
+    fn line(&self) -> String {
+        let state = match self.is_reconciled {
+            true => "has compared the store with its journal",
+            false => "is WAITED FOR: it has yet to compare the store with its journal",
+        };
+        format!("{} on `{}`: {state}", self.id, self.name)
     }
 }
 

@@ -151,3 +151,18 @@ fn amounts_that_do_not_read_are_no_amounts() {
         assert!(matches!(port::read::<Listed>(&told), Err(Error::Unread(_))), "{text}");
     }
 }
+
+#[test]
+fn members_are_written_with_who_is_waited_for() {
+    let told = json!({ "members": [
+        { "id": "09", "name": "one", "is_reconciled": true },
+        { "id": "0a", "name": "two", "is_reconciled": false },
+    ] });
+    let Members { members } = port::read(&told).unwrap();
+    assert_eq!(members[0].line(), "09 on `one`: has compared the store with its journal");
+    assert!(members[1].line().starts_with("0a on `two`: is WAITED FOR"));
+    let id = "0123456789abcdef0123456789abcdef";
+    let dismissed = parse(&format!("dismiss {id}")).unwrap();
+    assert!(matches!(dismissed.order, Order::Dismiss { member } if member.to_string() == id));
+    assert!(parse("dismiss 0123").is_err());
+}

@@ -4,7 +4,7 @@
 //! A new epoch may lack what another one acknowledged. So nobody takes a payment from a channel in it until every member
 //! has raised the accounts to what its own journal remembers. A value and its pure steps; knows no server.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use super::promise::Epoch;
 use crate::store::{
@@ -19,6 +19,17 @@ pub struct MemberId(pub [u8; 16]);
 impl fmt::Display for MemberId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl FromStr for MemberId {
+    type Err = hex::FromHexError;
+
+    /// 32 hexadecimal digits.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut id = [0; 16];
+        hex::decode_to_slice(text, &mut id)?;
+        Ok(Self(id))
     }
 }
 

@@ -306,7 +306,7 @@ fn waiting(behind: &[Member]) -> String {
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!(
         "another server holds the store now, and these gateways have yet to compare it with their journals: {}{more}; \
-         start them, or say which are gone for good: `tollgate store dismiss ID`",
+         start them, or say which are gone for good: `tollgate channels dismiss ID`",
         named.join(", ")
     )
 }
