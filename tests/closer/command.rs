@@ -14,7 +14,7 @@ use tollgate::{
     },
     server,
     store::{
-        self, Store,
+        self, Member, MemberId, Store,
         channel::{Phase, Reserving, Unfit},
     },
     telemetry::metrics::Metrics,
@@ -55,6 +55,14 @@ impl Administered for Desk {
 
     async fn close(&self, channel: ContractId) -> Result<Collected, CloseError> {
         self.0.close(channel).await
+    }
+
+    async fn members(&self) -> Result<Vec<Member>, store::Error> {
+        Ok(Vec::new())
+    }
+
+    async fn dismiss(&self, _: MemberId) -> Result<bool, store::Error> {
+        Ok(false)
     }
 
     async fn adopt(&self, channel: ContractId) -> Result<Amount, CloseError> {

@@ -244,6 +244,10 @@ impl Account {
         self.floor = self.floor.max(commitment.amount);
         self.uses.retain(|used| used.amount > commitment.amount);
         self.steps = self.steps.max(steps);
+        if self.spent > self.withdrawn {
+            // Nobody knows since when: long enough to be collected soon.
+            self.unsettled_since.get_or_insert(self.used_at.max(1));
+        }
         self.hold(commitment);
         self.trim();
         true
