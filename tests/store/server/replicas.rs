@@ -109,7 +109,13 @@ async fn pay_soon(store: &Store, units: i128) -> Standing {
         let redelivery = Redelivery { attempts: u8::MAX, within: Duration::from_secs(600) };
         let ask = Reserve { token: Token::draw(), base, redelivery, ..commitment(units, 1) };
         match store.reserve(CHANNEL, ask).await {
-            Ok(Ok(reservation)) => return store.keep(reservation, 200).await.unwrap(),
+            Ok(Ok(reservation)) => match store.keep(reservation, 200).await {
+                Ok(standing) => return standing,
+                Err(Error::Unavailable { .. } | Error::Unreachable { .. }) => {}
+                Err(other) => panic!("{units}: {other:?}"),
+            },
+            // What was asked for and not heard of is yet to be given back.
+            Ok(Err(Reserving::InFlight)) => tokio::time::sleep(Duration::from_millis(20)).await,
             Err(Error::Unavailable { .. } | Error::Unreachable { .. }) => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
