@@ -368,6 +368,11 @@ impl Actor {
     /// Another connection may lead to another server.
     fn unlink(&mut self, reason: &str) {
         warn!(reason, "the connection to the store is given up");
+        self.look_elsewhere();
+    }
+
+    /// Has the next round ask anew where the primary is.
+    pub(super) fn look_elsewhere(&mut self) {
         self.link = None;
         self.cache.clear();
     }

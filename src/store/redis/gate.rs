@@ -30,6 +30,9 @@ pub(super) struct Gate {
     /// What this machine is called.
     name: String,
     replay: Replay,
+    /// The epochs that this gateway has said to have reconciled at, or may have, the latest last; so does the journal. In
+    /// all but that one it is waited for no more, so others may have sold there what the server of an earlier one lacks.
+    entered: Vec<Epoch>,
     /// The epoch in which everybody has reconciled.
     open_in: Option<Epoch>,
     /// Why it is closed, in an epoch in which it is.
@@ -60,11 +63,12 @@ enum Found {
 
 impl Gate {
     pub(super) fn new(journal: Journal) -> Result<Self, Error> {
-        let seen = journal.seen()?;
+        let (seen, entered) = (journal.seen()?, journal.entered()?);
         Ok(Self {
             journal: Arc::new(journal),
             name: machine_name(),
             replay: Replay::default(),
+            entered,
             open_in: None,
             reason: "the accounts are being compared with the journal".into(),
             broken: None,
@@ -79,6 +83,27 @@ impl Gate {
             return Some(Arc::clone(broken));
         }
         (self.open_in != Some(epoch)).then(|| Arc::clone(&self.reason))
+    }
+
+    /// Whether another epoch was entered since `epoch` was.
+    fn has_left(&self, epoch: Epoch) -> bool {
+        self.entered.contains(&epoch) && self.entered.last() != Some(&epoch)
+    }
+
+    /// Leaves the epoch that it was in, for good, before anybody can see that it reconciles at `epoch`.
+    async fn enter(&mut self, epoch: Epoch) -> Result<(), Error> {
+        if self.entered.last() == Some(&epoch) {
+            return Ok(());
+        }
+        self.open_in = None;
+        let mut entered = self.entered.clone();
+        entered.push(epoch);
+        let surplus = entered.len().saturating_sub(MOST_ENTERED);
+        entered.drain(..surplus);
+        let (journal, written) = (Arc::clone(&self.journal), entered.clone());
+        on_disk(move || journal.enters(&written)).await?;
+        self.entered = entered;
+        Ok(())
     }
 
     /// Writes to the journal what the server acknowledged.
@@ -142,7 +167,11 @@ impl Actor {
             return;
         }
         let id = gate.journal.id();
-        let verb = move |draft: &mut Draft<'_>| leave(draft, id);
+        let verb = move |draft: &mut Draft<'_>| match draft.facts.epoch == epoch {
+            true => leave(draft, id),
+            // Another server has become the primary meanwhile.
+            false => Ok(false),
+        };
         // Should it fail, an operator has to say that it is gone.
         drop(self.carry_one(Key::Fence, verb).await);
     }
@@ -154,6 +183,15 @@ impl Actor {
         let (Some(epoch), Some(gate)) = (self.epoch(), &mut self.gate) else {
             return Found::Unknown;
         };
+        if gate.has_left(epoch) {
+            // Whoever says where the primary is may know better by now.
+            self.look_elsewhere();
+            return Found::Closed(
+                "this server was the primary before another one that this gateway has worked with since: lead the \
+                 gateways to that one, or, if it is gone for good, restart this one"
+                    .to_owned(),
+            );
+        }
         if gate.replay.epoch != Some(epoch) {
             gate.replay = Replay { epoch: Some(epoch), ..Replay::default() };
         }
@@ -218,17 +256,22 @@ impl Actor {
 
     /// Says in the fence that this gateway has reconciled, and sees who has not.
     async fn join(&mut self, epoch: Epoch) -> Found {
-        let Some(gate) = &self.gate else { return Found::Unknown };
+        let Some(gate) = &mut self.gate else { return Found::Unknown };
+        if let Err(error) = gate.enter(epoch).await {
+            return Found::Closed(format!("the journal cannot be written: {error}"));
+        }
         let (id, name, seen) = (gate.journal.id(), gate.name.clone(), gate.seen.clone());
-        let verb = move |draft: &mut Draft<'_>| join(draft, id, &name, &seen);
-        let (joined, fence) = match self.carry_one(Key::Fence, verb).await {
-            Ok(joined) => joined,
-            Err(Error::Unreachable { .. } | Error::Unavailable { .. }) => return Found::Unknown,
+        let verb = move |draft: &mut Draft<'_>| join(draft, epoch, id, &name, &seen);
+        let fence = match self.carry_one(Key::Fence, verb).await {
+            Ok(Some(fence)) => fence,
+            Ok(None) | Err(Error::Unreachable { .. } | Error::Unavailable { .. }) => {
+                return Found::Unknown;
+            }
             Err(error) => {
                 return Found::Closed(format!("who shares the store is not known: {error}"));
             }
         };
-        if joined != Some(epoch) || self.epoch() != Some(epoch) {
+        if self.epoch() != Some(epoch) {
             return Found::Unknown;
         }
         let Some(gate) = &mut self.gate else { return Found::Unknown };
@@ -276,14 +319,18 @@ pub(super) fn leave(draft: &mut Draft<'_>, id: MemberId) -> Result<bool, Error> 
     Ok(was_member)
 }
 
-/// Marks a gateway as reconciled in the epoch that this is written in, which is returned.
+/// Marks a gateway as reconciled at `epoch`; `None` if that is over. The connection may have been lost, and another server be
+/// the primary: its accounts were not raised to the journal.
 fn join(
     draft: &mut Draft<'_>,
+    epoch: Epoch,
     id: MemberId,
     name: &str,
     seen: &Fence,
-) -> Result<(Option<Epoch>, Fence), Error> {
-    let Some(epoch) = draft.facts.epoch else { return Ok((None, Fence::default())) };
+) -> Result<Option<Fence>, Error> {
+    if draft.facts.epoch != Some(epoch) {
+        return Ok(None);
+    }
     let stored = draft.fence()?;
     let mut fence = stored.clone();
     fence.recall(seen);
@@ -291,7 +338,7 @@ fn join(
     if fence != stored {
         draft.put_fence(fence.clone())?;
     }
-    Ok((Some(epoch), fence))
+    Ok(Some(fence))
 }
 
 fn waiting(behind: &[Member]) -> String {
@@ -336,6 +383,9 @@ const CLOSED: Duration = Duration::from_millis(100);
 
 /// How long accounts are raised before others have their turn.
 const TURN: Duration = Duration::from_millis(500);
+
+/// Epochs remembered: an earlier one does not come back.
+const MOST_ENTERED: usize = 256;
 
 /// Accounts raised in one round.
 const PAGE: usize = 128;

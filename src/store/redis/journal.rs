@@ -9,7 +9,10 @@ use std::{path::Path, sync::Arc};
 use rand_core::{OsRng, RngCore as _};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
-use super::fence::{Fence, MemberId};
+use super::{
+    fence::{Fence, MemberId},
+    promise::Epoch,
+};
 use crate::{
     protocol::{money::Amount, stellar::ContractId},
     store::{
@@ -141,6 +144,37 @@ impl Journal {
         };
         let Some(bytes) = read().map_err(file::stopping)? else { return Ok(Fence::default()) };
         Fence::read(&mut Reader::new(&bytes)).ok_or_else(|| corrupt("its members"))
+    }
+
+    /// Remembers the epochs that this gateway has entered, the latest last.
+    ///
+    /// # Errors
+    /// As [`Journal::record`].
+    pub(super) fn enters(&self, entered: &[Epoch]) -> Result<(), Error> {
+        let bytes: Vec<u8> = entered.iter().flat_map(|epoch| epoch.0).collect();
+        let write = || -> Result<(), redb::Error> {
+            let tx = self.db.begin_write()?;
+            tx.open_table(META)?.insert("epochs", bytes.as_slice())?;
+            Ok(tx.commit()?)
+        };
+        write().map_err(file::stopping)
+    }
+
+    /// The epochs that this gateway has entered, the latest last.
+    ///
+    /// # Errors
+    /// As [`Journal::record`].
+    pub(super) fn entered(&self) -> Result<Vec<Epoch>, Error> {
+        let read = || -> Result<_, redb::Error> {
+            let meta = self.db.begin_read()?.open_table(META)?;
+            Ok(meta.get("epochs")?.map(|bytes| bytes.value().to_vec()))
+        };
+        let bytes = read().map_err(file::stopping)?.unwrap_or_default();
+        let (epochs, rest) = bytes.as_chunks();
+        if !rest.is_empty() {
+            return Err(corrupt("its epochs"));
+        }
+        Ok(epochs.iter().copied().map(Epoch).collect())
     }
 
     /// What was acknowledged of the channels after `after`, in their order, at most `count`.

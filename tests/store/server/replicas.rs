@@ -67,6 +67,12 @@ impl Pair {
     }
 }
 
+/// Whoever is connected at `name` is cut off with the next thing it asks, and finds `server` there.
+fn lead(name: &Relay, server: &Server) {
+    name.lead_to(server.address());
+    name.set(Weather::CutReply { at: 0 });
+}
+
 fn ha(url: String, journal: &Path) -> RedisSettings {
     let promotable_replicas = NonZeroU8::MIN;
     let journal = journal.to_owned();
@@ -243,6 +249,57 @@ async fn k05_a_stale_replica_that_takes_over_serves_nobody_until_all_journals_we
         let again = one.reserve(CHANNEL, commitment(units, 1)).await.unwrap();
         assert!(matches!(again, Err(Reserving::Refused(Unfit::Used))), "{units}: {again:?}");
     }
+}
+
+/// Case K05: the last primary goes on with a replica beside it, more of which there are than must have a payment, and a
+/// gateway finds it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn k05_a_gateway_that_goes_back_to_the_last_primary_sells_nothing_there() {
+    let mut pair = Pair::start().await;
+    let beside = follower(pair.primary.address()).await;
+    attached(&pair.primary, 2).await;
+    let beneath = follower(pair.replica.address()).await;
+    attached(&pair.replica, 1).await;
+    let other = Relay::to(pair.primary.address()).await;
+    let url = format!("redis://{}/", other.address());
+    let one = pair.gateway("a").await;
+    let two = Store::redis(ha(url, &pair.journals.path().join("b"))).await.unwrap();
+    pay_soon(&one, 1).await;
+    pay_soon(&two, 2).await;
+    promote(&pair.replica).await;
+    std::mem::swap(&mut pair.primary, &mut pair.replica);
+    lead(&pair.name, &pair.primary);
+    lead(&other, &pair.primary);
+    // Once both have compared it with their journals.
+    pay_soon(&two, 3).await;
+    lead(&pair.name, &pair.replica);
+    attached(&pair.replica, 1).await;
+    loop {
+        match one.reserve(CHANNEL, commitment(3, 1)).await {
+            Err(Error::Unavailable { reason }) if reason.contains("was the primary before") => {
+                break;
+            }
+            Ok(Err(Reserving::InFlight))
+            | Err(Error::Unavailable { .. } | Error::Unreachable { .. }) => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            other => panic!("it was sold already: {other:?}"),
+        }
+    }
+    // Nor does it once it has forgotten all but its journal.
+    drop(one);
+    let one = pair.gateway("a").await;
+    let refused = loop {
+        let refused = refusal(&one, 3).await;
+        if !refused.contains("being compared") {
+            break refused;
+        }
+    };
+    assert!(refused.contains("was the primary before"), "{refused}");
+    lead(&pair.name, &pair.primary);
+    let stands = pay_soon(&one, 4).await;
+    assert_eq!(stands, Standing { authorised: amount(4), spent: amount(4) });
+    drop((beside, beneath));
 }
 
 #[tokio::test(flavor = "multi_thread")]
