@@ -342,7 +342,8 @@ impl Actor {
         if self.link.is_some() {
             return Ok(());
         }
-        let opened = Link::open(&mut self.whereabouts, &self.settings.durability, deadline).await;
+        let Settings { durability, prefix, .. } = &self.settings;
+        let opened = Link::open(&mut self.whereabouts, durability, prefix, deadline).await;
         let reason = match opened {
             Ok(link) => {
                 info!("connected to the store");

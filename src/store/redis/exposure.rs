@@ -18,7 +18,6 @@ use tracing::warn;
 
 use super::{
     Durability, Settings,
-    link::beat,
     promise::{Epoch, Promise},
     whereabouts::Whereabouts,
 };
@@ -52,7 +51,7 @@ struct State {
 pub(super) struct Probe {
     exposure: Exposure,
     whereabouts: Whereabouts,
-    beat: String,
+    prefix: String,
     patience: Duration,
     connected: Option<(MultiplexedConnection, Promise)>,
 }
@@ -135,8 +134,8 @@ impl State {
 impl Probe {
     pub(super) fn new(exposure: Exposure, whereabouts: Whereabouts, settings: &Settings) -> Self {
         let patience = settings.timeout.max(LEAST_PATIENCE);
-        let beat = beat(&settings.prefix);
-        Self { exposure, whereabouts, beat, patience, connected: None }
+        let prefix = settings.prefix.clone();
+        Self { exposure, whereabouts, prefix, patience, connected: None }
     }
 
     pub(super) async fn run(mut self, stopped: CancellationToken) {
@@ -175,7 +174,7 @@ impl Probe {
         promise.expect_all(replication).ok()?;
         let mut asked = Pipeline::new();
         let patience = u64::try_from(self.patience.mul_f32(0.5).as_millis()).unwrap_or(u64::MAX);
-        promise.ask_copies(&mut asked, &self.beat, patience);
+        promise.ask_copies(&mut asked, &self.prefix, patience);
         let mut told = connection.send_packed_commands(&asked, 0, asked.len()).await.ok()?;
         Some(promise.read_copies(&mut told, 0).is_ok())
     }
@@ -187,7 +186,7 @@ impl Probe {
         let mut connection =
             client.get_multiplexed_async_connection_with_config(&limits).await.ok()?;
         let mut asked = Pipeline::new();
-        Promise::ask(&mut asked, &Durability::Single);
+        Promise::ask(&mut asked, &Durability::Single, &self.prefix);
         let told = connection.send_packed_commands(&asked, 0, asked.len()).await.ok()?;
         let promise = Promise::of_anything(told)?;
         Some((connection, promise))

@@ -135,6 +135,7 @@ impl Link {
     pub(super) async fn open(
         whereabouts: &mut Whereabouts,
         durability: &Durability,
+        prefix: &str,
         deadline: Instant,
     ) -> Result<Self, Unfit> {
         let limits = AsyncConnectionConfig::new()
@@ -147,7 +148,7 @@ impl Link {
                 client.get_multiplexed_async_connection_with_config(&limits).await?;
             let mut asked = Pipeline::new();
             asked.cmd("SCRIPT").arg("LOAD").arg(SCRIPT);
-            Promise::ask(&mut asked, durability);
+            Promise::ask(&mut asked, durability, prefix);
             let answers = connection.send_packed_commands(&asked, 0, asked.len()).await?;
             Ok::<_, RedisError>((connection, answers))
         };
@@ -197,7 +198,7 @@ impl Link {
         // Some of the time is left for the way.
         let left = deadline.saturating_duration_since(Instant::now()).mul_f32(0.75);
         let patience = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        self.promise.ask_copies(&mut round, &beat(prefix), patience);
+        self.promise.ask_copies(&mut round, prefix, patience);
         let mut answers = self.send(&round, deadline).await?;
         let copied = self.promise.read_copies(&mut answers, own);
         let mut answers = answers.into_iter();
@@ -319,11 +320,6 @@ impl Unfit {
 /// The sorted set of the pending claims' keys.
 pub(super) fn pending_index(prefix: &str) -> String {
     format!("{prefix}{{claims}}:pending")
-}
-
-/// Written to mark a point in the history of writes; nobody reads it.
-pub(super) fn beat(prefix: &str) -> String {
-    format!("{prefix}{{claims}}:beat")
 }
 
 /// The sorted set of the channels that may have an account.

@@ -8,9 +8,10 @@ use super::{
     Durability,
     link::{bytes, said},
 };
+use crate::store::channel::Token;
 
 /// One life of one primary. What was written in another epoch need not be there in this one: a server that was started
-/// anew has another, and so has a replica that took over.
+/// anew has another, and so has a replica that took over, and one that was emptied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Epoch(pub(super) [u8; 16]);
 
@@ -22,13 +23,15 @@ pub(super) struct Promise {
     pub(super) clock: u64,
     /// Names the history of writes that the server is in.
     replication_id: String,
+    /// `redis-ha`: what was drawn when the store was empty.
+    birth: Option<Vec<u8>>,
     /// `redis-ha`: how many replicas must have a write on their disks at least.
     replicas: Option<u8>,
 }
 
 impl Promise {
     /// Asks for all that [`Promise::read`] reads.
-    pub(super) fn ask(asked: &mut Pipeline, durability: &Durability) {
+    pub(super) fn ask(asked: &mut Pipeline, durability: &Durability, prefix: &str) {
         asked.cmd("TIME");
         asked.cmd("INFO").arg("server");
         asked.cmd("INFO").arg("replication");
@@ -38,6 +41,9 @@ impl Promise {
         if matches!(durability, Durability::Replicated { .. }) {
             // Answered at once, by a server that knows it.
             asked.cmd("WAITAOF").arg(0).arg(0).arg(0);
+            let birth = birth(prefix);
+            asked.cmd("SET").arg(&birth).arg(&Token::draw().0).arg("NX");
+            asked.cmd("GET").arg(birth);
         }
     }
 
@@ -56,7 +62,7 @@ impl Promise {
         let replication = text(next());
         let settings: Vec<_> = SETTINGS.iter().map(|_| text(next())).collect();
         let checked = check(&replication, &settings);
-        let mut replicas = None;
+        let (mut replicas, mut birth) = (None, None);
         match durability {
             Durability::Single => checked?,
             Durability::BestEffort => {
@@ -73,6 +79,10 @@ impl Promise {
                         said(&error)
                     ));
                 }
+                if let Value::ServerError(error) = next() {
+                    return Err(said(&error));
+                }
+                birth = Some(bytes(next())?);
                 replicas = Some(promotable_replicas.get());
             }
         }
@@ -80,9 +90,10 @@ impl Promise {
         let replication_id = field(&replication, "master_replid").unwrap_or_default().to_owned();
         let run_id = server.ok().and_then(|told| field(&told, "run_id").map(str::to_owned));
         let promise = Self {
-            epoch: Epoch::of(&run_id.unwrap_or_default(), &replication_id),
+            epoch: Epoch::of(&run_id.unwrap_or_default(), &replication_id, birth.as_deref()),
             clock,
             replication_id,
+            birth,
             replicas,
         };
         if let Some(wanted) = replicas {
@@ -117,10 +128,11 @@ impl Promise {
     ///
     /// A replica says what it has on its disk when it is asked, and answers before it has synced what came just before the
     /// question; else it says so once a second. So it is asked again and again, and each question waits a little longer.
-    pub(super) fn ask_copies(&self, round: &mut Pipeline, beat: &str, patience_millis: u64) {
+    pub(super) fn ask_copies(&self, round: &mut Pipeline, prefix: &str, patience_millis: u64) {
         let Some(replicas) = self.replicas else { return };
         // Only what this connection has written is waited for: this write comes after all that is there.
-        round.cmd("SET").arg(beat).arg("");
+        round.cmd("SET").arg(beat(prefix)).arg("");
+        round.cmd("GET").arg(birth(prefix));
         for wait in waits(patience_millis) {
             round.cmd("WAITAOF").arg(1).arg(replicas).arg(wait);
         }
@@ -139,6 +151,12 @@ impl Promise {
             Some(Value::Okay) => {}
             Some(Value::ServerError(error)) => return Err(said(&error)),
             other => return Err(format!("it answered {other:?}")),
+        }
+        match (asked.next(), &self.birth) {
+            (Some(Value::ServerError(error)), _) => return Err(said(&error)),
+            (_, None) => {}
+            (Some(Value::BulkString(found)), Some(birth)) if found == *birth => {}
+            _ => return Err("the store was emptied".to_owned()),
         }
         let replication = text(asked.next_back().unwrap_or(Value::Nil))?;
         let (local, copies) = match asked.next_back() {
@@ -164,12 +182,25 @@ impl Promise {
 }
 
 impl Epoch {
-    fn of(run_id: &str, replication_id: &str) -> Self {
-        let digest =
-            Sha256::new().chain_update(run_id).chain_update("/").chain_update(replication_id);
+    fn of(run_id: &str, replication_id: &str, birth: Option<&[u8]>) -> Self {
+        let mut digest = Sha256::new();
+        for part in [run_id.as_bytes(), replication_id.as_bytes(), birth.unwrap_or_default()] {
+            digest.update(part);
+            digest.update(b"/");
+        }
         let digest: [u8; 32] = digest.finalize().into();
         Self(*digest.first_chunk().expect("32 bytes begin with 16"))
     }
+}
+
+/// Written to mark a point in the history of writes; nobody reads it.
+fn beat(prefix: &str) -> String {
+    format!("{prefix}{{claims}}:beat")
+}
+
+/// Written once, while the store is empty; read after each write, for what was emptied has another one or none.
+fn birth(prefix: &str) -> String {
+    format!("{prefix}{{claims}}:birth")
 }
 
 /// Whether one server by itself keeps what it acknowledged, from what it told of itself.

@@ -348,6 +348,33 @@ async fn k06_k12_a_server_that_comes_back_with_less_is_raised_to_the_journal() {
     }
 }
 
+/// Case K07: somebody empties the store, and it is still the same server.
+#[tokio::test(flavor = "multi_thread")]
+async fn k07_a_store_that_is_emptied_under_way_serves_nobody_until_all_journals_were_replayed() {
+    let pair = Pair::start().await;
+    let (one, two) = (pair.gateway("a").await, pair.gateway("b").await);
+    // Has paid from no channel, so it remembers none.
+    two.members().await.unwrap();
+    for round in 0..3 {
+        let first = 10 * round + 1;
+        pay_soon(&one, first).await;
+        let said = pay_soon(&one, first + 4).await;
+        while two.members().await.unwrap().iter().any(|member| !member.is_reconciled) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let _: () = pair.primary.ask("FLUSHALL").await;
+        for units in [first, first + 4] {
+            match two.reserve(CHANNEL, commitment(units, 1)).await {
+                Err(Error::Unavailable { .. } | Error::Unreachable { .. })
+                | Ok(Err(Reserving::Refused(Unfit::Used))) => {}
+                other => panic!("{units} was bought before: {other:?}"),
+            }
+        }
+        let stands = pay_soon(&one, first + 5).await;
+        assert_eq!(stands.spent, said.spent.checked_add(amount(1)).unwrap());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_relied_upon_is_refused_with_what_to_do() {
     let pair = Pair::start().await;
