@@ -40,6 +40,8 @@ pub(crate) struct Wallet {
     /// The highest amount that was signed.
     pub(crate) signed: Arc<Mutex<i128>>,
     pub(crate) ids: Arc<AtomicU64>,
+    /// How many answers all clients together have got.
+    pub(crate) served: watch::Sender<usize>,
 }
 
 /// What one client has signed and heard.
@@ -58,7 +60,7 @@ pub(crate) struct Purchase {
 
 /// Pays until it is over.
 pub(crate) async fn live(wallet: Wallet, mut addresses: Addresses) -> Journal {
-    let mut journal = Journal { wallet, purchases: Vec::new(), receipts: Vec::new() };
+    let mut journal = Journal::of(wallet);
     let mut next = None;
     while let Some(base) = any(&mut addresses).await {
         let Some(challenge) = next.take() else {
@@ -82,6 +84,10 @@ async fn any(addresses: &mut Addresses) -> Option<Arc<str>> {
 }
 
 impl Journal {
+    pub(crate) const fn of(wallet: Wallet) -> Self {
+        Self { wallet, purchases: Vec::new(), receipts: Vec::new() }
+    }
+
     /// Pays for one request; returns the challenge for the next one, if it got one.
     async fn pay(&mut self, challenge: Challenge, addresses: &mut Addresses) -> Option<Challenge> {
         let mut purchase = self.wallet.sign(&challenge);
@@ -113,6 +119,9 @@ impl Journal {
     ) -> Option<Challenge> {
         let (seen, next) = self.wallet.present(purchase, base).await;
         self.receipts.extend(seen.receipt());
+        if matches!(seen, Seen::Served(_)) {
+            self.wallet.served.send_modify(|served| *served += 1);
+        }
         purchase.request.seen.push(seen);
         next
     }

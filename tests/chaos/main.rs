@@ -2,7 +2,8 @@
 //!
 //! Gateways are processes of their own, started from a file as an operator starts them. Clients pay request after request
 //! and write down what they have signed and heard, the upstream what reached it. When all is over the channels are closed,
-//! and accounts, ledger, journals and log must tell the same story.
+//! and accounts, ledger, journals and log must tell the same story. Where one server may take over from another, networks part
+//! too, and clients must be served again after each such storm.
 //!
 //! CI runs a short form. A long one is a command:
 //! `TOLLGATE_CHAOS_SECONDS=60 TOLLGATE_CHAOS_KILLS=100 TOLLGATE_CHAOS_CLIENTS=64 cargo test -p tollgate --test chaos --
@@ -24,8 +25,10 @@ mod ending;
 mod fleet;
 mod history;
 mod judge;
+mod nodes;
 mod site;
 mod standing;
+mod storms;
 mod upstream;
 
 #[path = "../support/agent.rs"]
@@ -39,15 +42,18 @@ mod redis_server;
 #[path = "../support/relay.rs"]
 mod relay;
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 use rand_core::{OsRng, RngCore as _};
+use tokio::task::JoinHandle;
 
 use self::{
-    client::Journal,
+    client::{Journal, Wallet},
     fleet::Fleet,
     history::History,
+    judge::Fault,
     site::{Kept, PRICE, Plan, Site},
+    storms::Weathered,
 };
 
 #[tokio::test]
@@ -73,29 +79,77 @@ async fn gateways_that_hardly_reach_their_redis_lose_nothing() {
     survive(Plan { gateways: 2, store: Kept::BadNetwork, channels, clients: SHARING }).await;
 }
 
+/// Cases K03, K04, K10.
+#[tokio::test]
+async fn gateways_whose_primary_is_replaced_lose_nothing_whoever_is_cut_off_or_killed() {
+    let plan = copied(Kept::Copied);
+    let (happened, history) = weather(plan, async |weathered| weathered.run(seconds()).await).await;
+    report(&plan, &happened, &history);
+}
+
+/// The judge's own proof, and case K04 as an operator has it who was told not to.
+#[tokio::test]
+async fn at_best_effort_a_copy_that_lags_and_takes_over_loses_what_the_judge_then_misses() {
+    let plan = copied(Kept::HardlyCopied);
+    let (happened, history) = weather(plan, async |weathered| weathered.lose().await).await;
+    let verdict = judge::judge(&history, PRICE);
+    println!("{plan:?}: {happened}\n{}\n{} faults", verdict.counts, verdict.faults.len());
+    // Whoever comes again with what was lost buys again.
+    let is_lost = |fault: &Fault| matches!(fault, Fault::Unpaid { .. } | Fault::ServedTwice { .. });
+    assert!(verdict.faults.iter().any(is_lost), "{:?}", verdict.faults);
+}
+
+/// Has clients pay gateways on two servers, and judges nothing.
+async fn weather(
+    plan: Plan,
+    storms: impl AsyncFnOnce(&mut Weathered),
+) -> (storms::Happened, History) {
+    let mut site = Site::start(plan).await;
+    let (beside, paying) = site.wallets.split_last().unwrap();
+    let (beside, paying) = (Journal::of(beside.clone()), paying.to_vec());
+    let mut weathered = Weathered::start(&mut site, beside).await;
+    let clients = live(&paying, plan, &weathered.addresses());
+    storms(&mut weathered).await;
+    let (happened, beside) = weathered.stop(&mut site).await;
+    let mut journals = ended(clients).await;
+    journals.push(beside);
+    (happened, ending::end(&mut site, journals).await)
+}
+
+/// Three gateways, clients that share channels in pairs, and a channel that no client uses.
+fn copied(store: Kept) -> Plan {
+    Plan { gateways: 3, store, channels: clients().div_ceil(2) + 1, clients: 2 }
+}
+
 /// Has clients pay while what serves them is killed, and judges what is left.
 async fn survive(plan: Plan) {
     let mut site = Site::start(plan).await;
     let fleet = Fleet::start(&mut site).await;
-    let clients: Vec<_> = site
-        .wallets
-        .iter()
-        .flat_map(|wallet| (0..plan.clients).map(|_| wallet.clone()))
-        .map(|wallet| tokio::spawn(client::live(wallet, fleet.addresses())))
-        .collect();
+    let clients = live(&site.wallets, plan, &fleet.addresses());
     let kills = fleet.run(seconds(), kills()).await;
-    let mut journals: Vec<Journal> = Vec::new();
-    for client in clients {
-        journals.push(client.await.unwrap());
-    }
+    let journals = ended(clients).await;
     site.redis = fleet.stop().await;
     let history = ending::end(&mut site, journals).await;
     report(&plan, &kills, &history);
 }
 
-fn report(plan: &Plan, kills: &fleet::Kills, history: &History) {
+/// Starts all clients of the channels in `wallets`.
+fn live(wallets: &[Wallet], plan: Plan, addresses: &client::Addresses) -> Vec<JoinHandle<Journal>> {
+    let clients = wallets.iter().flat_map(|wallet| (0..plan.clients).map(|_| wallet.clone()));
+    clients.map(|wallet| tokio::spawn(client::live(wallet, addresses.clone()))).collect()
+}
+
+async fn ended(clients: Vec<JoinHandle<Journal>>) -> Vec<Journal> {
+    let mut journals = Vec::new();
+    for client in clients {
+        journals.push(client.await.unwrap());
+    }
+    journals
+}
+
+fn report(plan: &Plan, happened: &impl Display, history: &History) {
     let verdict = judge::judge(history, PRICE);
-    println!("{plan:?}: {kills}\n{}", verdict.counts);
+    println!("{plan:?}: {happened}\n{}", verdict.counts);
     for fault in &verdict.faults {
         println!("FAULT {fault:?}");
     }

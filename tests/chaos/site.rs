@@ -21,7 +21,10 @@ use tollgate::{
 };
 use tollgate_sandbox::{Clock as Ledgers, DevAccount, Funds, OpenChannel, Options, Sandbox};
 
-use crate::{client::Wallet, payer::Payer, redis_server::Server, relay::Relay, upstream::Upstream};
+use crate::{
+    client::Wallet, nodes::Nodes, payer::Payer, redis_server::Server, relay::Relay,
+    upstream::Upstream,
+};
 
 /// Who takes part.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +45,23 @@ pub(crate) enum Kept {
     Redis,
     /// In a Redis that is not killed, and that gateways reach through a network which loses, delays and cuts.
     BadNetwork,
+    /// In a Valkey whose replica takes over now and then, at `redis-ha`.
+    Copied,
+    /// In the same, at `best-effort`.
+    HardlyCopied,
+}
+
+impl Kept {
+    /// What the operator asks of the store, with the journal of the gateway `name`.
+    fn durability(self, name: &str) -> String {
+        match self {
+            Self::Copied => format!(
+                "durability: redis-ha, promotable_replicas: 1, journal: ./{name}.journal, timeout: 1s"
+            ),
+            Self::HardlyCopied => "durability: best-effort, timeout: 250ms".to_owned(),
+            _ => "durability: redis-single, timeout: 250ms".to_owned(),
+        }
+    }
 }
 
 pub(crate) struct Site {
@@ -51,6 +71,8 @@ pub(crate) struct Site {
     pub(crate) redis: Option<Server>,
     /// Between gateways and Redis.
     pub(crate) network: Option<Arc<Relay>>,
+    /// Where one of two servers may take over from the other.
+    pub(crate) nodes: Option<Nodes>,
     pub(crate) wallets: Vec<Wallet>,
     /// In the order of the wallets; each has a channel.
     pub(crate) payers: Vec<DevAccount>,
@@ -66,33 +88,65 @@ impl Site {
         let sandbox = Arc::new(Sandbox::start(options).await.unwrap());
         let upstream = Upstream::start().await;
         let redis = match plan.store {
-            Kept::Embedded => None,
-            _ => Some(Server::redis(crate::redis_server::Settings::default()).await),
+            Kept::Embedded | Kept::Copied | Kept::HardlyCopied => None,
+            Kept::Redis | Kept::BadNetwork => {
+                Some(Server::redis(crate::redis_server::Settings::default()).await)
+            }
         };
         let network = match &redis {
             Some(server) => Some(Arc::new(Relay::to(server.address).await)),
             None => None,
+        };
+        let nodes = match plan.store {
+            Kept::Copied | Kept::HardlyCopied => Some(Nodes::start(plan.gateways).await),
+            _ => None,
         };
         let folder = tempfile::tempdir().unwrap();
         let funds = Funds { usdc_units: DEPOSIT, spare_stroops: 10_000_000 };
         let payers = sandbox.new_payers(plan.channels, funds).await.unwrap();
         let mut wallets = Vec::new();
         let ids = Arc::new(AtomicU64::new(1));
+        let (served, _) = watch::channel(0);
         for (number, payer) in payers.iter().enumerate() {
             let payer = open(&sandbox, payer).await;
             let signed = Arc::new(Mutex::new(0));
-            wallets.push(Wallet { number, payer, signed, ids: Arc::clone(&ids) });
+            let (ids, served) = (Arc::clone(&ids), served.clone());
+            wallets.push(Wallet { number, payer, signed, ids, served });
         }
-        let url = network.as_ref().map(|network| format!("redis://{}/", network.address()));
-        let yaml = yaml(&upstream, url);
-        std::fs::write(folder.path().join("gateway.yaml"), yaml).unwrap();
+        let network_address = network.as_ref().map(|network| network.address());
+        let way = |of: usize| nodes.as_ref().map(|nodes| nodes.way(of));
+        for gateway in 0..=plan.gateways {
+            let name = name_of(gateway, plan);
+            let url = network_address.or_else(|| way(gateway)).map(|at| format!("redis://{at}/"));
+            let yaml = yaml(&upstream, url, &plan.store.durability(&name));
+            std::fs::write(folder.path().join(format!("{name}.yaml")), yaml).unwrap();
+        }
         let (time, now) = watch::channel(Clock::system());
         let closing = tokio::spawn(close_ledgers(Arc::clone(&sandbox), now));
-        Self { plan, sandbox, upstream, redis, network, wallets, payers, folder, time, closing }
+        Self {
+            plan,
+            sandbox,
+            upstream,
+            redis,
+            network,
+            nodes,
+            wallets,
+            payers,
+            folder,
+            time,
+            closing,
+        }
     }
 
+    /// The configuration of the gateway that is there when all others have gone, and of the others unless they have their
+    /// own.
     pub(crate) fn config(&self) -> PathBuf {
-        self.folder.path().join("gateway.yaml")
+        self.config_of(self.plan.gateways)
+    }
+
+    /// The configuration of one gateway.
+    pub(crate) fn config_of(&self, gateway: usize) -> PathBuf {
+        self.folder.path().join(format!("{}.yaml", name_of(gateway, self.plan)))
     }
 
     /// Lets so much time pass that no dead gateway's lease goes on, on the ledger and for who starts now.
@@ -117,7 +171,8 @@ impl Site {
 
     /// The store, which no gateway may have open if it is not Redis.
     pub(crate) async fn store(&self) -> Store {
-        match &self.redis {
+        let nodes = self.nodes.as_ref().map(Nodes::primary);
+        match self.redis.as_ref().or(nodes) {
             None => Store::open(self.folder.path().join("state.redb")).await.unwrap(),
             Some(server) => {
                 let settings = RedisSettings {
@@ -180,14 +235,18 @@ async fn close_ledgers(sandbox: Arc<Sandbox>, time: watch::Receiver<Clock>) {
     }
 }
 
-fn yaml(upstream: &Upstream, redis: Option<String>) -> String {
+/// Where each gateway has its own way to the store, and its own journal, it has its own configuration.
+fn name_of(gateway: usize, plan: Plan) -> String {
+    match plan.store {
+        Kept::Copied | Kept::HardlyCopied => format!("gateway-{gateway}"),
+        _ => "gateway".to_owned(),
+    }
+}
+
+fn yaml(upstream: &Upstream, redis: Option<String>, durability: &str) -> String {
     let store = redis.map_or_else(
         || "{ embedded: { path: ./state.redb } }".to_owned(),
-        |url| {
-            format!(
-                r#"{{ redis: {{ url: "{url}", durability: redis-single, timeout: 250ms, key_prefix: "{PREFIX}" }} }}"#,
-            )
-        },
+        |url| format!(r#"{{ redis: {{ url: "{url}", {durability}, key_prefix: "{PREFIX}" }} }}"#,),
     );
     format!(
         r#"version: 1

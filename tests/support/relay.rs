@@ -63,6 +63,10 @@ impl Relay {
                 }
                 let server = *there.borrow();
                 let Ok(server) = TcpStream::connect(server).await else { continue };
+                // What is relayed is late enough.
+                if client.set_nodelay(true).is_err() || server.set_nodelay(true).is_err() {
+                    continue;
+                }
                 connections.spawn(relay(client, server, seen.clone(), Arc::clone(&counted)));
             }
         });
