@@ -246,7 +246,7 @@ impl Account {
         self.steps = self.steps.max(steps);
         if self.spent > self.withdrawn {
             // Nobody knows since when: long enough to be collected soon.
-            self.unsettled_since.get_or_insert(self.used_at.max(1));
+            self.unsettled_since.get_or_insert_with(|| self.used_at.max(1));
         }
         self.hold(commitment);
         self.trim();
