@@ -258,6 +258,7 @@ impl Closer {
     /// [`CloseError::NotBehind`] if the account is not behind the ledger, [`CloseError::Unseen`], or that of the store.
     pub async fn adopt(&self, channel: ContractId) -> Result<Amount, CloseError> {
         let view = self.0.channels.refresh(channel, None).await?;
+        self.check_payee(channel)?;
         if !self.0.store.adopt(channel, view.withdrawn).await? {
             return Err(CloseError::NotBehind);
         }

@@ -224,6 +224,10 @@ impl Hand {
 
     /// Collects what was delivered through `channel`, if that is still what is to be done.
     async fn collect(&mut self, channel: ContractId) -> Again {
+        if self.inner.channels.seen(channel).is_none() {
+            // It may have ended since anybody looked; a transaction would bring nothing then.
+            drop(self.inner.channels.refresh(channel, None).await);
+        }
         for tries in 1.. {
             let account = match self.inner.store.account(channel).await {
                 Ok(Some(account)) => account,

@@ -261,7 +261,8 @@ impl Store {
         self.done(channel, Step::Ended).await.map(drop)
     }
 
-    /// Raises an account to what a journal or the ledger proves that it was. Whether it was behind that. See
+    /// Carries out a step, and has the account hear on the way which reservations are known here to be kept.
+    /// Raises an account to what a journal or the ledger proves that it was, at `now`. Whether it was behind that. See
     /// [`Account::restore`].
     ///
     /// # Errors
@@ -269,14 +270,13 @@ impl Store {
     pub async fn restore(
         &self,
         channel: ContractId,
-        commitment: Held,
-        spent: Amount,
+        (commitment, spent): (Held, Amount),
         steps: u64,
+        now: u64,
     ) -> Result<bool, Error> {
-        self.done(channel, Step::Restore { commitment, spent, steps }).await
+        self.done(channel, Step::Restore { commitment, spent, steps, now }).await
     }
 
-    /// Carries out a step, and has the account hear on the way which reservations are known here to be kept.
     async fn step_channel(&self, channel: ContractId, step: Step) -> Result<Stepped, Error> {
         let told = self.1.untold(channel);
         let step = match told.is_empty() {

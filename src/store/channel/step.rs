@@ -68,6 +68,8 @@ pub enum Step {
         spent: Amount,
         /// After how many steps.
         steps: u64,
+        /// The time now, in seconds since 1970.
+        now: u64,
     },
 }
 
@@ -140,8 +142,8 @@ impl Account {
                 Stepped::Done(true)
             }
             Step::Adopt { withdrawn, at_least } => Stepped::Done(self.adopt(*withdrawn, *at_least)),
-            Step::Restore { commitment, spent, steps } => {
-                Stepped::Done(self.restore(*commitment, *spent, *steps))
+            Step::Restore { commitment, spent, steps, now } => {
+                Stepped::Done(self.restore(*commitment, *spent, *steps, *now))
             }
         }
     }

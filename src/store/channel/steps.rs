@@ -235,18 +235,23 @@ impl Account {
     /// Raises an account to what a journal, or the ledger, remembers of it: what was authorised, and what was spent after so
     /// many steps. Whether it was behind, which is an account that was rolled back. Then every amount up to the commitment
     /// is used, and what was in flight with one counts as delivered: whether it was, nobody can say any more.
-    pub fn restore(&mut self, commitment: Held, spent: Amount, steps: u64) -> bool {
+    pub fn restore(&mut self, commitment: Held, spent: Amount, steps: u64, now: u64) -> bool {
         if self.authorised >= commitment.amount && self.steps >= steps {
             return false;
         }
+        // What is remembered from after these steps holds: something may have been given back since. What is not, is of
+        // another history, and then more is safe.
+        let is_later = steps > self.steps && commitment.amount >= self.authorised;
         self.authorised = self.authorised.max(commitment.amount);
-        self.spent = self.spent.max(spent.min(self.authorised));
+        let spent = spent.min(self.authorised);
+        self.spent = if is_later { spent } else { self.spent.max(spent) };
         self.floor = self.floor.max(commitment.amount);
         self.uses.retain(|used| used.amount > commitment.amount);
         self.steps = self.steps.max(steps);
+        // When it was used last nobody knows; it is not idle for that.
+        self.used_at = self.used_at.max(now);
         if self.spent > self.withdrawn {
-            // Nobody knows since when: long enough to be collected soon.
-            self.unsettled_since.get_or_insert_with(|| self.used_at.max(1));
+            self.unsettled_since.get_or_insert(now);
         }
         self.hold(commitment);
         self.trim();

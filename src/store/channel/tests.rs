@@ -268,7 +268,7 @@ fn k12_what_the_account_itself_saw_withdrawn_shows_a_rollback_to_a_caller_that_h
     let (found, at_least) = (units(10), units(50));
     assert_eq!(desk.account.reserve(&ask), Reserving::RolledBack { found, at_least });
     let commitment = Held { amount: units(50), signature: [7; 64] };
-    assert!(desk.account.restore(commitment, units(50), 0));
+    assert!(desk.account.restore(commitment, units(50), 0, 7));
     assert_eq!(desk.account.reserve(&ask), Reserving::Refused(Unfit::ChallengeUsed));
     ask.base = units(50);
     assert_eq!(desk.account.reserve(&ask), stands(60, 60));
@@ -315,7 +315,7 @@ fn k05_an_account_that_was_rolled_back_forgets_no_delivery() {
     desk.account.step(&Step::Keep { token, status: 200 });
     desk.reserve_step(20, 2, 10);
     let commitment = *desk.account.held().last().unwrap();
-    assert!(stale.restore(commitment, desk.account.standing().spent, desk.account.steps()));
+    assert!(stale.restore(commitment, desk.account.standing().spent, desk.account.steps(), 7));
     assert!(!stale.give_back_all(), "what is not known to be undelivered counts as delivered");
     assert_eq!(stale.standing(), desk.account.standing());
     desk.account = stale;
@@ -332,7 +332,7 @@ fn k05_an_account_that_lost_nothing_stays_as_it_is() {
     let token = desk.token();
     desk.account.step(&Step::GiveBack { token, tried: true });
     let before = desk.account.clone();
-    assert!(!desk.account.restore(journaled.0, journaled.1, journaled.2));
+    assert!(!desk.account.restore(journaled.0, journaled.1, journaled.2, 7));
     assert_eq!(desk.account, before);
 }
 

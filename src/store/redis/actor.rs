@@ -50,7 +50,7 @@ pub(super) enum Pass {
 }
 
 pub(super) struct Actor {
-    settings: Settings,
+    pub(super) settings: Settings,
     whereabouts: Whereabouts,
     link: Option<Link>,
     /// What is likely to be asked for again, as it was last seen; whether it is still so, the server says.
@@ -326,8 +326,14 @@ impl Actor {
                 Err(failed) => return list.fail(failed.into_error(begun.elapsed())),
             }
             let Some(link) = &mut self.link else { break };
-            let Err((again, broken)) = list.carry_out(link, &self.settings, deadline).await else {
-                return;
+            let (again, broken) = match list.carry_out(link, &self.settings, deadline).await {
+                Ok(ended) => {
+                    if let Some(gate) = &self.gate {
+                        gate.forget(ended);
+                    }
+                    return;
+                }
+                Err(failed) => failed,
             };
             self.unlink(&broken.to_string());
             list = again;

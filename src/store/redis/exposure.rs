@@ -45,6 +45,8 @@ struct State {
     since: HashMap<ContractId, i128>,
     /// What it had spent before, and since the last time that all of it was on all disks.
     before: HashMap<ContractId, i128>,
+    /// What is exposed of all channels.
+    total: i128,
 }
 
 /// Asks the server now and then, until it is cancelled.
@@ -71,7 +73,7 @@ impl Exposure {
         if state.epoch == Some(epoch) {
             return;
         }
-        let lost = state.total();
+        let lost = state.total;
         *state = State { epoch: Some(epoch), ..State::default() };
         if lost > 0 {
             warn!(
@@ -87,16 +89,19 @@ impl Exposure {
     pub(super) fn spent(&self, changes: impl IntoIterator<Item = (ContractId, i128)>) {
         let mut state = self.state();
         for (channel, change) in changes {
+            let exposed = state.of(channel);
             let since = state.since.entry(channel).or_default();
             *since = since.saturating_add(change);
+            let change = state.of(channel).saturating_sub(exposed);
+            state.total = state.total.saturating_add(change);
         }
-        self.0.exposed.set(&[], state.total());
+        self.0.exposed.set(&[], state.total);
     }
 
     /// What is asked about from now on: all that was spent until now. `None` if that is nothing.
     fn ask(&self) -> Option<Epoch> {
         let mut state = self.state();
-        let State { since, before, epoch } = &mut *state;
+        let State { since, before, epoch, .. } = &mut *state;
         for (channel, change) in since.drain() {
             let sum = before.entry(channel).or_default();
             *sum = sum.saturating_add(change);
@@ -109,7 +114,9 @@ impl Exposure {
         let mut state = self.state();
         if state.epoch == Some(asked) {
             state.before.clear();
-            self.0.exposed.set(&[], state.total());
+            let rest = state.since.values().map(|since| (*since).max(0));
+            state.total = rest.fold(0, i128::saturating_add);
+            self.0.exposed.set(&[], state.total);
         }
     }
 
@@ -119,15 +126,10 @@ impl Exposure {
 }
 
 impl State {
-    fn total(&self) -> i128 {
-        let before = self.before.iter().map(|(channel, before)| {
-            let since = self.since.get(channel).copied().unwrap_or(0);
-            before.saturating_add(since).max(0)
-        });
-        let only_since = |channel: &ContractId| !self.before.contains_key(channel);
-        let since = self.since.iter().filter(|(channel, _)| only_since(channel));
-        let since = since.map(|(_, since)| (*since).max(0));
-        before.chain(since).fold(0, i128::saturating_add)
+    /// What is exposed of one channel.
+    fn of(&self, channel: ContractId) -> i128 {
+        let of = |map: &HashMap<_, _>| map.get(&channel).copied().unwrap_or(0_i128);
+        of(&self.before).saturating_add(of(&self.since)).max(0)
     }
 }
 
@@ -153,7 +155,10 @@ impl Probe {
                 Ok(Some(true)) => self.exposure.is_safe(epoch),
                 Ok(Some(false)) => {}
                 // Whatever it was, another connection may know more.
-                Ok(None) | Err(_) => self.connected = None,
+                Ok(None) | Err(_) => {
+                    self.connected = None;
+                    sleep(AWAY).await;
+                }
             }
         }
     }
@@ -196,6 +201,9 @@ impl Probe {
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// After one that could not be asked.
+const AWAY: Duration = Duration::from_secs(1);
+
 /// A disk that is synced once a second takes so long.
 const LEAST_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -211,7 +219,7 @@ mod tests {
     }
 
     fn total(exposure: &Exposure) -> i128 {
-        exposure.state().total()
+        exposure.state().total
     }
 
     #[test]

@@ -52,78 +52,122 @@ pub struct Member {
 
 /// All members, and those that have left.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub(super) struct Fence(BTreeMap<MemberId, Entry>);
+pub(super) struct Fence {
+    /// Rises with each change: a fence behind one that was seen was rolled back, and so was all that is stored beside it.
+    version: u64,
+    /// How often that was found out: then everybody reconciles again, even in the same epoch.
+    generation: u64,
+    members: BTreeMap<MemberId, Entry>,
+}
+
+/// What everybody has to reconcile with: an epoch, and how often the store was found to be rolled back in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Round {
+    pub(super) epoch: Epoch,
+    generation: u64,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     name: String,
+    /// Rises with each change of the state: of two, the higher is the later.
+    turn: u64,
     state: State,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// It had reconciled at this epoch.
-    Reconciled(Epoch),
+    /// It had reconciled in this round.
+    Reconciled(Round),
     /// It is waited for no more, since this instant: in milliseconds since 1970. Remembered, so that nobody who has seen
     /// it as a member takes it for one that was forgotten.
     Left(u64),
 }
 
 impl Fence {
-    /// A member has reconciled at `epoch`; it may be a new one.
-    pub(super) fn reconciled(&mut self, id: MemberId, name: &str, epoch: Epoch) {
-        let state = State::Reconciled(epoch);
-        self.0.insert(id, Entry { name: shortened(name), state });
+    /// As it is to be taken by who has `seen` another one: with the members that this one forgot, if it is the older of
+    /// the two, and in a new round then.
+    pub(super) fn recall(&mut self, seen: &Self) {
+        if self.version >= seen.version {
+            return;
+        }
+        for (id, entry) in &seen.members {
+            let stored = self.members.get(id);
+            if stored.is_none_or(|stored| stored.turn < entry.turn) {
+                self.members.insert(*id, entry.clone());
+            }
+        }
+        self.version = seen.version.saturating_add(1);
+        self.generation = self.generation.max(seen.generation).saturating_add(1);
     }
 
-    /// Adds the members that `seen` has and this one knows nothing of: it is older than that, and so is all that is
-    /// stored beside it.
-    pub(super) fn recall(&mut self, seen: &Self) {
-        for (id, entry) in &seen.0 {
-            self.0.entry(*id).or_insert_with(|| entry.clone());
-        }
+    /// The round of who has this fence on a server in `epoch`.
+    pub(super) const fn round(&self, epoch: Epoch) -> Round {
+        Round { epoch, generation: self.generation }
+    }
+
+    /// A member has reconciled in `round`; it may be a new one.
+    pub(super) fn reconciled(&mut self, id: MemberId, name: &str, round: Round) {
+        self.set(id, Some(shortened(name)), State::Reconciled(round));
     }
 
     /// Waits for a member no more. Whether it was one.
     pub(super) fn leave(&mut self, id: MemberId, now: u64) -> bool {
-        let Some(Entry { state, .. }) = self.0.get_mut(&id) else { return false };
-        let was_member = matches!(state, State::Reconciled(_));
-        if was_member {
-            *state = State::Left(now);
+        let state = self.members.get(&id).map(|entry| entry.state);
+        if !matches!(state, Some(State::Reconciled(_))) {
+            return false;
         }
+        self.set(id, None, State::Left(now));
         let left = |(id, entry): (&MemberId, &Entry)| match entry.state {
             State::Left(at) => Some((at, *id)),
             State::Reconciled(_) => None,
         };
-        let mut gone: Vec<_> = self.0.iter().filter_map(left).collect();
+        let mut gone: Vec<_> = self.members.iter().filter_map(left).collect();
         gone.sort_unstable();
         let surplus = gone.len().saturating_sub(MOST_LEFT);
         for (_, id) in gone.into_iter().take(surplus) {
-            self.0.remove(&id);
+            self.members.remove(&id);
         }
-        was_member
+        true
     }
 
-    /// The members, and whether each has reconciled at `epoch`.
+    /// The members, and whether each has reconciled with a server in `epoch`.
     pub(super) fn members(&self, epoch: Epoch) -> impl Iterator<Item = Member> + '_ {
-        self.0.iter().filter_map(move |(id, entry)| match entry.state {
-            State::Reconciled(at) => {
-                Some(Member { id: *id, name: entry.name.clone(), is_reconciled: at == epoch })
+        let now = self.round(epoch);
+        self.members.iter().filter_map(move |(id, entry)| match entry.state {
+            State::Reconciled(round) => {
+                Some(Member { id: *id, name: entry.name.clone(), is_reconciled: round == now })
             }
             State::Left(_) => None,
         })
     }
 
+    fn set(&mut self, id: MemberId, name: Option<String>, state: State) {
+        let before = self.members.get(&id);
+        let turn = before.map_or(0, |entry| entry.turn).saturating_add(1);
+        let name = name.or_else(|| before.map(|entry| entry.name.clone())).unwrap_or_default();
+        if before.is_some_and(|entry| entry.state == state && entry.name == name) {
+            return;
+        }
+        self.members.insert(id, Entry { name, turn, state });
+        self.version = self.version.saturating_add(1);
+    }
+
     pub(super) fn encode(&self, out: &mut Vec<u8>) -> Result<(), Error> {
-        let too_many = Error::TooLarge { length: self.0.len(), max: u16::MAX.into() };
-        out.extend(u16::try_from(self.0.len()).map_err(|_| too_many)?.to_be_bytes());
-        for (id, entry) in &self.0 {
+        let count = self.members.len();
+        let too_many = Error::TooLarge { length: count, max: u16::MAX.into() };
+        out.extend(self.version.to_be_bytes());
+        out.extend(self.generation.to_be_bytes());
+        out.extend(u16::try_from(count).map_err(|_| too_many)?.to_be_bytes());
+        for (id, entry) in &self.members {
             out.extend(id.0);
             put_bytes(out, entry.name.as_bytes())?;
+            out.extend(entry.turn.to_be_bytes());
             match entry.state {
-                State::Reconciled(epoch) => {
+                State::Reconciled(round) => {
                     out.push(MEMBER);
-                    out.extend(epoch.0);
+                    out.extend(round.epoch.0);
+                    out.extend(round.generation.to_be_bytes());
                 }
                 State::Left(at) => {
                     out.push(LEFT);
@@ -136,19 +180,23 @@ impl Fence {
 
     /// `None` if it does not read.
     pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let count = reader.u16()?;
+        let (version, generation, count) = (reader.u64()?, reader.u64()?, reader.u16()?);
         let mut members = BTreeMap::new();
         for _ in 0..count {
             let id = MemberId(reader.array()?);
             let name = String::from_utf8(reader.bytes()?.to_vec()).ok()?;
+            let turn = reader.u64()?;
             let state = match reader.u8()? {
-                MEMBER => State::Reconciled(Epoch(reader.array()?)),
+                MEMBER => {
+                    let (epoch, generation) = (Epoch(reader.array()?), reader.u64()?);
+                    State::Reconciled(Round { epoch, generation })
+                }
                 LEFT => State::Left(reader.u64()?),
                 _ => return None,
             };
-            members.insert(id, Entry { name, state });
+            members.insert(id, Entry { name, turn, state });
         }
-        Some(Self(members))
+        Some(Self { version, generation, members })
     }
 }
 
@@ -178,6 +226,11 @@ mod tests {
         MemberId(id)
     }
 
+    fn join(fence: &mut Fence, number: u16, epoch: Epoch) {
+        let round = fence.round(epoch);
+        fence.reconciled(id(number), "a", round);
+    }
+
     fn behind(fence: &Fence) -> Vec<MemberId> {
         fence.members(NOW).filter(|member| !member.is_reconciled).map(|member| member.id).collect()
     }
@@ -186,38 +239,69 @@ mod tests {
     fn a_member_is_waited_for_until_it_has_reconciled_or_left() {
         let mut fence = Fence::default();
         for number in 0..3 {
-            fence.reconciled(id(number), "a", BEFORE);
+            join(&mut fence, number, BEFORE);
         }
-        fence.reconciled(id(0), "a", NOW);
+        join(&mut fence, 0, NOW);
         assert_eq!(behind(&fence), [id(1), id(2)]);
         assert!(fence.leave(id(1), 5));
         assert!(!fence.leave(id(1), 6));
         assert!(!fence.leave(id(7), 6));
         assert_eq!(behind(&fence), [id(2)]);
-        fence.reconciled(id(2), "a", NOW);
+        join(&mut fence, 2, NOW);
         assert_eq!(behind(&fence), []);
-        // It may come back.
-        fence.reconciled(id(1), "a", NOW);
+        // It may come back; and what is so already changes nothing.
+        join(&mut fence, 1, NOW);
         assert_eq!(fence.members(NOW).count(), 3);
+        let before = fence.clone();
+        join(&mut fence, 1, NOW);
+        fence.recall(&before);
+        assert_eq!(fence, before);
     }
 
     #[test]
-    fn a_fence_that_lost_a_member_is_told_of_it_and_one_that_left_stays_away() {
+    fn a_fence_that_was_rolled_back_is_told_of_its_members_and_all_reconcile_again() {
         let mut old = Fence::default();
-        old.reconciled(id(0), "a", BEFORE);
-        old.reconciled(id(1), "b", BEFORE);
-        let mut seen = old.clone();
-        seen.reconciled(id(2), "c", BEFORE);
+        for number in 0..4 {
+            join(&mut old, number, NOW);
+        }
         old.leave(id(1), 5);
+        old.leave(id(3), 5);
+        let mut seen = old.clone();
+        // Since then one has come, one has come back, and one has left.
+        join(&mut seen, 5, NOW);
+        join(&mut seen, 1, NOW);
+        seen.leave(id(2), 6);
         old.recall(&seen);
-        assert_eq!(behind(&old), [id(0), id(2)]);
+        assert_eq!(behind(&old), [id(0), id(1), id(5)]);
+        for number in [0, 1, 5] {
+            join(&mut old, number, NOW);
+        }
+        assert_eq!(behind(&old), []);
+        // Another that had seen as much finds nothing new, and one that had seen less does not either.
+        let before = old.clone();
+        old.recall(&seen);
+        old.recall(&Fence::default());
+        assert_eq!(old, before);
+    }
+
+    #[test]
+    fn an_epoch_that_comes_back_is_another_round() {
+        let mut first = Fence::default();
+        join(&mut first, 0, NOW);
+        join(&mut first, 1, NOW);
+        let mut second = first.clone();
+        join(&mut second, 0, BEFORE);
+        join(&mut second, 1, BEFORE);
+        // The first server is back as it was, without what the second one has had.
+        first.recall(&second);
+        assert_eq!(behind(&first), [id(0), id(1)]);
     }
 
     #[test]
     fn a_fence_reads_as_it_was_written() {
         let mut fence = Fence::default();
-        fence.reconciled(id(1), "a\nb", NOW);
-        fence.reconciled(id(2), &"x".repeat(500), BEFORE);
+        fence.reconciled(id(1), "a\nb", fence.round(NOW));
+        fence.reconciled(id(2), &"x".repeat(500), fence.round(BEFORE));
         fence.leave(id(2), 77);
         let mut bytes = Vec::new();
         fence.encode(&mut bytes).unwrap();
@@ -231,10 +315,10 @@ mod tests {
     fn those_that_left_are_not_remembered_for_ever() {
         let mut fence = Fence::default();
         for number in 0..1_000 {
-            fence.reconciled(id(number), "a", NOW);
+            join(&mut fence, number, NOW);
             fence.leave(id(number), number.into());
         }
-        assert_eq!(fence.0.len(), MOST_LEFT);
-        assert!(fence.0.contains_key(&id(999)));
+        assert_eq!(fence.members.len(), MOST_LEFT);
+        assert!(fence.members.contains_key(&id(999)));
     }
 }

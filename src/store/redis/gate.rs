@@ -2,7 +2,8 @@
 //!
 //! Each beat it looks whether the server is still in the epoch that it was in. In a new one it raises the accounts to what
 //! this gateway's journal remembers, says so in the fence, and waits until every other member has done the same; until
-//! then whoever asks for an account is told that it must wait. Claims need no gate: what they cost is found out on the ledger.
+//! then whoever asks for an account is told that it must wait. Claims pass: what moved for them is on the ledger, and that a
+//! hash which was pushed counts once rests on what all replicas have.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -13,7 +14,7 @@ use super::{
     actor::{Actor, Pass},
     channels,
     envelope::Key,
-    fence::{Fence, Member, MemberId},
+    fence::{Fence, Member, MemberId, Round},
     group::grouped,
     journal::{Acknowledged, Journal},
     promise::Epoch,
@@ -45,12 +46,20 @@ pub(super) struct Gate {
     pub(super) next_beat: Instant,
 }
 
-/// How far the journal was read and the accounts raised to it, in one epoch.
-#[derive(Clone, Copy, Default)]
+/// How far the journal was read and the accounts raised to it, in one round.
+#[derive(Clone, Copy)]
 struct Replay {
-    epoch: Option<Epoch>,
+    round: Option<Round>,
     after: Option<ContractId>,
     is_done: bool,
+    /// Accounts raised at once: fewer where so many take too long.
+    page: usize,
+}
+
+impl Replay {
+    const fn of(round: Option<Round>) -> Self {
+        Self { round, after: None, is_done: false, page: PAGE }
+    }
 }
 
 /// What a beat found out.
@@ -67,10 +76,10 @@ impl Gate {
         Ok(Self {
             journal: Arc::new(journal),
             name: machine_name(),
-            replay: Replay::default(),
+            replay: Replay::of(None),
             entered,
             open_in: None,
-            reason: "the accounts are being compared with the journal".into(),
+            reason: COMPARING.into(),
             broken: None,
             seen,
             next_beat: Instant::now(),
@@ -129,6 +138,20 @@ impl Gate {
             Error::Unavailable { reason }
         })
     }
+
+    /// Takes channels that have ended out of the journal, in its own time: what there was is collected, and nothing of it
+    /// can be lost any more.
+    pub(super) fn forget(&self, ended: Vec<ContractId>) {
+        if ended.is_empty() || self.broken.is_some() {
+            return;
+        }
+        let journal = Arc::clone(&self.journal);
+        drop(spawn_blocking(move || {
+            if let Err(fault) = journal.forget(&ended) {
+                error!(%fault, "channels that have ended stay in the journal");
+            }
+        }));
+    }
 }
 
 impl Actor {
@@ -180,9 +203,7 @@ impl Actor {
         if self.connected().await.is_err() {
             return Found::Unknown;
         }
-        let (Some(epoch), Some(gate)) = (self.epoch(), &mut self.gate) else {
-            return Found::Unknown;
-        };
+        let (Some(epoch), Some(gate)) = (self.epoch(), &self.gate) else { return Found::Unknown };
         if gate.has_left(epoch) {
             // Whoever says where the primary is may know better by now.
             self.look_elsewhere();
@@ -192,39 +213,56 @@ impl Actor {
                     .to_owned(),
             );
         }
-        if gate.replay.epoch != Some(epoch) {
-            gate.replay = Replay { epoch: Some(epoch), ..Replay::default() };
+        let seen = gate.seen.clone();
+        let look = move |draft: &mut Draft<'_>| round(draft, &seen);
+        let now = match self.carry_one(Key::Fence, look).await {
+            Ok(Some(round)) if round.epoch == epoch => round,
+            Ok(_) | Err(Error::Unreachable { .. } | Error::Unavailable { .. }) => {
+                return Found::Unknown;
+            }
+            Err(error) => return unknown_members(&error),
+        };
+        if let Some(gate) = &mut self.gate
+            && gate.replay.round != Some(now)
+        {
+            gate.replay = Replay::of(Some(now));
         }
         let begun = Instant::now();
+        let turn = self.settings.timeout / 2;
         while let Some(gate) = &self.gate
             && !gate.replay.is_done
         {
-            if begun.elapsed() > TURN {
-                return Found::Closed(
-                    "the accounts are being compared with the journal".to_owned(),
-                );
+            // Others have their turn too.
+            if begun.elapsed() > turn {
+                return Found::Closed(COMPARING.to_owned());
             }
             match self.replay(epoch).await {
                 Ok(()) => {}
                 Err(Error::Unreachable { .. } | Error::Unavailable { .. }) => {
-                    return Found::Unknown;
+                    if let Some(gate) = &mut self.gate {
+                        gate.replay.page = (gate.replay.page / 2).max(1);
+                    }
+                    return Found::Closed(COMPARING.to_owned());
                 }
                 Err(error) => return Found::Closed(format!("the journal does not read: {error}")),
             }
         }
-        self.join(epoch).await
+        self.join(now).await
     }
 
     /// Raises some accounts to what the journal remembers of them.
     async fn replay(&mut self, epoch: Epoch) -> Result<(), Error> {
         let Some(gate) = &self.gate else { return Ok(()) };
-        let (journal, after) = (Arc::clone(&gate.journal), gate.replay.after);
-        let page = on_disk(move || journal.page(after, PAGE)).await?;
+        let (journal, Replay { after, page: count, .. }) = (Arc::clone(&gate.journal), gate.replay);
+        let page = on_disk(move || journal.page(after, count)).await?;
         let mut transactions: Vec<Box<dyn Transaction>> = Vec::new();
         let mut answers = Vec::new();
         for (channel, acknowledged) in &page {
-            let (channel, step) = (*channel, acknowledged.restore());
-            let verb = move |draft: &mut Draft<'_>| channels::step(draft, channel, &step);
+            let (channel, acknowledged) = (*channel, *acknowledged);
+            let verb = move |draft: &mut Draft<'_>| {
+                let now = draft.facts.server_now / 1000;
+                channels::step(draft, channel, &acknowledged.restore(now))
+            };
             let (reply, answer) = oneshot::channel();
             transactions.push(Box::new(Asked::new(vec![Key::Account(channel)], verb, reply)));
             answers.push((channel, answer));
@@ -248,30 +286,29 @@ impl Actor {
             return Err(Error::Unreachable { waited: Duration::ZERO });
         }
         if let Some(gate) = &mut self.gate {
-            gate.replay.is_done = page.len() < PAGE;
-            gate.replay.after = page.last().map(|(channel, _)| *channel);
+            gate.replay.is_done = page.len() < count;
+            gate.replay.after = page.last().map(|(channel, _)| *channel).or(after);
         }
         Ok(())
     }
 
     /// Says in the fence that this gateway has reconciled, and sees who has not.
-    async fn join(&mut self, epoch: Epoch) -> Found {
+    async fn join(&mut self, now: Round) -> Found {
         let Some(gate) = &mut self.gate else { return Found::Unknown };
-        if let Err(error) = gate.enter(epoch).await {
+        if let Err(error) = gate.enter(now.epoch).await {
             return Found::Closed(format!("the journal cannot be written: {error}"));
         }
         let (id, name, seen) = (gate.journal.id(), gate.name.clone(), gate.seen.clone());
-        let verb = move |draft: &mut Draft<'_>| join(draft, epoch, id, &name, &seen);
+        let verb = move |draft: &mut Draft<'_>| join(draft, (id, &name), &seen, now);
         let fence = match self.carry_one(Key::Fence, verb).await {
             Ok(Some(fence)) => fence,
+            // It is another round already.
             Ok(None) | Err(Error::Unreachable { .. } | Error::Unavailable { .. }) => {
                 return Found::Unknown;
             }
-            Err(error) => {
-                return Found::Closed(format!("who shares the store is not known: {error}"));
-            }
+            Err(error) => return unknown_members(&error),
         };
-        if self.epoch() != Some(epoch) {
+        if self.epoch() != Some(now.epoch) {
             return Found::Unknown;
         }
         let Some(gate) = &mut self.gate else { return Found::Unknown };
@@ -282,9 +319,10 @@ impl Actor {
             }
             gate.seen = fence.clone();
         }
-        let behind: Vec<_> = fence.members(epoch).filter(|member| !member.is_reconciled).collect();
+        let members = fence.members(now.epoch);
+        let behind: Vec<_> = members.filter(|member| !member.is_reconciled).collect();
         match behind.as_slice() {
-            [] => Found::Open(epoch),
+            [] => Found::Open(now.epoch),
             behind => Found::Closed(waiting(behind)),
         }
     }
@@ -319,26 +357,36 @@ pub(super) fn leave(draft: &mut Draft<'_>, id: MemberId) -> Result<bool, Error> 
     Ok(was_member)
 }
 
-/// Marks a gateway as reconciled at `epoch`; `None` if that is over. The connection may have been lost, and another server be
-/// the primary: its accounts were not raised to the journal.
+/// The round that this is in, for who has seen another fence.
+fn round(draft: &mut Draft<'_>, seen: &Fence) -> Result<Option<Round>, Error> {
+    let Some(epoch) = draft.facts.epoch else { return Ok(None) };
+    let mut fence = draft.fence()?;
+    fence.recall(seen);
+    Ok(Some(fence.round(epoch)))
+}
+
+/// Marks a gateway as reconciled in a round; `None` if this is in another one.
 fn join(
     draft: &mut Draft<'_>,
-    epoch: Epoch,
-    id: MemberId,
-    name: &str,
+    (id, name): (MemberId, &str),
     seen: &Fence,
+    now: Round,
 ) -> Result<Option<Fence>, Error> {
-    if draft.facts.epoch != Some(epoch) {
-        return Ok(None);
-    }
     let stored = draft.fence()?;
     let mut fence = stored.clone();
     fence.recall(seen);
-    fence.reconciled(id, name, epoch);
+    if draft.facts.epoch.map(|epoch| fence.round(epoch)) != Some(now) {
+        return Ok(None);
+    }
+    fence.reconciled(id, name, now);
     if fence != stored {
         draft.put_fence(fence.clone())?;
     }
     Ok(Some(fence))
+}
+
+fn unknown_members(error: &Error) -> Found {
+    Found::Closed(format!("who shares the store is not known: {error}"))
 }
 
 fn waiting(behind: &[Member]) -> String {
@@ -381,11 +429,10 @@ const OPEN: Duration = Duration::from_millis(1000);
 /// And while it is not.
 const CLOSED: Duration = Duration::from_millis(100);
 
-/// How long accounts are raised before others have their turn.
-const TURN: Duration = Duration::from_millis(500);
-
 /// Epochs remembered: an earlier one does not come back.
 const MOST_ENTERED: usize = 256;
 
-/// Accounts raised in one round.
+/// Accounts raised at once.
 const PAGE: usize = 128;
+
+const COMPARING: &str = "the accounts are being compared with the journal";

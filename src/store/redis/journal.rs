@@ -45,9 +45,9 @@ impl Acknowledged {
         Some(Self { steps: account.steps(), spent: account.standing().spent, commitment })
     }
 
-    /// What raises an account to it.
-    pub(super) const fn restore(self) -> Step {
-        Step::Restore { commitment: self.commitment, spent: self.spent, steps: self.steps }
+    /// What raises an account to it, at `now` in seconds since 1970.
+    pub(super) const fn restore(self, now: u64) -> Step {
+        Step::Restore { commitment: self.commitment, spent: self.spent, steps: self.steps, now }
     }
 }
 
@@ -116,6 +116,37 @@ impl Journal {
             Ok(tx.commit()?)
         };
         write().map_err(file::stopping)
+    }
+
+    /// Takes channels out, those of them that are in it.
+    ///
+    /// # Errors
+    /// As [`Journal::record`].
+    pub(super) fn forget(&self, channels: &[ContractId]) -> Result<(), Error> {
+        let is_known = || -> Result<bool, redb::Error> {
+            let table = self.db.begin_read()?.open_table(CHANNELS)?;
+            for channel in channels {
+                if table.get(&channel.0)?.is_some() {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        let remove = || -> Result<(), redb::Error> {
+            let tx = self.db.begin_write()?;
+            {
+                let mut table = tx.open_table(CHANNELS)?;
+                for channel in channels {
+                    table.remove(&channel.0)?;
+                }
+            }
+            Ok(tx.commit()?)
+        };
+        // Each look at all channels names those that have ended: most often there is nothing to write.
+        match is_known().map_err(file::stopping)? {
+            true => remove().map_err(file::stopping),
+            false => Ok(()),
+        }
     }
 
     /// Remembers who was seen to share the store.
@@ -249,3 +280,58 @@ const CHANNELS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("ch
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 const FORMAT: u8 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channel(number: u8) -> ContractId {
+        ContractId([number; 32])
+    }
+
+    fn acknowledged(steps: u64) -> Acknowledged {
+        let units = |units| Amount::from_units(units).unwrap();
+        let commitment = Held { amount: units(i128::MAX), signature: [7; 64] };
+        Acknowledged { steps, spent: units(5), commitment }
+    }
+
+    #[test]
+    fn a_journal_reads_as_it_was_written_and_is_of_one_gateway() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let journal = Journal::open(&path, "a:").unwrap();
+        let id = journal.id();
+        for steps in 1..=2 {
+            let all: Vec<_> =
+                (1..=5).map(|number| (channel(number), acknowledged(steps))).collect();
+            journal.record(&all).unwrap();
+        }
+        journal.forget(&[channel(2), channel(9)]).unwrap();
+        journal.forget(&[channel(9)]).unwrap();
+        let mut fence = Fence::default();
+        fence.recall(&journal.seen().unwrap());
+        assert_eq!(fence, Fence::default());
+        assert!(matches!(Journal::open(&path, "a:"), Err(Error::Locked { .. })));
+        drop(journal);
+        let journal = Journal::open(&path, "a:").unwrap();
+        assert_eq!(journal.id(), id);
+        let page = journal.page(None, 2).unwrap();
+        assert_eq!(page, [1, 3].map(|number| (channel(number), acknowledged(2))));
+        let rest = journal.page(Some(channel(3)), 9).unwrap();
+        assert_eq!(rest, [4, 5].map(|number| (channel(number), acknowledged(2))));
+        drop(journal);
+        assert!(matches!(Journal::open(&path, "b:"), Err(Error::Corrupt { .. })));
+    }
+
+    #[test]
+    fn a_damaged_record_does_not_read() {
+        let bytes = acknowledged(1).encode(channel(1));
+        assert_eq!(Acknowledged::decode(channel(1), &bytes), Some(acknowledged(1)));
+        assert_eq!(Acknowledged::decode(channel(2), &bytes), None);
+        for place in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[place] ^= 1;
+            assert_eq!(Acknowledged::decode(channel(1), &damaged), None, "{place}");
+        }
+    }
+}

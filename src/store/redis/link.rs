@@ -183,13 +183,22 @@ impl Link {
         swaps: &[&Swap],
         deadline: Instant,
     ) -> Result<Answered, Broken> {
-        let mut round = Pipeline::new();
         if !channels.is_empty() {
+            // By itself, and first: an account that nobody finds is never collected.
+            let mut round = Pipeline::new();
             let listed = round.cmd("ZADD").arg(channel_index(prefix));
             for channel in channels {
                 listed.arg(0).arg(channel);
             }
+            if let Some(Value::ServerError(error)) = self.send(&round, deadline).await?.pop() {
+                let refused = |_: &&Swap| Swapped::Refused(said(&error));
+                return Ok(Answered {
+                    swapped: swaps.iter().map(refused).collect(),
+                    copied: Ok(()),
+                });
+            }
         }
+        let mut round = Pipeline::new();
         for swap in swaps {
             round.add_command(swap.command(self.is_loaded));
         }
@@ -201,15 +210,7 @@ impl Link {
         self.promise.ask_copies(&mut round, prefix, patience);
         let mut answers = self.send(&round, deadline).await?;
         let copied = self.promise.read_copies(&mut answers, own);
-        let mut answers = answers.into_iter();
-        let mut unlisted = None;
-        if !channels.is_empty()
-            && let Some(Value::ServerError(error)) = answers.next()
-        {
-            unlisted = Some(said(&error));
-        }
         let swapped = |answer| match answer {
-            _ if unlisted.is_some() => Swapped::Refused(unlisted.clone().unwrap_or_default()),
             Value::Int(1) => Swapped::Done,
             Value::Array(values) => values
                 .into_iter()
@@ -224,7 +225,7 @@ impl Link {
             Value::ServerError(error) => Swapped::Refused(said(&error)),
             other => Swapped::Refused(format!("it answered {other:?}")),
         };
-        let swapped: Vec<_> = answers.map(swapped).collect();
+        let swapped: Vec<_> = answers.into_iter().map(swapped).collect();
         self.is_loaded = !swapped.iter().any(|swapped| matches!(swapped, Swapped::NoScript));
         Ok(Answered { swapped, copied })
     }

@@ -14,7 +14,7 @@ use crate::{
     protocol::stellar::ContractId,
     store::{
         ClaimKey, Error, Pending,
-        channel::{self, Listed},
+        channel::{self, Listed, Phase},
         claim::State,
     },
 };
@@ -27,7 +27,7 @@ pub(super) enum List {
 }
 
 impl List {
-    /// Reads a page and answers with it.
+    /// Reads a page and answers with it. Returns the channels on it that have ended.
     ///
     /// # Errors
     /// The link is of no use any more; another may be tried.
@@ -36,7 +36,8 @@ impl List {
         link: &mut Link,
         settings: &Settings,
         deadline: Instant,
-    ) -> Result<(), (Self, Broken)> {
+    ) -> Result<Vec<ContractId>, (Self, Broken)> {
+        let mut ended = Vec::new();
         // Who has gone does not hear.
         match self {
             Self::Pending { after, reply } => {
@@ -47,7 +48,13 @@ impl List {
             }
             Self::Accounts { after, reply } => {
                 match accounts(link, &settings.prefix, after, deadline).await {
-                    Ok(page) => drop(reply.send(page)),
+                    Ok(page) => {
+                        let all = page.iter().flat_map(|page| &page.accounts);
+                        let has_ended = |phase| matches!(phase, Phase::Closed { .. });
+                        let over = all.filter(|listed| has_ended(listed.summary.phase()));
+                        ended.extend(over.map(|listed| listed.channel));
+                        drop(reply.send(page));
+                    }
                     Err(broken) => return Err((Self::Accounts { after, reply }, broken)),
                 }
             }
@@ -62,7 +69,7 @@ impl List {
                 }
             }
         }
-        Ok(())
+        Ok(ended)
     }
 
     pub(super) fn fail(self, error: Error) {

@@ -55,49 +55,30 @@ impl Promise {
         answers: impl IntoIterator<Item = Value>,
         durability: &Durability,
     ) -> Result<Self, String> {
-        let mut answers = answers.into_iter();
-        let mut next = || answers.next().unwrap_or(Value::Nil);
-        let clock = millis(&text(next())?);
-        let server = text(next());
-        let replication = text(next());
-        let settings: Vec<_> = SETTINGS.iter().map(|_| text(next())).collect();
-        let checked = check(&replication, &settings);
+        let told = Told::read(answers)?;
         let (mut replicas, mut birth) = (None, None);
         match durability {
-            Durability::Single => checked?,
+            Durability::Single => told.check()?,
             Durability::BestEffort => {
-                if let Err(lacking) = checked {
+                if let Err(lacking) = told.check() {
                     warn!(lacking, "the store may lose payments that it has acknowledged");
                 }
             }
             Durability::Replicated { promotable_replicas, .. } => {
-                checked?;
-                if let Value::ServerError(error) = next() {
+                told.check()?;
+                if let Value::ServerError(error) = &told.copies {
                     return Err(format!(
                         "the server cannot say what its replicas have on their disks ({}): use Redis 7.2 or \
                          later, or Valkey, and let this user ask `WAITAOF`",
-                        said(&error)
+                        said(error)
                     ));
                 }
-                if let Value::ServerError(error) = next() {
-                    return Err(said(&error));
-                }
-                birth = Some(bytes(next())?);
+                birth = Some(bytes(told.birth.clone())?);
                 replicas = Some(promotable_replicas.get());
             }
         }
-        let replication = replication.unwrap_or_default();
-        let replication_id = field(&replication, "master_replid").unwrap_or_default().to_owned();
-        let run_id = server.ok().and_then(|told| field(&told, "run_id").map(str::to_owned));
-        let promise = Self {
-            epoch: Epoch::of(&run_id.unwrap_or_default(), &replication_id, birth.as_deref()),
-            clock,
-            replication_id,
-            birth,
-            replicas,
-        };
         if let Some(wanted) = replicas {
-            let online = online(&replication);
+            let online = online(told.replication.as_deref().unwrap_or_default());
             if online < usize::from(wanted) {
                 return Err(format!(
                     "{online} of {wanted} replicas are attached to the primary: start what is missing, or, if it is \
@@ -105,12 +86,13 @@ impl Promise {
                 ));
             }
         }
-        Ok(promise)
+        Ok(told.promise(replicas, birth))
     }
 
     /// As [`Promise::read`], of a server that need not promise anything. `None` if it does not tell what it is.
     pub(super) fn of_anything(answers: impl IntoIterator<Item = Value>) -> Option<Self> {
-        Self::read(answers, &Durability::BestEffort).ok()
+        let told = Told::read(answers).ok()?;
+        Some(told.promise(None, None))
     }
 
     /// Expects every replica to have a copy that follows the server now, as it told by `INFO replication`.
@@ -203,33 +185,62 @@ fn birth(prefix: &str) -> String {
     format!("{prefix}{{claims}}:birth")
 }
 
-/// Whether one server by itself keeps what it acknowledged, from what it told of itself.
-fn check(
-    replication: &Result<String, String>,
-    settings: &[Result<String, String>],
-) -> Result<(), String> {
-    let replication = replication.as_ref().map_err(|error| {
-        format!("the server does not tell its role ({error}): let this user ask `INFO`")
-    })?;
-    if field(replication, "role") != Some("master") {
-        return Err("the server is a replica: give the address of the primary".to_owned());
+/// What a server answered to [`Promise::ask`].
+struct Told {
+    clock: u64,
+    server: Result<String, String>,
+    replication: Result<String, String>,
+    settings: Vec<Result<String, String>>,
+    copies: Value,
+    birth: Value,
+}
+
+impl Told {
+    fn read(answers: impl IntoIterator<Item = Value>) -> Result<Self, String> {
+        let mut answers = answers.into_iter();
+        let mut next = || answers.next().unwrap_or(Value::Nil);
+        let (clock, server, replication) = (millis(&text(next())?), text(next()), text(next()));
+        let settings = SETTINGS.iter().map(|_| text(next())).collect();
+        let (copies, born, birth) = (next(), next(), next());
+        // Either it was drawn now, or it was there; unless the server does not take it.
+        let birth = if matches!(born, Value::ServerError(_)) { born } else { birth };
+        Ok(Self { clock, server, replication, settings, copies, birth })
     }
-    for ((name, wanted), found) in SETTINGS.into_iter().zip(settings) {
-        let found = found.as_ref().map_err(|error| {
-            format!(
-                "the server does not tell `{name}` ({error}): let this user ask `CONFIG GET`, or use \
-                 `durability: best-effort`"
-            )
+
+    fn promise(self, replicas: Option<u8>, birth: Option<Vec<u8>>) -> Promise {
+        let replication = self.replication.unwrap_or_default();
+        let replication_id = field(&replication, "master_replid").unwrap_or_default().to_owned();
+        let server = self.server.unwrap_or_default();
+        let run_id = field(&server, "run_id").unwrap_or_default();
+        let epoch = Epoch::of(run_id, &replication_id, birth.as_deref());
+        Promise { epoch, clock: self.clock, replication_id, birth, replicas }
+    }
+
+    /// Whether one server by itself keeps what it acknowledged.
+    fn check(&self) -> Result<(), String> {
+        let replication = self.replication.as_ref().map_err(|error| {
+            format!("the server does not tell its role ({error}): let this user ask `INFO`")
         })?;
-        if found.lines().nth(1) != Some(wanted) {
-            let found = found.lines().nth(1).unwrap_or("nothing");
-            return Err(format!(
-                "the server has `{name} {found}` and would lose payments: set `{name} {wanted}` on it, or use \
-                 `durability: best-effort`"
-            ));
+        if field(replication, "role") != Some("master") {
+            return Err("the server is a replica: give the address of the primary".to_owned());
         }
+        for ((name, wanted), found) in SETTINGS.into_iter().zip(&self.settings) {
+            let found = found.as_ref().map_err(|error| {
+                format!(
+                    "the server does not tell `{name}` ({error}): let this user ask `CONFIG GET`, or use \
+                     `durability: best-effort`"
+                )
+            })?;
+            if found.lines().nth(1) != Some(wanted) {
+                let found = found.lines().nth(1).unwrap_or("nothing");
+                return Err(format!(
+                    "the server has `{name} {found}` and would lose payments: set `{name} {wanted}` on it, or use \
+                     `durability: best-effort`"
+                ));
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The value of a line `name:value` of `INFO`.

@@ -1,14 +1,14 @@
 //! Where the primary is: at one address, or where the Sentinels that watch it say.
 
 use redis::{
-    Client, IntoConnectionInfo as _, RedisResult, TlsMode,
+    Client, ErrorKind, IntoConnectionInfo as _, RedisError, RedisResult, TlsMode,
     sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType},
 };
 
 /// How the primary is found.
 pub(super) enum Whereabouts {
     At(Box<Client>),
-    Sentinel(Box<SentinelClient>),
+    Sentinels(Vec<SentinelClient>),
 }
 
 impl Whereabouts {
@@ -32,7 +32,6 @@ impl Whereabouts {
             user => format!("{scheme}://{user}@{host}"),
         };
         let watcher = word.map_or_else(String::new, |word| format!(":{word}"));
-        let sentinels = hosts.split(',').map(|host| at(&watcher, &with_port(host))).collect();
         // Of this only the user and the database are looked at.
         let node = format!("{}/{db}", at(user, "localhost")).into_connection_info()?;
         let mut settings = SentinelNodeConnectionInfo::default()
@@ -40,18 +39,30 @@ impl Whereabouts {
         if scheme == "rediss" {
             settings = settings.set_tls_mode(TlsMode::Secure);
         }
-        let client =
-            SentinelClient::build(sentinels, service, Some(settings), SentinelServerType::Master)?;
-        Ok(Self::Sentinel(Box::new(client)))
+        let sentinel = |host: &str| {
+            let watched = vec![at(&watcher, &with_port(host))];
+            let settings = Some(settings.clone());
+            SentinelClient::build(watched, service, settings, SentinelServerType::Master)
+        };
+        hosts.split(',').map(sentinel).collect::<RedisResult<_>>().map(Self::Sentinels)
     }
 
-    /// A client of what is the primary now, as far as anybody can say.
+    /// A client of what is the primary now, as far as anybody can say. Each time another Sentinel is asked, since one that
+    /// is cut off says nothing, or what was so before.
     pub(super) async fn primary(&mut self) -> RedisResult<Client> {
         match self {
             Self::At(client) => Ok(Client::clone(client)),
-            Self::Sentinel(sentinels) => sentinels.async_get_client().await,
+            Self::Sentinels(sentinels) => {
+                sentinels.rotate_left(1);
+                let Some(sentinel) = sentinels.last_mut() else { return Err(no_sentinel()) };
+                sentinel.async_get_client().await
+            }
         }
     }
+}
+
+fn no_sentinel() -> RedisError {
+    (ErrorKind::InvalidClientConfig, "the URL names no Sentinel").into()
 }
 
 /// The port of a Sentinel is another than that of a server.

@@ -72,6 +72,7 @@ impl Fleet {
                     commitment,
                     spent,
                     steps,
+                    now: 0,
                 })
             }
         };

@@ -165,8 +165,9 @@ impl Subject for Caller {
             Step::Adopt { withdrawn, .. } => {
                 Stepped::Done(store.adopt(channel, withdrawn).await.unwrap())
             }
-            Step::Restore { commitment, spent, steps } => {
-                Stepped::Done(store.restore(channel, commitment, spent, steps).await.unwrap())
+            Step::Restore { commitment, spent, steps, now } => {
+                let known = (commitment, spent);
+                Stepped::Done(store.restore(channel, known, steps, now).await.unwrap())
             }
         }
     }

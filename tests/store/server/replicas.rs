@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, num::NonZeroU8, path::Path, time::Duration};
 
 use tollgate::{
+    protocol::stellar::ContractId,
     store::{
         Durability, Error, Redelivery, RedisSettings, Store,
         channel::{Reserve, Reserving, Standing, Token, Unfit},
@@ -373,6 +374,27 @@ async fn k07_a_store_that_is_emptied_under_way_serves_nobody_until_all_journals_
         let stands = pay_soon(&one, first + 5).await;
         assert_eq!(stands.spent, said.spent.checked_add(amount(1)).unwrap());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_has_ended_is_not_brought_back_by_a_journal() {
+    let mut pair = Pair::start().await;
+    let store = pair.gateway("a").await;
+    pay_soon(&store, 1).await;
+    let other = ContractId([8; 32]);
+    let reservation = store.reserve(other, commitment(5, 1)).await.unwrap().unwrap();
+    store.keep(reservation, 200).await.unwrap();
+    store.channel_ended(other).await.unwrap();
+    // As whoever collects looks at all channels.
+    assert_eq!(store.accounts(None).await.unwrap().accounts.len(), 2);
+    store.close().await.unwrap();
+    let _: () = pair.primary.ask("FLUSHALL").await;
+    pair.primary.restart().await;
+    attached(&pair.primary, 1).await;
+    let store = pair.gateway("a").await;
+    let stands = pay_soon(&store, 2).await;
+    assert_eq!(stands, Standing { authorised: amount(2), spent: amount(2) });
+    assert_eq!(store.account(other).await.unwrap(), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
