@@ -135,7 +135,7 @@ async fn standing(site: &Site) -> (i128, i128) {
 }
 
 /// Presents it until it is answered.
-async fn served(wallet: &Wallet, purchase: &Purchase, base: &str) -> Standing {
+pub(crate) async fn served(wallet: &Wallet, purchase: &Purchase, base: &str) -> Standing {
     loop {
         match wallet.present(purchase, base).await.0 {
             Seen::Served(standing) => return standing,

@@ -190,13 +190,15 @@ impl Wallet {
 
     /// Closes the channel; `false` if nothing can be collected with the close.
     pub(crate) async fn close(&self, base: &str, authorised: i128) -> bool {
+        let challenge = loop {
+            match self.ask(base).await {
+                Some(challenge) => break challenge,
+                None => sleep(PAUSE).await,
+            }
+        };
+        let credential = self.payer.commit_for(channel::Action::Close, &challenge, authorised + 1);
+        // Whoever was not told that it is closed asks so again with what closed it: there is no other challenge then.
         loop {
-            let Some(challenge) = self.ask(base).await else {
-                sleep(PAUSE).await;
-                continue;
-            };
-            let credential =
-                self.payer.commit_for(channel::Action::Close, &challenge, authorised + 1);
             let answer = self.send(base, 0, Some(&credential)).await;
             match answer {
                 Some((StatusCode::OK, ..)) => return true,

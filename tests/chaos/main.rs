@@ -21,6 +21,7 @@
 
 mod away;
 mod client;
+mod disk;
 mod ending;
 mod fleet;
 mod history;

@@ -2,6 +2,7 @@
 
 mod chaos;
 mod failing;
+mod journals;
 mod lost;
 mod reach;
 mod replicas;

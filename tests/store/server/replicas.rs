@@ -19,15 +19,15 @@ use crate::{
 };
 
 /// A primary, one that follows it, and where the gateways look for the primary.
-struct Pair {
-    primary: Server,
-    replica: Server,
+pub(super) struct Pair {
+    pub(super) primary: Server,
+    pub(super) replica: Server,
     name: Relay,
-    journals: tempfile::TempDir,
+    pub(super) journals: tempfile::TempDir,
 }
 
 impl Pair {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let primary = Server::valkey(Settings::default()).await;
         let replica = follower(primary.address()).await;
         attached(&primary, 1).await;
@@ -41,7 +41,7 @@ impl Pair {
         ha(url, &self.journals.path().join(journal))
     }
 
-    async fn gateway(&self, journal: &str) -> Store {
+    pub(super) async fn gateway(&self, journal: &str) -> Store {
         loop {
             match Store::redis(self.settings(journal)).await {
                 Ok(store) => return store,
@@ -53,7 +53,7 @@ impl Pair {
     }
 
     /// What was the replica is the primary, and what was the primary follows it.
-    async fn fail_over(&mut self) {
+    pub(super) async fn fail_over(&mut self) {
         promote(&self.replica).await;
         std::mem::swap(&mut self.primary, &mut self.replica);
         self.lead_to_primary();
@@ -61,7 +61,7 @@ impl Pair {
         attached(&self.primary, 1).await;
     }
 
-    fn lead_to_primary(&self) {
+    pub(super) fn lead_to_primary(&self) {
         self.name.lead_to(self.primary.address());
         self.name.set(Weather::Refuse);
         self.name.set(Weather::Fair);
@@ -89,16 +89,16 @@ async fn follower(primary: SocketAddr) -> Server {
     Server::valkey(Settings { replica_of: Some(primary), more, ..Settings::default() }).await
 }
 
-async fn follow(server: &Server, primary: SocketAddr) {
+pub(super) async fn follow(server: &Server, primary: SocketAddr) {
     let _: () = server.ask(&format!("REPLICAOF {} {}", primary.ip(), primary.port())).await;
 }
 
-async fn promote(server: &Server) {
+pub(super) async fn promote(server: &Server) {
     let _: () = server.ask("REPLICAOF NO ONE").await;
 }
 
 /// Waits until so many replicas follow `server` and have what it has on their disks.
-async fn attached(server: &Server, count: usize) {
+pub(super) async fn attached(server: &Server, count: usize) {
     loop {
         let told: String = server.ask("INFO replication").await;
         if told.matches("state=online").count() == count {
@@ -109,7 +109,7 @@ async fn attached(server: &Server, count: usize) {
 }
 
 /// Waits until the gate is open, and has paid.
-async fn pay_soon(store: &Store, units: i128) -> Standing {
+pub(super) async fn pay_soon(store: &Store, units: i128) -> Standing {
     loop {
         let base = amount(units - 1);
         // As often as it takes.
@@ -132,7 +132,7 @@ async fn pay_soon(store: &Store, units: i128) -> Standing {
 }
 
 /// Why nothing can be paid now.
-async fn refusal(store: &Store, units: i128) -> String {
+pub(super) async fn refusal(store: &Store, units: i128) -> String {
     match store.reserve(CHANNEL, commitment(units, 1)).await {
         Err(error @ (Error::Unavailable { .. } | Error::Unreachable { .. })) => error.to_string(),
         other => panic!("{units}: {other:?}"),
