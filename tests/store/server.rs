@@ -6,4 +6,5 @@ mod journals;
 mod lost;
 mod reach;
 mod replicas;
+mod sentinel;
 mod unfit;

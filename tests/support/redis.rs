@@ -149,7 +149,7 @@ impl Server {
 
 /// An address that nobody listens on, outside the range that the kernel takes ports from by itself: so it stays free
 /// while a server is restarted.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     loop {
         let port = 10_000
             + u16::try_from(rand_core::RngCore::next_u32(&mut rand_core::OsRng) % 22_000).unwrap();
@@ -160,7 +160,7 @@ fn free_address() -> SocketAddr {
     }
 }
 
-fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache");
     let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from);
     cache.join("tollgate/servers")

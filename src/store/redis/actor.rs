@@ -98,8 +98,20 @@ impl Actor {
     /// [`Error::Unavailable`], with what is to be done about it.
     pub(super) async fn start(&mut self) -> Result<(), Error> {
         let patience = self.settings.timeout.max(START);
-        let connected = self.connect(after(Instant::now(), patience)).await;
-        connected.map_err(|failed| failed.into_error(patience))
+        let share = patience.checked_div(self.whereabouts.askable()).unwrap_or(patience);
+        let begun = Instant::now();
+        // Each that may know where the primary is has its turn.
+        for _ in 1..self.whereabouts.askable() {
+            if self.connect(after(Instant::now(), share)).await.is_ok() {
+                return Ok(());
+            }
+        }
+        loop {
+            match self.connect(after(Instant::now(), share)).await {
+                Err(Failed::Again) if begun.elapsed() < patience => {}
+                connected => return connected.map_err(|failed| failed.into_error(begun.elapsed())),
+            }
+        }
     }
 
     /// Serves wishes until the store is closed or nobody is left to ask.

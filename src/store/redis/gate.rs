@@ -228,7 +228,7 @@ impl Actor {
             gate.replay = Replay::of(Some(now));
         }
         let begun = Instant::now();
-        let turn = self.settings.timeout / 2;
+        let turn = self.settings.timeout.mul_f32(0.5);
         while let Some(gate) = &self.gate
             && !gate.replay.is_done
         {

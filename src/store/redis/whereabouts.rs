@@ -47,6 +47,14 @@ impl Whereabouts {
         hosts.split(',').map(sentinel).collect::<RedisResult<_>>().map(Self::Sentinels)
     }
 
+    /// How many may be asked where the primary is.
+    pub(super) fn askable(&self) -> u32 {
+        match self {
+            Self::At(_) => 1,
+            Self::Sentinels(sentinels) => u32::try_from(sentinels.len()).unwrap_or(u32::MAX),
+        }
+    }
+
     /// A client of what is the primary now, as far as anybody can say. Each time another Sentinel is asked, since one that
     /// is cut off says nothing, or what was so before.
     pub(super) async fn primary(&mut self) -> RedisResult<Client> {

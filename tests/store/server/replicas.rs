@@ -74,7 +74,7 @@ fn lead(name: &Relay, server: &Server) {
     name.set(Weather::CutReply { at: 0 });
 }
 
-fn ha(url: String, journal: &Path) -> RedisSettings {
+pub(super) fn ha(url: String, journal: &Path) -> RedisSettings {
     let promotable_replicas = NonZeroU8::MIN;
     let journal = journal.to_owned();
     RedisSettings {
@@ -84,7 +84,7 @@ fn ha(url: String, journal: &Path) -> RedisSettings {
     }
 }
 
-async fn follower(primary: SocketAddr) -> Server {
+pub(super) async fn follower(primary: SocketAddr) -> Server {
     let more = vec![("repl-diskless-sync-delay", "0".to_owned())];
     Server::valkey(Settings { replica_of: Some(primary), more, ..Settings::default() }).await
 }
