@@ -27,6 +27,8 @@ pub(super) struct Promise {
     birth: Option<Vec<u8>>,
     /// `redis-ha`: how many replicas must have a write on their disks at least.
     replicas: Option<u8>,
+    /// How many follow it, as it told last.
+    online: usize,
 }
 
 impl Promise {
@@ -115,8 +117,14 @@ impl Promise {
         // Only what this connection has written is waited for: this write comes after all that is there.
         round.cmd("SET").arg(beat(prefix)).arg("");
         round.cmd("GET").arg(birth(prefix));
+        let mut waited = 0_u64;
         for wait in waits(patience_millis) {
-            round.cmd("WAITAOF").arg(1).arg(replicas).arg(wait);
+            // One besides those that must be may have gone: it is waited for a while.
+            let is_patient = waited < patience_millis / 3;
+            let least = usize::from(replicas);
+            let wanted = if is_patient { least.max(self.online) } else { least };
+            round.cmd("WAITAOF").arg(1).arg(wanted).arg(wait);
+            waited = waited.saturating_add(wait);
         }
         round.cmd("INFO").arg("replication");
     }
@@ -126,7 +134,11 @@ impl Promise {
     ///
     /// # Errors
     /// What is lacking: nobody may rely on what the round wrote.
-    pub(super) fn read_copies(&self, answers: &mut Vec<Value>, own: usize) -> Result<(), String> {
+    pub(super) fn read_copies(
+        &mut self,
+        answers: &mut Vec<Value>,
+        own: usize,
+    ) -> Result<(), String> {
         let Some(replicas) = self.replicas else { return Ok(()) };
         let mut asked = answers.split_off(own.min(answers.len())).into_iter();
         match asked.next() {
@@ -155,7 +167,8 @@ impl Promise {
             return Err("another server has become the primary".to_owned());
         }
         // One that is attached besides the ones that must be could be promoted just as well.
-        let wanted = online(&replication).max(replicas.into());
+        self.online = online(&replication);
+        let wanted = self.online.max(replicas.into());
         if local < 1 || usize::try_from(copies).is_ok_and(|copies| copies < wanted) {
             return Err(format!("{copies} of {wanted} replicas have it on their disks"));
         }
@@ -213,7 +226,8 @@ impl Told {
         let server = self.server.unwrap_or_default();
         let run_id = field(&server, "run_id").unwrap_or_default();
         let epoch = Epoch::of(run_id, &replication_id, birth.as_deref());
-        Promise { epoch, clock: self.clock, replication_id, birth, replicas }
+        let online = online(&replication);
+        Promise { epoch, clock: self.clock, replication_id, birth, replicas, online }
     }
 
     /// Whether one server by itself keeps what it acknowledged.

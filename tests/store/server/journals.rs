@@ -2,8 +2,8 @@
 
 use tollgate::store::channel::Standing;
 
-use super::replicas::{Pair, attached, follow, pay_soon, promote, refusal};
-use crate::shared::amount;
+use super::replicas::{Pair, attached, follow, follower, pay_soon, promote, refusal};
+use crate::shared::{amount, pay};
 
 /// A gateway goes on with what it has open. Who starts without it is another member, and the one that is gone must be
 /// dismissed once another server has taken over.
@@ -74,4 +74,20 @@ async fn servers_that_take_over_from_each_other_again_and_again_keep_all_marks()
         }
         pair.fail_over().await;
     }
+}
+
+/// One more may take over than must be there: it is waited for as long as it is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_more_than_there_must_be_costs_no_payment() {
+    let pair = Pair::start().await;
+    let mut more = follower(pair.primary.address()).await;
+    attached(&pair.primary, 2).await;
+    let store = pair.gateway("a").await;
+    pay_soon(&store, 1).await;
+    for units in 2..60 {
+        pay(&store, units, 1).await;
+    }
+    more.kill9().await;
+    let stands = pay_soon(&store, 60).await;
+    assert_eq!(stands.authorised, amount(60));
 }
