@@ -13,6 +13,7 @@
 mod attack;
 mod client;
 mod load;
+mod malformed;
 mod pay;
 mod slow;
 mod world;

@@ -134,7 +134,7 @@ async fn race(gateways: &[Store]) {
 
 /// Case C17, on three gateways.
 #[tokio::test(flavor = "multi_thread")]
-async fn c17_of_gateways_that_share_a_redis_one_serves_an_amount() {
+async fn a03_c17_of_gateways_that_share_a_redis_one_serves_an_amount() {
     let server = stores::server().await;
     let gateways =
         [stores::on(&server).await, stores::on(&server).await, stores::on(&server).await];
