@@ -121,6 +121,10 @@ impl Hand {
     }
 
     async fn begin_closing(&self, channel: ContractId, reason: Reason) -> Again {
+        // A channel that cannot be closed pays no more, and its payer waits for the rest. Nobody asked for this one.
+        if reason == Reason::Idle && !self.can_rest(channel).await {
+            return Again::Later;
+        }
         match self.inner.store.begin_closing(channel).await {
             Ok(true) => {
                 info!(%channel, ?reason, "a channel is closing: it takes no more payments");
@@ -129,6 +133,15 @@ impl Hand {
             Ok(false) => Again::Now,
             Err(error) => unrecorded(channel, &error),
         }
+    }
+
+    /// Whether an unused channel can be closed now, and leaves fees enough for those that cannot wait.
+    async fn can_rest(&self, channel: ContractId) -> bool {
+        let Ok(Some(account)) = self.inner.store.account(channel).await else { return false };
+        let Some(commitment) = account.closes_with() else { return false };
+        let collector = &self.inner.collector;
+        collector.has_leeway()
+            && collector.check(channel, Way::Close, &commitment.into()).await.is_ok()
     }
 
     async fn reopen(&self, channel: ContractId) -> Again {

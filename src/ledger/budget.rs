@@ -108,6 +108,11 @@ impl Spending {
         self.budget.stroops.saturating_sub(state.total)
     }
 
+    /// Whether more than half of it is left at `now`.
+    pub(super) fn has_leeway(&self, now: u64) -> bool {
+        self.left(now) > self.budget.stroops.midpoint(0)
+    }
+
     fn fits(
         &self,
         state: &mut State,

@@ -241,6 +241,12 @@ impl Collector {
         self.0.spending.check(channel, fee.into(), now).map_err(|_: Exceeded| Error::OverBudget)
     }
 
+    /// Whether more than half of what may be spent on fees is left: what can wait waits else.
+    #[must_use]
+    pub fn has_leeway(&self) -> bool {
+        self.0.spending.has_leeway(self.0.clock.now())
+    }
+
     /// Readies the transaction that collects `commitment` from `channel`. Waits for its turn: for a lane, or until the one
     /// before was sent and its fate is known, or cannot be known yet.
     ///

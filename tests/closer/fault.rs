@@ -203,6 +203,35 @@ async fn a_spent_budget_leaves_the_money_and_the_channel_as_they_are() {
 }
 
 #[tokio::test]
+async fn an_unused_channel_that_cannot_be_closed_goes_on_paying() {
+    let world = World::start().await;
+    let channel = world.open().await;
+    let idle = Settings {
+        min_value: amount(10),
+        unsettled_for: Duration::from_secs(1_000_000),
+        idle_for: Duration::from_secs(60),
+        ..settings()
+    };
+    let budget = Budget { stroops: 10, ..collector::BUDGET };
+    let poor = world.closer_with(idle, world.collector_with(5_000_000, budget));
+    poor.know(&channel).await;
+    world.pay(&channel, 30, 30).await;
+    world.pass(Duration::from_secs(61)).await;
+    for _ in 0..20 {
+        poor.closer.nudge(channel.id);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(world.account(&channel).await.phase(), Phase::Open);
+    }
+    world.pay(&channel, 40, 5).await;
+    poor.crash().await;
+    world.pass(Duration::from_secs(61)).await;
+    let it = world.closer_with(idle, world.collector());
+    it.know(&channel).await;
+    it.closer.nudge(channel.id);
+    assert!(world.until_closed(&channel).await.is_some());
+}
+
+#[tokio::test]
 async fn a_fee_above_the_ceiling_is_not_paid() {
     let (world, channel) = World::owing(30).await;
     let it = world.closer_with(settings(), world.collector_with(200, collector::BUDGET));
