@@ -10,6 +10,7 @@ use super::promise::Epoch;
 use crate::store::{
     Error,
     bytes::{Reader, put_bytes},
+    channel::Token,
 };
 
 /// Names a gateway by its journal: random bits, drawn when the journal is made.
@@ -77,8 +78,8 @@ struct Entry {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// It had reconciled in this round.
-    Reconciled(Round),
+    /// It had reconciled in this round, and this life of its process.
+    Reconciled(Round, Token),
     /// It is waited for no more, since this instant: in milliseconds since 1970. Remembered, so that nobody who has seen
     /// it as a member takes it for one that was forgotten.
     Left(u64),
@@ -106,21 +107,29 @@ impl Fence {
         Round { epoch, generation: self.generation }
     }
 
-    /// A member has reconciled in `round`; it may be a new one.
-    pub(super) fn reconciled(&mut self, id: MemberId, name: &str, round: Round) {
-        self.set(id, Some(shortened(name)), State::Reconciled(round));
+    /// A member has reconciled in `round`, in this `life` of its process; it may be a new one.
+    pub(super) fn reconciled(&mut self, id: MemberId, name: &str, round: Round, life: Token) {
+        self.set(id, Some(shortened(name)), State::Reconciled(round, life));
+    }
+
+    /// In which life of its process a member has reconciled last.
+    pub(super) fn life(&self, id: MemberId) -> Option<Token> {
+        match self.members.get(&id)?.state {
+            State::Reconciled(_, life) => Some(life),
+            State::Left(_) => None,
+        }
     }
 
     /// Waits for a member no more. Whether it was one.
     pub(super) fn leave(&mut self, id: MemberId, now: u64) -> bool {
         let state = self.members.get(&id).map(|entry| entry.state);
-        if !matches!(state, Some(State::Reconciled(_))) {
+        if !matches!(state, Some(State::Reconciled(..))) {
             return false;
         }
         self.set(id, None, State::Left(now));
         let left = |(id, entry): (&MemberId, &Entry)| match entry.state {
             State::Left(at) => Some((at, *id)),
-            State::Reconciled(_) => None,
+            State::Reconciled(..) => None,
         };
         let mut gone: Vec<_> = self.members.iter().filter_map(left).collect();
         gone.sort_unstable();
@@ -135,7 +144,7 @@ impl Fence {
     pub(super) fn members(&self, epoch: Epoch) -> impl Iterator<Item = Member> + '_ {
         let now = self.round(epoch);
         self.members.iter().filter_map(move |(id, entry)| match entry.state {
-            State::Reconciled(round) => {
+            State::Reconciled(round, _) => {
                 Some(Member { id: *id, name: entry.name.clone(), is_reconciled: round == now })
             }
             State::Left(_) => None,
@@ -164,10 +173,11 @@ impl Fence {
             put_bytes(out, entry.name.as_bytes())?;
             out.extend(entry.turn.to_be_bytes());
             match entry.state {
-                State::Reconciled(round) => {
+                State::Reconciled(round, life) => {
                     out.push(MEMBER);
                     out.extend(round.epoch.0);
                     out.extend(round.generation.to_be_bytes());
+                    out.extend(life.0);
                 }
                 State::Left(at) => {
                     out.push(LEFT);
@@ -189,7 +199,7 @@ impl Fence {
             let state = match reader.u8()? {
                 MEMBER => {
                     let (epoch, generation) = (Epoch(reader.array()?), reader.u64()?);
-                    State::Reconciled(Round { epoch, generation })
+                    State::Reconciled(Round { epoch, generation }, Token(reader.array()?))
                 }
                 LEFT => State::Left(reader.u64()?),
                 _ => return None,
@@ -219,6 +229,7 @@ mod tests {
 
     const NOW: Epoch = Epoch([9; 16]);
     const BEFORE: Epoch = Epoch([8; 16]);
+    const LIFE: Token = Token([7; 16]);
 
     fn id(number: u16) -> MemberId {
         let mut id = [0; 16];
@@ -228,7 +239,7 @@ mod tests {
 
     fn join(fence: &mut Fence, number: u16, epoch: Epoch) {
         let round = fence.round(epoch);
-        fence.reconciled(id(number), "a", round);
+        fence.reconciled(id(number), "a", round, LIFE);
     }
 
     fn behind(fence: &Fence) -> Vec<MemberId> {
@@ -300,8 +311,8 @@ mod tests {
     #[test]
     fn a_fence_reads_as_it_was_written() {
         let mut fence = Fence::default();
-        fence.reconciled(id(1), "a\nb", fence.round(NOW));
-        fence.reconciled(id(2), &"x".repeat(500), fence.round(BEFORE));
+        fence.reconciled(id(1), "a\nb", fence.round(NOW), LIFE);
+        fence.reconciled(id(2), &"x".repeat(500), fence.round(BEFORE), LIFE);
         fence.leave(id(2), 77);
         let mut bytes = Vec::new();
         fence.encode(&mut bytes).unwrap();

@@ -22,7 +22,10 @@ use super::{
 };
 use crate::{
     protocol::stellar::ContractId,
-    store::{Error, channel::Stepped},
+    store::{
+        Error,
+        channel::{Stepped, Token},
+    },
 };
 
 /// Whether accounts may be asked for.
@@ -30,6 +33,10 @@ pub(super) struct Gate {
     journal: Arc<Journal>,
     /// What this machine is called.
     name: String,
+    /// Drawn at the start of the process.
+    life: Token,
+    /// Whether the fence was told of this life.
+    is_known: bool,
     replay: Replay,
     /// The epochs that this gateway has said to have reconciled at, or may have, the latest last; so does the journal. In
     /// all but that one it is waited for no more, so others may have sold there what the server of an earlier one lacks.
@@ -76,6 +83,8 @@ impl Gate {
         Ok(Self {
             journal: Arc::new(journal),
             name: machine_name(),
+            life: Token::draw(),
+            is_known: false,
             replay: Replay::of(None),
             entered,
             open_in: None,
@@ -299,11 +308,19 @@ impl Actor {
             return Found::Closed(format!("the journal cannot be written: {error}"));
         }
         let (id, name, seen) = (gate.journal.id(), gate.name.clone(), gate.seen.clone());
-        let verb = move |draft: &mut Draft<'_>| join(draft, (id, &name), &seen, now);
+        let (life, is_known) = (gate.life, gate.is_known);
+        let verb = move |draft: &mut Draft<'_>| {
+            let fence = draft.fence()?;
+            // Of two that go by one journal, only the one that came last is heard of.
+            if is_known && fence.life(id).is_some_and(|other| other != life) {
+                return Ok(Joining::Twin);
+            }
+            join(draft, (id, &name, life), &seen, now)
+        };
         let fence = match self.carry_one(Key::Fence, verb).await {
-            Ok(Some(fence)) => fence,
-            // It is another round already.
-            Ok(None) | Err(Error::Unreachable { .. } | Error::Unavailable { .. }) => {
+            Ok(Joining::Joined(fence)) => fence,
+            Ok(Joining::Twin) => return self.has_a_twin(),
+            Ok(Joining::Over) | Err(Error::Unreachable { .. } | Error::Unavailable { .. }) => {
                 return Found::Unknown;
             }
             Err(error) => return unknown_members(&error),
@@ -312,6 +329,7 @@ impl Actor {
             return Found::Unknown;
         }
         let Some(gate) = &mut self.gate else { return Found::Unknown };
+        gate.is_known = true;
         if gate.seen != fence {
             let (journal, seen) = (Arc::clone(&gate.journal), fence.clone());
             if let Err(error) = on_disk(move || journal.saw(&seen)).await {
@@ -325,6 +343,15 @@ impl Actor {
             [] => Found::Open(now.epoch),
             behind => Found::Closed(waiting(behind)),
         }
+    }
+
+    /// Another process has this journal, or a copy of it, and what one of them is told the other does not remember.
+    fn has_a_twin(&mut self) -> Found {
+        let reason: Arc<str> = "another gateway has a copy of this one's journal: start this one with a journal of its own".into();
+        if let Some(gate) = &mut self.gate {
+            gate.broken = Some(Arc::clone(&reason));
+        }
+        Found::Closed(reason.to_string())
     }
 
     /// Carries out one verb, whatever the gate.
@@ -365,24 +392,33 @@ fn round(draft: &mut Draft<'_>, seen: &Fence) -> Result<Option<Round>, Error> {
     Ok(Some(fence.round(epoch)))
 }
 
-/// Marks a gateway as reconciled in a round; `None` if this is in another one.
+/// What came of marking a gateway as reconciled.
+enum Joining {
+    Joined(Fence),
+    /// It is another round already.
+    Over,
+    /// Another process has marked the same one.
+    Twin,
+}
+
+/// Marks a gateway as reconciled in a round.
 fn join(
     draft: &mut Draft<'_>,
-    (id, name): (MemberId, &str),
+    (id, name, life): (MemberId, &str, Token),
     seen: &Fence,
     now: Round,
-) -> Result<Option<Fence>, Error> {
+) -> Result<Joining, Error> {
     let stored = draft.fence()?;
     let mut fence = stored.clone();
     fence.recall(seen);
     if draft.facts.epoch.map(|epoch| fence.round(epoch)) != Some(now) {
-        return Ok(None);
+        return Ok(Joining::Over);
     }
-    fence.reconciled(id, name, now);
+    fence.reconciled(id, name, now, life);
     if fence != stored {
         draft.put_fence(fence.clone())?;
     }
-    Ok(Some(fence))
+    Ok(Joining::Joined(fence))
 }
 
 fn unknown_members(error: &Error) -> Found {

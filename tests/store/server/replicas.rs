@@ -377,6 +377,29 @@ async fn k07_a_store_that_is_emptied_under_way_serves_nobody_until_all_journals_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_two_gateways_with_one_journal_the_first_stops() {
+    let pair = Pair::start().await;
+    let first = pair.gateway("a").await;
+    pay_soon(&first, 1).await;
+    first.close().await.unwrap();
+    std::fs::copy(pair.journals.path().join("a"), pair.journals.path().join("b")).unwrap();
+    let first = pair.gateway("a").await;
+    pay_soon(&first, 2).await;
+    let twin = pair.gateway("b").await;
+    pay_soon(&twin, 3).await;
+    let refused = loop {
+        let ask = Reserve { token: Token::draw(), ..commitment(4, 1) };
+        match first.reserve(CHANNEL, ask).await {
+            Ok(Ok(reservation)) => drop(first.give_back(reservation, false).await),
+            Err(error) => break error.to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(refused.contains("copy of this one's journal"), "{refused}");
+    pay_soon(&twin, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_channel_that_has_ended_is_not_brought_back_by_a_journal() {
     let mut pair = Pair::start().await;
     let store = pair.gateway("a").await;
