@@ -58,7 +58,7 @@ async fn i01_i02_a_commitment_that_cannot_be_read_gets_a_fresh_challenge() {
         &twice,
         &number,
         &format!("{text} x"),
-        &text[..text.len() - 1],
+        text.strip_suffix('}').unwrap(),
     ]
     .map(|text| format!("Payment {}", URL_SAFE_NO_PAD.encode(text)));
     let raw = ["Payment", "Payment ", "Payment ***", "Payment /w", "Payment bnVsbA=="];
