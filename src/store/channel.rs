@@ -372,6 +372,6 @@ pub const MOST_IN_FLIGHT: usize = 256;
 /// is lost.
 pub const MOST_UNTOLD: usize = MOST_IN_FLIGHT;
 
-/// Commitments held at once; beyond them the one before the last is dropped, which can only cost who authorised more than
-/// it was asked for the finest change.
+/// Commitments held at once; beyond them one is dropped that does not cover what was delivered, or else the one before the
+/// last, which can only cost who authorised more than it was asked for the finest change.
 pub const MOST_HELD: usize = 64;

@@ -400,7 +400,11 @@ impl Account {
             Err(at) => self.held.insert(at, commitment),
         }
         if self.held.len() > MOST_HELD {
-            self.held.remove(self.held.len().saturating_sub(2));
+            // The first may cover what was surely delivered and less than what was delivered: then it is of use only if much
+            // of that is taken back, which a gateway that died leaves open for an hour.
+            let is_spare = self.held.first().is_some_and(|held| held.amount < self.delivered());
+            let at = if is_spare { 0 } else { self.held.len().saturating_sub(2) };
+            self.held.remove(at);
         }
     }
 

@@ -123,3 +123,25 @@ fn k08_what_is_told_on_the_way_changes_nothing_of_the_step() {
     assert_eq!(desk.account.steps(), steps + 1);
     assert_eq!(desk.account.give_back(first, true), Err(Lapsed));
 }
+
+#[test]
+fn what_dead_gateways_never_told_does_not_cost_the_payer_its_fine_commitments() {
+    let mut desk = Desk::new(1_000_000);
+    for n in 0..180_u8 {
+        desk.reserve_step(i128::from(n) * 20 + 20, n, 20);
+        match n % 3 {
+            0 => desk.keep(desk.token()),
+            // Recorded, and nobody says that the answer has left.
+            1 => {
+                desk.account.keep(desk.token(), 200).unwrap();
+            }
+            _ => {
+                desk.account.give_back(desk.token(), true).unwrap();
+            }
+        }
+        assert!(desk.account.held.len() <= MOST_HELD);
+        let collectable = desk.account.collectable().unwrap();
+        // One was made for each 20 units.
+        assert_eq!(collectable.commitment.amount, collectable.delivered, "{n}");
+    }
+}
