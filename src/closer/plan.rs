@@ -144,7 +144,8 @@ fn ending(facts: &Facts<'_>, view: &View, effective_at: u32) -> Plan {
     let over = effective_at <= view.ledger;
     let in_flight = !account.in_flight().is_zero();
     let is_dust = !is_worth_it(facts);
-    if over && (view.balance.is_zero() || (is_dust && !in_flight && facts.asked.is_none())) {
+    let is_empty = view.balance.is_zero() && (view.is_balance_known || at_risk.is_zero());
+    if over && (is_empty || (is_dust && !in_flight && facts.asked.is_none())) {
         return Plan::Ended { lost: at_risk };
     }
     if account.phase() == Phase::Open {

@@ -120,7 +120,8 @@ impl Worker {
             look.rounds.strays.insert(channel);
             look.rounds.last_stray = Some(channel);
         }
-        if !matches!(self.plan(channel, summary), Plan::Rest | Plan::Wait) {
+        // What is waited for may be a reservation whose gateway is gone.
+        if !matches!(self.plan(channel, summary), Plan::Rest) {
             self.put(channel);
         }
     }

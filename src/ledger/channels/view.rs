@@ -31,6 +31,8 @@ pub struct View {
     pub key: CommitmentKey,
     /// What it holds, in base units.
     pub balance: Amount,
+    /// Whether the ledger told that. What it did not tell of may be archived, and there all the same.
+    pub is_balance_known: bool,
     /// What was paid out of it, in base units.
     pub withdrawn: Amount,
     /// How many ledgers after `close_start` the payer may take back what is left.
@@ -195,6 +197,7 @@ pub(super) fn judge(channel: ContractId, settings: &Settings, found: &Found<'_>)
         payer: instance.from,
         key,
         balance: balance.map_or(Amount::ZERO, |balance| balance.amount),
+        is_balance_known: balance.is_ok(),
         withdrawn: instance.withdrawn,
         refund_waiting_ledgers: instance.refund_waiting_period,
         close_effective_at: instance.close_effective_at,

@@ -149,6 +149,7 @@ impl Writer {
                 let mut account = Account::default();
                 let stepped = account.step(step);
                 if stepped.may_have_changed() {
+                    self.make_room(batch);
                     self.accounts.insert(channel, account);
                 }
                 stepped
@@ -170,6 +171,16 @@ impl Writer {
         }
     }
 
+    /// Has room in memory for one more account.
+    fn make_room(&mut self, batch: &Batch) {
+        if self.accounts.len() >= MOST_ACCOUNTS {
+            // All but what this batch is about to store, and what is in the log, is in the file as it is here.
+            let log = &self.log;
+            self.accounts
+                .retain(|channel, _| batch.channels.contains_key(channel) || log.has(*channel));
+        }
+    }
+
     /// The account of `channel`, from memory if it was asked for before.
     pub(super) fn account(
         &mut self,
@@ -179,12 +190,7 @@ impl Writer {
         if !self.accounts.contains_key(&channel)
             && let Some(account) = batch.view.account(channel)?
         {
-            if self.accounts.len() >= MOST_ACCOUNTS {
-                // All but what this batch is about to store, and what is in the log, is in the file as it is here.
-                let log = &self.log;
-                self.accounts
-                    .retain(|channel, _| batch.channels.contains_key(channel) || log.has(*channel));
-            }
+            self.make_room(batch);
             self.accounts.insert(channel, account);
         }
         Ok(self.accounts.get(&channel))

@@ -21,6 +21,7 @@ fn fit(number: u32, ledger: u32) -> Judged {
         payer: Address::Account(AccountId([3; 32])),
         key: CommitmentSeed::from_bytes(&[1; 32]).key(),
         balance: Amount::from_units(700).unwrap(),
+        is_balance_known: true,
         withdrawn: Amount::ZERO,
         refund_waiting_ledgers: 100,
         close_effective_at: None,

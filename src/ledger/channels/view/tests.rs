@@ -128,6 +128,7 @@ fn a_fit_channel_is_seen_as_it_is() {
         payer: PAYER,
         key: CommitmentSeed::from_bytes(&[1; 32]).key(),
         balance: Amount::from_units(700).unwrap(),
+        is_balance_known: true,
         withdrawn: Amount::from_units(300).unwrap(),
         refund_waiting_ledgers: 100,
         close_effective_at: None,
