@@ -146,6 +146,7 @@ async fn c10_a_channel_is_seen_from_its_opening_to_its_close() {
         payer,
         key: key(),
         balance: opened.deposited(),
+        is_balance_known: true,
         withdrawn: Amount::ZERO,
         refund_waiting_ledgers: 100,
         close_effective_at: None,

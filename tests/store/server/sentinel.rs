@@ -86,8 +86,14 @@ async fn a_primary_that_dies_is_followed_to_the_one_that_the_sentinels_name() {
     pay_soon(&store, 1).await;
     let said = pay_soon(&store, 2).await;
     primary.kill9().await;
+    loop {
+        let told: String = replica.ask("INFO replication").await;
+        if told.contains("role:master") {
+            break;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
     // The Sentinel makes it a replica of the one that it has chosen meanwhile.
-    attached(&replica, 0).await;
     primary.restart().await;
     attached(&replica, 1).await;
     let stands = pay_soon(&store, 3).await;
