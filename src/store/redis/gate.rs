@@ -45,7 +45,7 @@ pub(super) struct Gate {
     open_in: Option<Epoch>,
     /// Why it is closed, in an epoch in which it is.
     reason: Arc<str>,
-    /// Why it stays closed: the journal cannot be written.
+    /// Why it stays closed until the gateway is started again: the journal cannot be written, or another has a copy of it.
     broken: Option<Arc<str>>,
     /// The fence as the journal remembers it.
     seen: Fence,
