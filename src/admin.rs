@@ -259,12 +259,8 @@ impl<A: Administered> Service for Admin<A> {
 }
 
 /// What the port's server bounds: its callers are few, and say little.
-pub const LIMITS: Limits = Limits {
-    connections: 64,
-    header_bytes: 16 * 1024,
-    header_timeout: Duration::from_secs(10),
-    streams: 16,
-};
+pub const LIMITS: Limits =
+    Limits { connections: 64, header_bytes: 16 * 1024, streams: 16, ..Limits::USUAL };
 
 type Answer = Response<Full<Bytes>>;
 

@@ -26,7 +26,8 @@ use crate::{
     guard::Guard,
     ledger::facilitator::NotReady,
     pay::methods::Methods,
-    server, store,
+    server::{self, Door, tls::Tls},
+    store,
     telemetry::{Clock, metrics::Metrics},
     upstream::Upstreams,
 };
@@ -36,6 +37,8 @@ use crate::{
 pub struct Gateway {
     addresses: Vec<SocketAddr>,
     admin_address: Option<SocketAddr>,
+    /// What its listeners show, in the order of the configuration.
+    tls: Vec<Option<Tls>>,
     current: Arc<ArcSwap<Configured>>,
     parts: Parts,
     drain: config::Drain,
@@ -68,6 +71,7 @@ impl Gateway {
         for listener in &settings.listeners {
             listeners.push(bind(listener.address).await?);
         }
+        let tls: Vec<_> = settings.listeners.iter().map(|listener| listener.tls.clone()).collect();
         let admin_listener = match &settings.admin {
             Some(admin) => Some((bind(admin.address).await?, admin.token.clone())),
             None => None,
@@ -83,15 +87,15 @@ impl Gateway {
             }
             None => None,
         };
-        let first = addresses.first().map(ToString::to_string).unwrap_or_default();
-        let public_url = format!("http://{first}").into();
+        let first = settings.listeners.first().zip(addresses.first());
+        let public_url = first.map(|(listener, bound)| listener.url(*bound)).unwrap_or_default();
         let parts = Parts {
             clock,
             paid: TaskTracker::new(),
             background,
             stop_background,
             payment,
-            public_url,
+            public_url: public_url.into(),
         };
         let drain = settings.drain;
         let limits = server::Limits { header_bytes: settings.header_bytes, ..Default::default() };
@@ -123,10 +127,14 @@ impl Gateway {
             ));
         }
         let (listening, stop_listening) = (TaskTracker::new(), CancellationToken::new());
-        for listener in listeners {
+        for (listener, tls) in listeners.into_iter().zip(&tls) {
             let road = Road::new(current.clone());
+            let door = match tls {
+                Some(tls) => Door::with_tls(listener, tls.clone()),
+                None => Door::from(listener),
+            };
             listening.spawn(server::serve(
-                listener,
+                door,
                 road,
                 limits,
                 drain.timeout,
@@ -136,6 +144,7 @@ impl Gateway {
         Ok(Self {
             addresses,
             admin_address,
+            tls,
             current,
             parts,
             drain,
@@ -163,7 +172,10 @@ impl Gateway {
     /// [`NeedsRestart`] if it changes what cannot be changed while running; nothing is swapped then.
     pub fn reload(&self, settings: Settings) -> Result<(), NeedsRestart> {
         let running = self.current.load();
-        if settings.listeners != running.settings.listeners {
+        let (new, old) = (&settings.listeners, &running.settings.listeners);
+        if new.len() != old.len()
+            || !new.iter().zip(old).all(|(new, old)| new.is_the_socket_of(old))
+        {
             return Err(NeedsRestart("listen"));
         }
         if !same_admin(settings.admin.as_ref(), running.settings.admin.as_ref()) {
@@ -173,6 +185,11 @@ impl Gateway {
             (None, _) => {}
             (Some(_), None) => return Err(NeedsRestart("payments")),
             (Some(new), Some(old)) => old.serves(new)?,
+        }
+        for (shown, listener) in self.tls.iter().zip(&settings.listeners) {
+            if let (Some(shown), Some(tls)) = (shown, &listener.tls) {
+                shown.show(tls);
+            }
         }
         let hash = settings.hash;
         self.current.store(Arc::new(self.parts.configure(settings)));

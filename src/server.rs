@@ -12,13 +12,15 @@
 
 mod edge;
 mod linger;
+mod stream;
 
 pub mod bearer;
+pub mod tls;
 
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Version, header};
+use http::{HeaderValue, Request, Response, Version, header, uri::Scheme};
 use http_body::Body;
 use hyper::{body::Incoming, rt::Executor, server::conn, service::service_fn};
 use hyper_util::{
@@ -34,7 +36,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 pub use self::edge::Refused;
-use self::linger::Home;
+use self::{edge::Way, linger::Home, stream::Stream, tls::Tls};
 use crate::protocol::target::Target;
 
 /// What the server hands requests to.
@@ -68,6 +70,28 @@ pub struct Inbound<B = Incoming> {
 /// Why a body ended early, of whatever type.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// Where clients come in.
+#[derive(Debug)]
+pub struct Door {
+    listener: TcpListener,
+    tls: Option<Tls>,
+}
+
+impl Door {
+    /// Serves those who come in at `listener` behind TLS.
+    #[must_use]
+    pub const fn with_tls(listener: TcpListener, tls: Tls) -> Self {
+        Self { listener, tls: Some(tls) }
+    }
+}
+
+/// Without TLS.
+impl From<TcpListener> for Door {
+    fn from(listener: TcpListener) -> Self {
+        Self { listener, tls: None }
+    }
+}
+
 /// What a server bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -77,34 +101,44 @@ pub struct Limits {
     pub header_bytes: usize,
     /// How long a request's head may take, from the end of the answer before it.
     pub header_timeout: Duration,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout: Duration,
     /// The streams that an HTTP/2 client may have open.
     pub streams: u32,
 }
 
+impl Limits {
+    /// Those of a listener that nothing else is said of.
+    pub const USUAL: Self = Self {
+        connections: 16_384,
+        header_bytes: 32 * 1024,
+        header_timeout: Duration::from_secs(10),
+        handshake_timeout: Duration::from_secs(10),
+        streams: 100,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            connections: 16_384,
-            header_bytes: 32 * 1024,
-            header_timeout: Duration::from_secs(10),
-            streams: 100,
-        }
+        Self::USUAL
     }
 }
 
-/// Serves the connections of `listener` until `stop`, then lets requests under way finish within `grace`.
+/// Serves the connections of `door` until `stop`, then lets requests under way finish within `grace`.
 ///
 /// Returns how many connections it cut off because they did not.
 pub async fn serve<S: Service>(
-    listener: TcpListener,
+    door: impl Into<Door>,
     service: S,
     limits: Limits,
     grace: Duration,
     stop: CancellationToken,
 ) -> usize {
+    let Door { listener, tls } = door.into();
     let room = Arc::new(Semaphore::new(limits.connections));
     let house = House {
         limits,
+        tls,
         stop: stop.clone(),
         cut: CancellationToken::new(),
         tasks: TaskTracker::new(),
@@ -151,6 +185,7 @@ async fn accept(
 #[derive(Clone)]
 struct House {
     limits: Limits,
+    tls: Option<Tls>,
     /// Finish what is under way.
     stop: CancellationToken,
     /// Finish nothing.
@@ -165,15 +200,16 @@ impl House {
         let ended = cut.run_until_cancelled(async {
             // Answers are written whole; waiting for more to send would only delay them.
             stream.set_nodelay(true)?;
-            let begun = timeout(self.limits.header_timeout, speaks_h2(&stream));
-            let Some(Ok(is_h2)) = self.stop.run_until_cancelled(begun).await else {
-                // Not a byte in time, or before the end.
+            let Some(entered) = self.stop.run_until_cancelled(self.enter(stream)).await else {
                 return Ok(());
             };
-            let ended = if is_h2? {
-                self.converse_h2(stream, peer, service).await
+            let (stream, is_h2) = entered?;
+            let scheme = if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+            let way = Way { peer, scheme };
+            let ended = if is_h2 {
+                self.converse_h2(stream, way, service).await
             } else {
-                self.converse_h1(stream, peer, service).await
+                self.converse_h1(stream, way, service).await
             };
             ended.map_err(io::Error::other)
         });
@@ -182,17 +218,32 @@ impl House {
         }
     }
 
+    /// Makes a connection ready to be spoken on, and finds out whether HTTP/2 is.
+    async fn enter(&self, stream: TcpStream) -> io::Result<(Stream, bool)> {
+        match &self.tls {
+            Some(tls) => {
+                let stream = timeout(self.limits.handshake_timeout, tls.accept(stream)).await??;
+                let is_h2 = tls::speaks_h2(&stream);
+                Ok((Stream::Tls(Box::new(stream)), is_h2))
+            }
+            None => {
+                let is_h2 = timeout(self.limits.header_timeout, speaks_h2(&stream)).await??;
+                Ok((Stream::Plain(stream), is_h2))
+            }
+        }
+    }
+
     async fn converse_h1<S: Service>(
         &self,
-        stream: TcpStream,
-        peer: SocketAddr,
+        stream: Stream,
+        way: Way,
         service: S,
     ) -> hyper::Result<()> {
         let home = Home::default();
         let at = home.clone();
         let answer = move |request: Request<Incoming>| {
             at.expect(!request.body().is_end_stream());
-            answer(service.clone(), request, peer)
+            answer(service.clone(), request, way.clone())
         };
         let connection = conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -208,8 +259,8 @@ impl House {
 
     async fn converse_h2<S: Service>(
         &self,
-        stream: TcpStream,
-        peer: SocketAddr,
+        stream: Stream,
+        way: Way,
         service: S,
     ) -> hyper::Result<()> {
         let connection = conn::http2::Builder::new(self.clone())
@@ -221,7 +272,7 @@ impl House {
             .keep_alive_interval(PING_EVERY)
             .serve_connection(
                 TokioIo::new(stream),
-                service_fn(move |request| answer(service.clone(), request, peer)),
+                service_fn(move |request| answer(service.clone(), request, way.clone())),
             );
         self.finish(connection).await
     }
@@ -249,10 +300,11 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for House {
 async fn answer<S: Service>(
     service: S,
     request: Request<Incoming>,
-    peer: SocketAddr,
+    way: Way,
 ) -> Result<Response<S::Body>, Infallible> {
     let version = request.version();
-    match edge::read(request, peer) {
+    let peer = way.peer;
+    match edge::read(request, way) {
         Ok(inbound) => Ok(service.answer(inbound).await),
         Err(refused) => {
             debug!(%refused, %peer, "request refused at the edge");

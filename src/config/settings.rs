@@ -14,6 +14,7 @@ use crate::{
         stellar::{Asset, ContractId, Network},
     },
     route::Table,
+    server::tls::Tls,
     store::RedisSettings,
     upstream,
 };
@@ -47,12 +48,30 @@ pub struct Settings {
 }
 
 /// A socket to listen on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Listener {
     /// For messages.
     pub name: String,
     /// Port 0 lets the system choose.
     pub address: SocketAddr,
+    /// What it shows to those who come in, if it speaks TLS.
+    pub tls: Option<Tls>,
+}
+
+impl Listener {
+    /// Whether a socket that was opened for one serves the other, whatever certificates it then shows.
+    #[must_use]
+    pub fn is_the_socket_of(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.address == other.address
+            && self.tls.is_some() == other.tls.is_some()
+    }
+
+    /// Where it is, for those on the same machine.
+    #[must_use]
+    pub fn url(&self, bound: SocketAddr) -> String {
+        format!("{}://{bound}", if self.tls.is_some() { "https" } else { "http" })
+    }
 }
 
 /// How payments are taken.

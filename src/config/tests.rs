@@ -5,6 +5,7 @@ mod admin;
 mod channel;
 mod charge;
 mod env_file;
+mod listener;
 mod money;
 mod mpp;
 mod payment;

@@ -43,8 +43,16 @@ pub enum Refused {
     Expectation,
 }
 
+/// How a request came in.
+#[derive(Clone, Debug)]
+pub(super) struct Way {
+    pub(super) peer: SocketAddr,
+    /// `https` behind TLS.
+    pub(super) scheme: Scheme,
+}
+
 /// Reads the head of a request.
-pub(super) fn read<B>(request: Request<B>, peer: SocketAddr) -> Result<Inbound<B>, Refused> {
+pub(super) fn read<B>(request: Request<B>, way: Way) -> Result<Inbound<B>, Refused> {
     let (mut head, body) = request.into_parts();
     check_method(&head.method)?;
     let target = Target::read(&head.uri)?;
@@ -52,11 +60,11 @@ pub(super) fn read<B>(request: Request<B>, peer: SocketAddr) -> Result<Inbound<B
     check_codings(&head.headers)?;
     let mut uri = Uri::builder().path_and_query(target.path_and_query().clone());
     if let Some(host) = host {
-        uri = uri.scheme(Scheme::HTTP).authority(host.as_bytes());
+        uri = uri.scheme(way.scheme).authority(host.as_bytes());
         head.headers.insert(header::HOST, host);
     }
     head.uri = uri.build().map_err(|_| Refused::BadHost)?;
-    head.extensions.insert(peer);
+    head.extensions.insert(way.peer);
     Ok(Inbound { request: Request::from_parts(head, body), target })
 }
 
@@ -153,11 +161,15 @@ mod tests {
     }
 
     fn h1(method: &str, uri: &str, headers: &[(&str, &str)]) -> Result<Inbound<()>, Refused> {
-        read(head(method, uri, Version::HTTP_11, headers), peer())
+        read(head(method, uri, Version::HTTP_11, headers), way())
     }
 
     fn h2(uri: &str, headers: &[(&str, &str)]) -> Result<Inbound<()>, Refused> {
-        read(head("GET", uri, Version::HTTP_2, headers), peer())
+        read(head("GET", uri, Version::HTTP_2, headers), way())
+    }
+
+    fn way() -> Way {
+        Way { peer: peer(), scheme: Scheme::HTTP }
     }
 
     fn peer() -> SocketAddr {
@@ -216,7 +228,7 @@ mod tests {
         let two = h1("GET", "/", &[("host", "gw"), ("host", "gw")]);
         assert_eq!(two.unwrap_err(), Refused::TwoHosts);
         assert_eq!(h1("GET", "/", &[]).unwrap_err(), Refused::NoHost);
-        let old = read(head("GET", "/", Version::HTTP_10, &[]), peer()).unwrap();
+        let old = read(head("GET", "/", Version::HTTP_10, &[]), way()).unwrap();
         assert_eq!(old.request.uri(), "/");
         assert_eq!(host_of(h1("GET", "/", &[("host", "gw")])), "gw");
     }

@@ -17,15 +17,16 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
-    net::TcpStream,
     time::timeout,
 };
+
+use super::stream::Stream;
 
 /// A stream that goes back where it came from when it is dropped.
 #[derive(Debug)]
 pub(super) struct Lent {
     /// `None` only while it is dropped.
-    stream: Option<TcpStream>,
+    stream: Option<Stream>,
     home: Home,
 }
 
@@ -35,14 +36,14 @@ pub(super) struct Home(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    stream: Mutex<Option<TcpStream>>,
+    stream: Mutex<Option<Stream>>,
     /// Whether the last request had a body, of which some may be on its way.
     is_owed: AtomicBool,
 }
 
 impl Home {
     /// Lends a stream out.
-    pub(super) fn lend(&self, stream: TcpStream) -> Lent {
+    pub(super) fn lend(&self, stream: Stream) -> Lent {
         Lent { stream: Some(stream), home: self.clone() }
     }
 
@@ -65,12 +66,12 @@ impl Home {
         }
     }
 
-    fn slot(&self) -> MutexGuard<'_, Option<TcpStream>> {
+    fn slot(&self) -> MutexGuard<'_, Option<Stream>> {
         self.0.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn read_out(mut stream: TcpStream) -> io::Result<()> {
+async fn read_out(mut stream: Stream) -> io::Result<()> {
     stream.shutdown().await?;
     let mut waste = [0; 8192];
     while let Ok(length) = timeout(QUIET, stream.read(&mut waste)).await {
@@ -88,7 +89,7 @@ impl Drop for Lent {
 }
 
 impl Lent {
-    fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+    fn stream(&mut self) -> io::Result<Pin<&mut Stream>> {
         self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }

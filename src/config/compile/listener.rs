@@ -2,9 +2,14 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
-use crate::config::{
-    read::{Fields, Keys, Spot},
-    settings::Listener,
+use crate::{
+    config::{
+        diagnostic::quoted,
+        read::{Fields, Keys, Spot},
+        secret::is_open_to_all,
+        settings::Listener,
+    },
+    server::tls::{Fault, Identity, Protocol, Tls},
 };
 
 /// The listeners: `listen: ADDRESS`, or `listeners:` with names.
@@ -16,7 +21,8 @@ pub(super) fn read(root: &Fields<'_>) -> Option<Vec<Listener>> {
             "`listen` is the short form for one listener: keep one of the two",
         ),
         (Some(listen), None) => {
-            Some(vec![Listener { name: "public".to_owned(), address: read_address(&listen)? }])
+            let address = read_address(&listen)?;
+            Some(vec![Listener { name: "public".to_owned(), address, tls: None }])
         }
         (None, Some(list)) => read_list(&list),
         (None, None) => {
@@ -41,7 +47,10 @@ pub(super) fn read_public_url(root: &Fields<'_>) -> Option<Arc<str>> {
 pub(super) fn warn_of_missing_url(root: &Fields<'_>, listeners: &[Listener]) {
     if let Some(listener) = listeners.first().filter(|first| !first.address.ip().is_loopback()) {
         root.spot.warn(
-            format!("`public_url` is missing: challenges will name `http://{}`", listener.address),
+            format!(
+                "`public_url` is missing: challenges will name `{}`",
+                listener.url(listener.address)
+            ),
             "say what clients call the gateway: `public_url: https://api.example.com`",
         );
     }
@@ -80,7 +89,90 @@ fn read_listener(item: &Spot<'_>) -> Option<Listener> {
     let name = fields.need("name", "give the listener a name: `name: public`")?.name();
     let address = fields.need("address", "say where to listen: `address: 127.0.0.1:8402`");
     let address = address.and_then(|address| read_address(&address));
-    Some(Listener { name: name?, address: address? })
+    let tls = fields.get("tls").map_or(Some(None), |tls| read_tls(&tls).map(Some));
+    Some(Listener { name: name?, address: address?, tls: tls? })
+}
+
+/// `tls: { cert_file: …, key_file: … }`, or with several `certificates`.
+fn read_tls(spot: &Spot<'_>) -> Option<Tls> {
+    let fields = spot.fields(&TLS)?;
+    let protocols = fields.get("alpn").map_or_else(|| Some(PROTOCOLS.to_vec()), |s| read_alpn(&s));
+    let identities = match fields.get("certificates") {
+        None => read_identity(&fields).map(|identity| vec![identity]),
+        Some(list) if fields.get("cert_file").or_else(|| fields.get("key_file")).is_none() => {
+            let items = list.items()?;
+            if items.is_empty() {
+                return list.fault("there is no certificate", FILES_HINT);
+            }
+            let identities: Vec<_> =
+                items.iter().map(|item| read_identity(&item.fields(&CERTIFICATE)?)).collect();
+            identities.into_iter().collect()
+        }
+        Some(_) => fields.fault_key(
+            "certificates",
+            "`certificates` stands beside `cert_file` and `key_file`",
+            "put the pair into the list, as its first item",
+        ),
+    };
+    Tls::new(identities?, &protocols?).map_or_else(
+        |error| {
+            spot.fault(format!("TLS cannot be spoken: {error}"), "look at the machine's entropy")
+        },
+        Some,
+    )
+}
+
+fn read_identity(fields: &Fields<'_>) -> Option<Identity> {
+    let cert = fields.need("cert_file", FILES_HINT);
+    let key = fields.need("key_file", FILES_HINT);
+    let (cert, key) = (cert?, key?);
+    let (cert_path, key_path) = (cert.file_path(), key.file_path());
+    let key_path = key_path?;
+    let identity = match Identity::read(&cert_path?, &key_path) {
+        Ok(identity) => identity,
+        Err(Fault::Certificate(error)) => {
+            let what = format!("the certificate {}: {error}", quoted(&cert.text()?.text));
+            return cert.fault(
+                what,
+                "name a file with the certificate first, then those that vouch for it",
+            );
+        }
+        Err(Fault::Key(error)) => {
+            let what = format!("the key {}: {error}", quoted(&key.text()?.text));
+            return key.fault(what, "name the file with the private key of `cert_file`");
+        }
+    };
+    if is_open_to_all(&key_path) {
+        key.warn(
+            format!("every user of this machine can read the key in {}", quoted(&key.text()?.text)),
+            "take the right away: `chmod o-r`",
+        );
+    }
+    Some(identity)
+}
+
+fn read_alpn(spot: &Spot<'_>) -> Option<Vec<Protocol>> {
+    let mut protocols: Vec<Option<Protocol>> = Vec::new();
+    for item in spot.items()? {
+        let Some(text) = item.text() else {
+            protocols.push(None);
+            continue;
+        };
+        let protocol = match text.text.as_ref() {
+            "h2" => Some(Protocol::Http2),
+            "http/1.1" => Some(Protocol::Http1),
+            _ => text.fault("is no protocol", "write `alpn: [h2, http/1.1]`, or one of the two"),
+        };
+        if protocol.is_some() && protocols.contains(&protocol) {
+            text.fault::<()>("is in the list already", "name it once");
+        }
+        protocols.push(protocol);
+    }
+    if protocols.is_empty() {
+        return spot
+            .fault("there is no protocol", "write `alpn: [h2, http/1.1]`, or one of the two");
+    }
+    protocols.into_iter().collect()
 }
 
 pub(super) fn read_address(spot: &Spot<'_>) -> Option<SocketAddr> {
@@ -98,4 +190,9 @@ pub(super) fn read_address(spot: &Spot<'_>) -> Option<SocketAddr> {
     text.fault("is not an address to listen on", hint)
 }
 
-const LISTENER: Keys = Keys { known: &["name", "address"], later: &["tls", "trusted_proxies"] };
+const LISTENER: Keys = Keys { known: &["name", "address", "tls"], later: &["trusted_proxies"] };
+const TLS: Keys = Keys { known: &["cert_file", "key_file", "certificates", "alpn"], later: &[] };
+const CERTIFICATE: Keys = Keys { known: &["cert_file", "key_file"], later: &[] };
+
+const PROTOCOLS: [Protocol; 2] = [Protocol::Http2, Protocol::Http1];
+const FILES_HINT: &str = "name the files: `cert_file: tls.crt` and `key_file: tls.key`";

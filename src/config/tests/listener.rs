@@ -1,0 +1,106 @@
+//! Listeners: what they show to those who come in.
+
+use std::fs;
+
+use insta::assert_snapshot;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use tempfile::TempDir;
+
+use super::{SHORT, variables};
+use crate::config::{Env, Settings, parse};
+
+/// A folder with the certificates `a` and `b`, and files that are none.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a", "b"] {
+        let hosts = vec![format!("{name}.example")];
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(hosts).unwrap();
+        let write = |end, text: String| {
+            fs::write(folder.path().join(format!("{name}.{end}")), text).unwrap();
+        };
+        write("crt", cert.pem());
+        write("key", signing_key.serialize_pem());
+    }
+    fs::write(folder.path().join("empty"), "").unwrap();
+    let odd = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    fs::write(folder.path().join("odd.crt"), odd).unwrap();
+    folder
+}
+
+fn read(tls: &str) -> Result<Settings, String> {
+    let folder = folder();
+    let listeners = format!("listeners: [{{ name: a, address: 127.0.0.1:0, tls: {tls} }}]\n");
+    let text = SHORT.replace("listen: 127.0.0.1:8402\n", &listeners);
+    let settings = parse(&text, "gateway.yaml", folder.path(), &Env::fixed(variables()));
+    settings.map_err(|faults| faults.to_string())
+}
+
+#[test]
+fn a_listener_may_show_one_certificate_or_several() {
+    for tls in [
+        "{ cert_file: a.crt, key_file: a.key }",
+        "{ cert_file: a.crt, key_file: a.key, alpn: [http/1.1] }",
+        "{ certificates: [{ cert_file: a.crt, key_file: a.key }, { cert_file: b.crt, key_file: b.key }] }",
+    ] {
+        let settings = read(tls).unwrap();
+        assert!(settings.listeners[0].tls.is_some(), "{tls}");
+        assert_eq!(
+            settings.listeners[0].url(([127, 0, 0, 1], 8443).into()),
+            "https://127.0.0.1:8443"
+        );
+    }
+}
+
+#[test]
+fn a_certificate_that_cannot_be_shown_is_a_fault_of_the_file() {
+    assert_snapshot!(read("{ cert_file: a.crt }").unwrap_err(), @r"
+    gateway.yaml:2:51: listeners[0].tls: `key_file` is missing
+
+    hint: name the files: `cert_file: tls.crt` and `key_file: tls.key`
+    ");
+    assert_snapshot!(read("{ cert_file: none.crt, key_file: a.key }").unwrap_err(), @r"
+    gateway.yaml:2:64: listeners[0].tls.cert_file: the certificate `none.crt`: cannot read it: No such file or directory (os error 2)
+
+    hint: name a file with the certificate first, then those that vouch for it
+    ");
+    assert_snapshot!(read("{ cert_file: empty, key_file: a.key }").unwrap_err(), @r"
+    gateway.yaml:2:64: listeners[0].tls.cert_file: the certificate `empty`: it holds no certificate in PEM form
+
+    hint: name a file with the certificate first, then those that vouch for it
+    ");
+    assert_snapshot!(read("{ cert_file: odd.crt, key_file: a.key }").unwrap_err(), @r"
+    gateway.yaml:2:64: listeners[0].tls.cert_file: the certificate `odd.crt`: it is of no use for TLS: invalid peer certificate: BadEncoding
+
+    hint: name a file with the certificate first, then those that vouch for it
+    ");
+    assert_snapshot!(read("{ cert_file: a.crt, key_file: empty }").unwrap_err(), @r"
+    gateway.yaml:2:81: listeners[0].tls.key_file: the key `empty`: it holds no private key in PEM form
+
+    hint: name the file with the private key of `cert_file`
+    ");
+    assert_snapshot!(read("{ cert_file: a.crt, key_file: b.key }").unwrap_err(), @r"
+    gateway.yaml:2:81: listeners[0].tls.key_file: the key `b.key`: it does not belong to the certificate
+
+    hint: name the file with the private key of `cert_file`
+    ");
+    assert_snapshot!(read("{ certificates: [] }").unwrap_err(), @r"
+    gateway.yaml:2:67: listeners[0].tls.certificates: there is no certificate
+
+    hint: name the files: `cert_file: tls.crt` and `key_file: tls.key`
+    ");
+    let both = "{ cert_file: a.crt, key_file: a.key, certificates: [] }";
+    assert_snapshot!(read(both).unwrap_err(), @r"
+    gateway.yaml:2:88: listeners[0].tls: `certificates` stands beside `cert_file` and `key_file`
+
+    hint: put the pair into the list, as its first item
+    ");
+    let odd = "{ cert_file: a.crt, key_file: a.key, alpn: [h2, h2, h3] }";
+    assert_snapshot!(read(odd).unwrap_err(), @r"
+    gateway.yaml:2:99: listeners[0].tls.alpn[1]: `h2` is in the list already
+
+    hint: name it once
+    gateway.yaml:2:103: listeners[0].tls.alpn[2]: `h3` is no protocol
+
+    hint: write `alpn: [h2, http/1.1]`, or one of the two
+    ");
+}

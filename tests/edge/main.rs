@@ -1,0 +1,14 @@
+//! The edge: what the gateway takes from the internet, by the rows E to I of its threat catalogue.
+//!
+//! A real gateway from YAML, clients that write bytes and frames by hand, and an upstream that records what reaches it.
+//! Each refusal stands beside the same request with one thing put right, which is served.
+
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test fails where its helpers do"
+)]
+
+mod site;
+mod tls;
