@@ -254,7 +254,7 @@ impl<A: Administered> Service for Admin<A> {
     }
 
     fn refuse(&self, refused: Refused) -> Answer {
-        error(StatusCode::BAD_REQUEST, &refused.to_string())
+        error(refused.status(), &refused.to_string())
     }
 }
 

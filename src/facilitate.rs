@@ -179,7 +179,7 @@ impl Service for Facilitate {
     }
 
     fn refuse(&self, refused: Refused) -> Answer {
-        error(StatusCode::BAD_REQUEST, &refused.to_string())
+        error(refused.status(), &refused.to_string())
     }
 }
 

@@ -3,16 +3,18 @@
 //! HTTP/1.1 and HTTP/2 (with prior knowledge) come in on one port. What the edge ([`Refused`]) lets through has one
 //! canonical [`Target`] and one `Host`, and is handed to a [`Service`]. The server knows no route and no payment.
 //!
-//! Bounded here: connections, the time that a request's head may take, its size and the number of its headers, the
-//! streams of an HTTP/2 connection. The limits of what hyper lets an edge see: it drops the `Content-Length` beside a
-//! `Transfer-Encoding` and a second equal `Content-Length`, cuts a fragment off, and takes bare line feeds, all before
-//! this code runs; what goes to the upstream is written anew and so has one framing.
+//! Bounded here: connections, the size of a request's head and the number of its headers, the streams of an HTTP/2
+//! connection, and the time that a client may keep any of it for nothing. What hyper does not let an edge see is refused
+//! before hyper sees it ([`framing`]); what goes to the upstream is written anew and so has one framing.
 //!
 //! Source: RFC 9112 sections 3 and 6, RFC 9113 section 8.3.
 
 mod edge;
+mod framing;
+mod gate;
 mod linger;
 mod stream;
+mod turn;
 
 pub mod bearer;
 pub mod tls;
@@ -35,14 +37,20 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
-pub use self::edge::Refused;
-use self::{edge::Way, linger::Home, stream::Stream, tls::Tls};
+pub use self::framing::Refused;
+use self::{
+    edge::Way,
+    gate::{Keeper, Turn},
+    stream::Stream,
+    tls::Tls,
+    turn::Told,
+};
 use crate::protocol::target::Target;
 
 /// What the server hands requests to.
 pub trait Service: Clone + Send + Sync + 'static {
     /// The body of an answer.
-    type Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
+    type Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static;
 
     /// Answers a request that the edge let through.
     ///
@@ -99,8 +107,16 @@ pub struct Limits {
     pub connections: usize,
     /// The most bytes that a request's head may have.
     pub header_bytes: usize,
-    /// How long a request's head may take, from the end of the answer before it.
+    /// The most headers that a request may have.
+    pub headers: usize,
+    /// How long a request's head may take from its first byte on, and that byte on a new connection.
     pub header_timeout: Duration,
+    /// How long a connection may stay unused behind an answer.
+    pub idle_timeout: Duration,
+    /// How long 4 KiB of a request's body may take while nothing is answered.
+    pub body_timeout: Duration,
+    /// How long a client may take nothing of what it is sent.
+    pub write_timeout: Duration,
     /// How long a TLS handshake may take.
     pub handshake_timeout: Duration,
     /// The streams that an HTTP/2 client may have open.
@@ -112,7 +128,11 @@ impl Limits {
     pub const USUAL: Self = Self {
         connections: 16_384,
         header_bytes: 32 * 1024,
+        headers: 100,
         header_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(60),
+        body_timeout: Duration::from_secs(30),
+        write_timeout: Duration::from_secs(30),
         handshake_timeout: Duration::from_secs(10),
         streams: 100,
     };
@@ -239,20 +259,23 @@ impl House {
         way: Way,
         service: S,
     ) -> hyper::Result<()> {
-        let home = Home::default();
-        let at = home.clone();
+        let keeper = Keeper::default();
+        let at = keeper.clone();
         let answer = move |request: Request<Incoming>| {
-            at.expect(!request.body().is_end_stream());
-            answer(service.clone(), request, way.clone())
+            answer(service.clone(), request, way.clone(), Some(at.begin()))
         };
-        let connection = conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.header_timeout)
-            .max_header_size(self.limits.header_bytes)
-            .serve_connection(TokioIo::new(home.lend(stream)), service_fn(answer));
+        let mut builder = conn::http1::Builder::new();
+        builder.max_header_size(self.limits.header_bytes);
+        if self.limits.headers > HYPERS_HEADERS {
+            builder.max_headers(self.limits.headers);
+        }
+        let gate = keeper.gate(stream, self.limits);
+        let connection = builder.serve_connection(TokioIo::new(gate), service_fn(answer));
         let ended = self.finish(connection).await;
-        if ended.is_err() || home.is_owed() {
-            home.linger().await;
+        if let Some((stream, is_owed)) = keeper.take_back()
+            && (is_owed || ended.is_err())
+        {
+            linger::linger(stream).await;
         }
         ended
     }
@@ -272,7 +295,7 @@ impl House {
             .keep_alive_interval(PING_EVERY)
             .serve_connection(
                 TokioIo::new(stream),
-                service_fn(move |request| answer(service.clone(), request, way.clone())),
+                service_fn(move |request| answer(service.clone(), request, way.clone(), None)),
             );
         self.finish(connection).await
     }
@@ -296,28 +319,38 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for House {
     }
 }
 
-/// Answers one request: first the edge, then the service.
+/// Answers one request: first the edge, then the service. `turn` is the request's on an HTTP/1 connection.
 async fn answer<S: Service>(
     service: S,
     request: Request<Incoming>,
     way: Way,
-) -> Result<Response<S::Body>, Infallible> {
-    let version = request.version();
-    let peer = way.peer;
-    match edge::read(request, way) {
-        Ok(inbound) => Ok(service.answer(inbound).await),
-        Err(refused) => {
-            debug!(%refused, %peer, "request refused at the edge");
-            let mut response = service.refuse(refused);
-            // What follows on this connection may have been framed by the same hand. HTTP/2 frames for itself.
-            if version < Version::HTTP_2 {
-                response
-                    .headers_mut()
-                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    turn: Option<Turn>,
+) -> Result<Response<Told<S::Body>>, Infallible> {
+    let (peer, version) = (way.peer, request.version());
+    let read = match turn.as_ref().and_then(|turn| turn.refused(&request)) {
+        Some(refused) => Err(refused),
+        None => edge::read(request, way),
+    };
+    let answered = match read {
+        Ok(inbound) => {
+            let response = service.answer(inbound).await;
+            match turn.as_ref().and_then(|turn| turn.answered(response.status())) {
+                Some(refused) => Err(refused),
+                None => Ok(response),
             }
-            Ok(response)
         }
-    }
+        Err(refused) => Err(refused),
+    };
+    let response = answered.unwrap_or_else(|refused| {
+        debug!(%refused, %peer, "request refused at the edge");
+        let mut response = service.refuse(refused);
+        // What follows on this connection may have been framed by the same hand. HTTP/2 frames for itself.
+        if version < Version::HTTP_2 {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    });
+    Ok(response.map(|body| Told::new(body, turn)))
 }
 
 /// Whether the client begins with the preface of HTTP/2; takes nothing off the stream.
@@ -340,6 +373,8 @@ async fn speaks_h2(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
+/// As many headers hyper reads without asking for memory.
+const HYPERS_HEADERS: usize = 100;
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PREFACE_PAUSE: Duration = Duration::from_millis(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use crate::{
     config::Settings,
     guard::{Body, Guard, cors, problem::Problem},
-    protocol::target::{Ambiguous, Target},
+    protocol::target::Target,
     route::{Access, Match},
     server::{self, Inbound, Refused},
     upstream::{ResponseBody, Upstreams},
@@ -46,7 +46,7 @@ impl server::Service for Road {
     }
 
     fn refuse(&self, refused: Refused) -> Response<Self::Body> {
-        own(Problem::new(status_of(refused), refused))
+        own(Problem::new(refused.status(), refused))
     }
 }
 
@@ -89,20 +89,6 @@ async fn preflight(
             cors::preflight_answer(asked, request.headers()).map(Either::Left)
         }
         _ => own(unmatched()),
-    }
-}
-
-const fn status_of(refused: Refused) -> StatusCode {
-    match refused {
-        Refused::Target(Ambiguous::TooLong) => StatusCode::URI_TOO_LONG,
-        Refused::UnknownMethod | Refused::TransferCoding => StatusCode::NOT_IMPLEMENTED,
-        Refused::ForbiddenMethod => StatusCode::METHOD_NOT_ALLOWED,
-        Refused::Expectation => StatusCode::EXPECTATION_FAILED,
-        Refused::Target(_)
-        | Refused::TwoHosts
-        | Refused::NoHost
-        | Refused::BadHost
-        | Refused::OtherHost => StatusCode::BAD_REQUEST,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The strict reading of a request's head: what two parties could read in two ways is refused.
 //!
+//! The second line in HTTP/1, behind the [framing](super::framing); the only one of ours in HTTP/2, whose framing is h2's.
 //! Knows nothing of routes; the target's own rules are in [`crate::protocol::target`].
 
 use std::net::SocketAddr;
@@ -8,40 +9,8 @@ use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, Version, header, request::Parts, uri::Scheme,
 };
 
-use super::Inbound;
-use crate::protocol::target::{Ambiguous, Target};
-
-/// Why a request is not let in; nothing of it goes further.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// The target has more than one reading. 400, or 414 if it is too long.
-    #[error(transparent)]
-    Target(#[from] Ambiguous),
-    /// More than one `Host`. 400.
-    #[error("the request has more than one `Host`")]
-    TwoHosts,
-    /// No `Host`, where the protocol demands one. 400.
-    #[error("the request has no `Host`")]
-    NoHost,
-    /// A `Host` or `:authority` that is not `host` or `host:port`. 400.
-    #[error("the request's host is not `host` or `host:port`")]
-    BadHost,
-    /// `Host` is another than the one in the target or in `:authority`. 400.
-    #[error("the request names two hosts")]
-    OtherHost,
-    /// A method that the gateway does not know. 501.
-    #[error("the request's method is not one of GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS")]
-    UnknownMethod,
-    /// CONNECT or TRACE. 405.
-    #[error("CONNECT and TRACE are not served")]
-    ForbiddenMethod,
-    /// A transfer coding other than one `chunked`. 501.
-    #[error("the request has another transfer coding than one `chunked`")]
-    TransferCoding,
-    /// An `Expect` other than `100-continue`. 417.
-    #[error("the request expects something else than `100-continue`")]
-    Expectation,
-}
+use super::{Inbound, framing::Refused};
+use crate::protocol::target::Target;
 
 /// How a request came in.
 #[derive(Clone, Debug)]
@@ -151,6 +120,7 @@ fn check_codings(headers: &HeaderMap) -> Result<(), Refused> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::target::Ambiguous;
 
     fn head(method: &str, uri: &str, version: Version, headers: &[(&str, &str)]) -> Request<()> {
         let mut request = Request::builder().method(method).uri(uri).version(version);

@@ -10,5 +10,6 @@
     reason = "a test fails where its helpers do"
 )]
 
+mod framing;
 mod site;
 mod tls;

@@ -166,7 +166,7 @@ impl server::Service for Road {
     }
 
     fn refuse(&self, refused: Refused) -> Response<Self::Body> {
-        own(StatusCode::BAD_REQUEST, &refused.to_string())
+        own(refused.status(), &refused.to_string())
     }
 }
 

@@ -84,8 +84,8 @@ async fn g02_g03_g04_http2_has_its_own_ways_to_say_two_things() {
     assert_eq!(client.status(get("http://gw./free/")).await, 400);
     assert_eq!(client.status(get("http://gw/free/../kept/")).await, 400);
     assert_eq!(client.status(get("http://gw/kept/")).await, 403);
-    assert_eq!(client.status(Request::connect("gw:80")).await, 400);
-    assert_eq!(client.status(Request::trace("http://gw/free/")).await, 400);
+    assert_eq!(client.status(Request::connect("gw:80")).await, 405);
+    assert_eq!(client.status(Request::trace("http://gw/free/")).await, 405);
     assert_eq!(origin.heads(), Vec::<String>::new());
     // The connection is as good as before.
     assert_eq!(client.status(get("http://gw/free/").header("host", "gw")).await, 200);
