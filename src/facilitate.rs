@@ -23,6 +23,8 @@ use self::{
     ask::{Ask, NotAsked},
     desk::Desk,
 };
+#[cfg(any(test, fuzzing))]
+use crate::ledger::facilitator::Payment;
 use crate::{
     ledger::{facilitator::VerifyError, own::Facilitator},
     protocol::{
@@ -32,6 +34,12 @@ use crate::{
     server::{Inbound, Refused, Service, bearer},
     telemetry::Clock,
 };
+
+/// The payment that a question is about, if it can be judged: the way in for the checks of [`crate::fuzz`].
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_ask(json: &Value, network: Network) -> Option<Payment> {
+    Ask::from_json(json, network).map(|ask| ask.payment).ok()
+}
 
 /// The service. Clones share it.
 #[derive(Clone, Debug)]

@@ -61,3 +61,6 @@ pub mod client;
 pub mod telemetry;
 
 pub mod protocol;
+
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;

@@ -5,7 +5,7 @@
 //! HTTP/1.1 only, without TLS. Knows neither routes' prices nor payments, but for the headers that carry them.
 
 mod body;
-mod headers;
+pub(crate) mod headers;
 
 use std::{
     error::Error as StdError,

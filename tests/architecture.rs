@@ -27,7 +27,7 @@ const LAYERS: &[&[&str]] = &[
     &["admin", "config", "facilitate"],
     &["app", "checkup", "setup"],
     &["demo"],
-    &["cli"],
+    &["cli", "fuzz"],
 ];
 
 const LINES: usize = 500;

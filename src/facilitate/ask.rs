@@ -54,7 +54,7 @@ impl Ask {
     }
 
     /// In the order of the reference facilitator: version, scheme, network, and then the payment.
-    fn from_json(json: &Value, network: Network) -> Result<Self, NotAsked> {
+    pub(super) fn from_json(json: &Value, network: Network) -> Result<Self, NotAsked> {
         let object = |key: &'static str, what: &'static str| {
             json.get(key)
                 .filter(|value| value.is_object())

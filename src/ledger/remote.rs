@@ -9,6 +9,9 @@ mod answer;
 mod breaker;
 mod kinds;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod door;
+
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,

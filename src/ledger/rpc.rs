@@ -7,6 +7,9 @@
 mod answer;
 mod wire;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod door;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -100,7 +103,7 @@ impl Rpc {
     /// What kept the server from answering.
     pub async fn inclusion_fee(&self) -> Result<u32, Error> {
         let answer: wire::FeeStats = self.call("getFeeStats", Value::Null, SMALL).await?;
-        answer.soroban_inclusion_fee.p90.parse().map_err(|_| garbage("getFeeStats", "p90"))
+        answer.inclusion().map_err(|what| garbage("getFeeStats", what))
     }
 
     /// The entries under `keys`, at most [`MOST_ENTRIES`], with their keys; those that do not exist are left out.
@@ -122,18 +125,7 @@ impl Rpc {
     /// # Errors
     /// What kept the server from answering.
     pub async fn snapshot(&self, keys: &[LedgerKey]) -> Result<Snapshot, Error> {
-        let answer = self.entries_under(keys).await?;
-        let ledger = answer.latest_ledger.ok_or_else(|| garbage(ENTRIES, "latestLedger"))?;
-        let found = answer.entries.unwrap_or_default();
-        let read = |entry: &wire::Entry| {
-            let live_until = entry.live_until_ledger_seq;
-            Some((
-                wire::decode(&entry.key)?,
-                LiveEntry { data: wire::decode(&entry.xdr)?, live_until },
-            ))
-        };
-        let entries = found.iter().map(read).collect::<Option<_>>();
-        Ok(Snapshot { ledger, entries: entries.ok_or_else(|| garbage(ENTRIES, "entries"))? })
+        self.entries_under(keys).await?.snapshot().map_err(|what| garbage(ENTRIES, what))
     }
 
     async fn entries_under(&self, keys: &[LedgerKey]) -> Result<wire::Entries, Error> {
@@ -238,21 +230,30 @@ impl Rpc {
             .send(request, TIMEOUT, cap)
             .await
             .map_err(|source| Error::Unreachable { method, source })?;
-        let answer: wire::Answer = match strict::from_slice(&body) {
-            Ok(answer) => answer,
-            Err(_) if status != StatusCode::OK => return Err(Error::Status { method, status }),
-            Err(_) => return Err(garbage(method, "JSON-RPC")),
-        };
-        match (answer.result, answer.error) {
-            (_, Some(error)) => {
-                Err(Error::Refused { method, code: error.code, message: error.message })
-            }
-            (Some(result), None) if status == StatusCode::OK => {
-                serde_json::from_value(result).map_err(|_| garbage(method, "result"))
-            }
-            _ if status != StatusCode::OK => Err(Error::Status { method, status }),
-            _ => Err(garbage(method, "result")),
+        read_answer(method, status, &body)
+    }
+}
+
+/// The result within the answer to `method`.
+fn read_answer<T: DeserializeOwned>(
+    method: &'static str,
+    status: StatusCode,
+    body: &[u8],
+) -> Result<T, Error> {
+    let answer: wire::Answer = match strict::from_slice(body) {
+        Ok(answer) => answer,
+        Err(_) if status != StatusCode::OK => return Err(Error::Status { method, status }),
+        Err(_) => return Err(garbage(method, "JSON-RPC")),
+    };
+    match (answer.result, answer.error) {
+        (_, Some(error)) => {
+            Err(Error::Refused { method, code: error.code, message: error.message })
         }
+        (Some(result), None) if status == StatusCode::OK => {
+            serde_json::from_value(result).map_err(|_| garbage(method, "result"))
+        }
+        _ if status != StatusCode::OK => Err(Error::Status { method, status }),
+        _ => Err(garbage(method, "result")),
     }
 }
 

@@ -350,7 +350,11 @@ fn decode(base64: &str) -> Result<xdr::TransactionEnvelope, Error> {
     }
     let bytes = STANDARD.decode(base64).map_err(|_| Error::Malformed)?;
     let limits = xdr::Limits { depth: MAX_DEPTH, len: bytes.len() };
-    xdr::TransactionEnvelope::from_xdr(bytes, limits).map_err(|_| Error::Malformed)
+    let envelope =
+        xdr::TransactionEnvelope::from_xdr(&bytes, limits).map_err(|_| Error::Malformed)?;
+    // The library reads any number as a boolean, where other readers refuse all but 0 and 1: one spelling, or none.
+    let written = envelope.to_xdr(xdr::Limits::none()).map_err(|_| Error::Malformed)?;
+    if written == bytes { Ok(envelope) } else { Err(Error::Malformed) }
 }
 
 fn arguments(call: &xdr::InvokeContractArgs) -> Result<(Address, Address, Amount), Error> {

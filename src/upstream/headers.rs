@@ -15,7 +15,7 @@ use crate::protocol::mpp;
 /// Makes a client's request head what the upstream sees.
 ///
 /// What the client's `Connection` nominates goes first, so that it can remove nothing that the gateway sets.
-pub(super) fn prepare_request(head: &mut Parts, set: &[(HeaderName, HeaderValue)]) {
+pub(crate) fn prepare_request(head: &mut Parts, set: &[(HeaderName, HeaderValue)]) {
     let takes_trailers = head
         .headers
         .get_all(header::TE)
@@ -50,7 +50,7 @@ pub(super) fn prepare_request(head: &mut Parts, set: &[(HeaderName, HeaderValue)
 }
 
 /// Makes an upstream's answer head what the client sees, as far as it is the upstream's to say.
-pub(super) fn strip_response(headers: &mut HeaderMap) {
+pub(crate) fn strip_response(headers: &mut HeaderMap) {
     remove_nominated(headers);
     remove(headers, |name| is_hop_by_hop(name) || stays_in_response(name));
     remove_challenges(headers);

@@ -167,7 +167,7 @@ impl fmt::Display for Unsupported {
 impl std::error::Error for Unsupported {}
 
 /// Finds our kind, leniently: `signers` and `extensions` may be absent, `extra` may be null.
-fn read(answer: &Value, network: Network) -> Result<Supported, &'static str> {
+pub(super) fn read(answer: &Value, network: Network) -> Result<Supported, &'static str> {
     let kinds = answer.get("kinds").and_then(Value::as_array).ok_or("offers no")?;
     let ours = |kind: &&Value| {
         kind.get("x402Version").and_then(Value::as_u64) == Some(2)

@@ -7,7 +7,8 @@ use stellar_xdr as xdr;
 use xdr::{LedgerEntryData, ReadXdr, WriteXdr};
 
 use super::answer::{
-    Event, EventPage, LedgerMark, Lookup, Simulated, Simulation as Verdict, Submission, Transaction,
+    Event, EventPage, LedgerMark, LiveEntry, Lookup, Simulated, Simulation as Verdict, Snapshot,
+    Submission, Transaction,
 };
 use crate::protocol::stellar::{Network as Chain, TxHash};
 
@@ -38,19 +39,39 @@ pub(super) struct Network {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct FeeStats {
-    pub(super) soroban_inclusion_fee: Percentiles,
+    soroban_inclusion_fee: Percentiles,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Percentiles {
-    pub(super) p90: String,
+struct Percentiles {
+    p90: String,
+}
+
+impl FeeStats {
+    /// What most bid for inclusion at most, in stroops.
+    pub(super) fn inclusion(&self) -> Result<u32, Wrong> {
+        self.soroban_inclusion_fee.p90.parse().map_err(|_| "p90")
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Entries {
     pub(super) entries: Option<Vec<Entry>>,
-    pub(super) latest_ledger: Option<u32>,
+    latest_ledger: Option<u32>,
+}
+
+impl Entries {
+    /// The entries and the ledger that they are of.
+    pub(super) fn snapshot(self) -> Result<Snapshot, Wrong> {
+        let ledger = self.latest_ledger.ok_or("latestLedger")?;
+        let read = |entry: &Entry| {
+            let live_until = entry.live_until_ledger_seq;
+            Some((decode(&entry.key)?, LiveEntry { data: decode(&entry.xdr)?, live_until }))
+        };
+        let entries = self.entries.unwrap_or_default().iter().map(read).collect::<Option<_>>();
+        Ok(Snapshot { ledger, entries: entries.ok_or("entries")? })
+    }
 }
 
 #[derive(Deserialize)]
@@ -58,7 +79,7 @@ pub(super) struct Entries {
 pub(super) struct Entry {
     pub(super) key: String,
     pub(super) xdr: String,
-    pub(super) live_until_ledger_seq: Option<u32>,
+    live_until_ledger_seq: Option<u32>,
 }
 
 #[derive(Deserialize)]
