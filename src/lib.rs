@@ -50,6 +50,8 @@ pub mod upstream;
 pub mod guard;
 pub mod route;
 
+pub mod tunnel;
+
 pub mod pay;
 
 pub mod closer;

@@ -14,6 +14,7 @@ mod framing;
 mod gate;
 mod linger;
 mod stream;
+mod switch;
 mod turn;
 
 pub mod bearer;
@@ -42,6 +43,7 @@ use self::{
     edge::Way,
     gate::{Keeper, Turn},
     stream::Stream,
+    switch::{Points, Switch},
     tls::Tls,
     turn::Told,
 };
@@ -53,6 +55,9 @@ pub trait Service: Clone + Send + Sync + 'static {
     type Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static;
 
     /// Answers a request that the edge let through.
+    ///
+    /// `101 Switching Protocols` carries a [`Tunnel`](crate::tunnel::Tunnel) in its extensions, which the server joins to
+    /// the client's connection once that answer has gone out.
     ///
     /// # Cancellation
     /// The future is dropped when the client goes away.
@@ -261,8 +266,11 @@ impl House {
     ) -> hyper::Result<()> {
         let keeper = Keeper::default();
         let at = keeper.clone();
-        let answer = move |request: Request<Incoming>| {
-            answer(service.clone(), request, way.clone(), Some(at.begin()))
+        let switch = Switch::default();
+        let points = switch.clone();
+        let answer = move |mut request: Request<Incoming>| {
+            let points = points.of(&mut request);
+            answer(service.clone(), request, way.clone(), Some(at.begin()), points)
         };
         let mut builder = conn::http1::Builder::new();
         builder.max_header_size(self.limits.header_bytes);
@@ -271,7 +279,19 @@ impl House {
         }
         let gate = keeper.gate(stream, self.limits);
         let connection = builder.serve_connection(TokioIo::new(gate), service_fn(answer));
-        let ended = self.finish(connection).await;
+        // Dropped at its end, so that the stream comes back.
+        let ended = async {
+            let mut connection = pin!(connection.with_upgrades());
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => return ended,
+                () = self.stop.cancelled() => connection.as_mut().graceful_shutdown(),
+            }
+            connection.await
+        };
+        let ended = ended.await;
+        // What the connection was switched to takes its place here until it ends, or is cut off.
+        switch.run().await;
         if let Some((stream, is_owed)) = keeper.take_back()
             && (is_owed || ended.is_err())
         {
@@ -295,7 +315,9 @@ impl House {
             .keep_alive_interval(PING_EVERY)
             .serve_connection(
                 TokioIo::new(stream),
-                service_fn(move |request| answer(service.clone(), request, way.clone(), None)),
+                service_fn(move |request| {
+                    answer(service.clone(), request, way.clone(), None, Points::default())
+                }),
             );
         self.finish(connection).await
     }
@@ -325,6 +347,7 @@ async fn answer<S: Service>(
     request: Request<Incoming>,
     way: Way,
     turn: Option<Turn>,
+    points: Points,
 ) -> Result<Response<Told<S::Body>>, Infallible> {
     let (peer, version) = (way.peer, request.version());
     let read = match turn.as_ref().and_then(|turn| turn.refused(&request)) {
@@ -333,7 +356,7 @@ async fn answer<S: Service>(
     };
     let answered = match read {
         Ok(inbound) => {
-            let response = service.answer(inbound).await;
+            let response = points.set(service.answer(inbound).await);
             match turn.as_ref().and_then(|turn| turn.answered(response.status())) {
                 Some(refused) => Err(refused),
                 None => Ok(response),

@@ -2,10 +2,20 @@
 //!
 //! Bodies stream both ways, as fast as the slower side takes them; nothing is buffered. Redirects, errors and encodings
 //! pass through as they are, and so does the client's `Host`: the upstream sees the address that the client asked for.
-//! HTTP/1.1 only, without TLS. Knows neither routes' prices nor payments, but for the headers that carry them.
+//! HTTP/1.1 or HTTP/2, with or without TLS. Knows neither routes' prices nor payments, but for the headers that carry
+//! them.
+//!
+//! A request is sent once. Only one that was handed back unsent, because a connection that had been idle was closed
+//! meanwhile, goes out on another.
 
+mod answer;
 mod body;
+mod connect;
 pub(crate) mod headers;
+mod lease;
+mod pace;
+mod pool;
+mod tls;
 
 use std::{
     error::Error as StdError,
@@ -18,25 +28,31 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version,
+    HeaderName, HeaderValue, Request, Response, StatusCode, Version, header,
     uri::{Authority, Scheme},
 };
 use http_body::Body;
-use hyper::body::Incoming;
-use hyper_util::{
-    client::legacy::{self, Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
+use hyper::{body::Incoming, client::conn::TrySendError};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
-pub use self::body::{BodyError, ResponseBody};
-use self::body::{Pace, Upload};
+use self::{
+    body::Upload,
+    connect::{Dialer, Tasks},
+    lease::Lease,
+    pace::{Gate, GoAhead, Pace},
+    pool::{Server, Use},
+};
+pub use self::{
+    body::{BodyError, ResponseBody},
+    tls::{Tls, TlsError, TlsSettings},
+};
 use crate::{
     guard::{Admitted, Forward, Obstacle, Onward},
     route::Route,
+    tunnel::Tunnel,
 };
 
 /// One upstream of the configuration.
@@ -46,6 +62,10 @@ pub struct Settings {
     pub name: String,
     /// Its servers; never empty.
     pub servers: Vec<Authority>,
+    /// What they speak.
+    pub protocol: Protocol,
+    /// How connections to them are secured, if they are.
+    pub tls: Option<Tls>,
     /// How long a connection may take.
     pub connect_timeout: Duration,
     /// How long a body may stand still, in either direction.
@@ -54,6 +74,17 @@ pub struct Settings {
     pub max_in_flight: u32,
     /// Headers set on every request to it, in place of the client's.
     pub set_headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// What an upstream speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2: over TLS where it is agreed on (ALPN), else with prior knowledge.
+    Http2,
+    /// What the server chooses, by ALPN; without TLS that is HTTP/1.1.
+    Negotiated,
 }
 
 /// All upstreams. Clones share them.
@@ -82,14 +113,15 @@ where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
     type Slot = Slot<B>;
-    type Body = ResponseBody;
+    type Body = ResponseBody<B>;
 
     async fn reserve(&self, route: &Route, patience: Duration) -> Result<Slot<B>, Obstacle> {
         let upstream = self.0.get(route.upstream).ok_or(Obstacle::Busy)?;
         let permit = timeout(patience, upstream.room.clone().acquire_owned()).await;
         let permit = permit.map_err(|_| Obstacle::Busy)?.map_err(|_| Obstacle::Busy)?;
         let server = upstream.least_busy().ok_or(Obstacle::Busy)?;
-        Ok(Slot { upstream: upstream.clone(), server, permit })
+        let place = Place { _permit: permit, _load: server.load.clone() };
+        Ok(Slot { upstream: upstream.clone(), server, place })
     }
 
     async fn forward(
@@ -97,17 +129,24 @@ where
         slot: Slot<B>,
         route: &Route,
         request: Admitted<Request<B>>,
-    ) -> Result<Response<ResponseBody>, Obstacle> {
+    ) -> Result<Response<ResponseBody<B>>, Obstacle> {
         slot.forward(route, request.into_inner()).await
     }
 }
 
-/// Room for one request to one server; kept until the answer's body has ended.
+/// Room for one request to one server; kept until the answer's body has ended, and the request's.
 #[derive(Debug)]
 pub struct Slot<B> {
     upstream: Arc<Upstream<B>>,
-    server: Arc<Server>,
-    permit: OwnedSemaphorePermit,
+    server: Arc<Server<B>>,
+    place: Place,
+}
+
+/// What a request takes at its upstream while it is under way.
+#[derive(Debug)]
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    _load: Arc<()>,
 }
 
 impl<B> Slot<B>
@@ -118,35 +157,149 @@ where
         self,
         route: &Route,
         request: Request<B>,
-    ) -> Result<Response<ResponseBody>, Obstacle> {
-        let idle = self.upstream.idle_timeout;
+    ) -> Result<Response<ResponseBody<B>>, Obstacle> {
+        let Self { upstream, server, place } = self;
+        let idle = upstream.idle_timeout;
         let (mut head, body) = request.into_parts();
-        headers::prepare_request(&mut head, &self.upstream.set_headers);
-        let mut uri = Uri::builder().scheme(Scheme::HTTP).authority(self.server.address.clone());
-        if let Some(target) = head.uri.path_and_query() {
-            uri = uri.path_and_query(target.clone());
+        let has_body = !body.is_end_stream();
+        let can_h1 = upstream.dialer.protocol != Protocol::Http2;
+        let wanted = headers::wanted_upgrade(&head).filter(|_| can_h1 && !has_body);
+        let is_held = has_body && headers::expects_continue(&head) && can_h1;
+        headers::prepare_request(&mut head, &upstream.set_headers);
+        if let Some(protocol) = &wanted {
+            head.headers.insert(header::CONNECTION, UPGRADE);
+            head.headers.insert(header::UPGRADE, protocol.clone());
         }
-        head.uri = uri.build().map_err(|error| Obstacle::Broken(error.to_string()))?;
-        head.version = Version::HTTP_11;
-        let pace = Pace::of(&body);
-        let upload = Upload::new(body, idle, route.body_limit, pace.clone());
-        let answer = self.upstream.client.request(Request::from_parts(head, upload));
-        let answer = pace.wait(route.timeout, answer).await.ok_or(Obstacle::TimedOut)?;
-        let mut answer = answer.map_err(|error| obstacle_of(&error))?;
-        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Obstacle::Broken("it switches protocols, unasked".to_owned()));
+        let (gate, go_ahead) = is_held.then(Gate::new).unzip();
+        if is_held {
+            head.headers.insert(header::EXPECT, CONTINUE);
+        }
+        let (pace, place) = Pace::new(&body, is_held, place);
+        let upload = Upload::new(body, idle, route.body_limit, pace.clone(), gate);
+        let sending = Sending {
+            dialer: &upstream.dialer,
+            server: &server,
+            patience: route.timeout,
+            needs_h1: wanted.is_some(),
+            pace,
+            go_ahead,
+        };
+        let (mut answer, mut lease) = sending.send(Request::from_parts(head, upload)).await?;
+        let broken = |what: &str| Err(Obstacle::Broken(what.to_owned()));
+        if let Some(fault) = answer::ambiguity(answer.headers()) {
+            return broken(fault);
+        }
+        let status = answer.status();
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            let agreed = answer.headers().get(header::UPGRADE);
+            let Some(agreed) = agreed.filter(|agreed| is_same(wanted.as_ref(), agreed)).cloned()
+            else {
+                return broken("it switches protocols, unasked");
+            };
+            lease.leave();
+            let far = hyper::upgrade::on(&mut answer);
+            headers::strip_response(answer.headers_mut());
+            answer.headers_mut().insert(header::CONNECTION, UPGRADE);
+            answer.headers_mut().insert(header::UPGRADE, agreed);
+            answer.extensions_mut().insert(Tunnel::new(far, idle, Arc::new(place)));
+            return Ok(answer.map(|body| ResponseBody::new(body, idle, lease, None, None)));
+        }
+        if answer::is_last(answer.headers()) {
+            lease.set_last();
         }
         headers::strip_response(answer.headers_mut());
         *answer.version_mut() = Version::HTTP_11;
-        Ok(answer.map(|body| ResponseBody::new(body, idle, (self.server, self.permit))))
+        let told = (status == StatusCode::NOT_MODIFIED).then(|| answer::length(answer.headers()));
+        let told = told.flatten();
+        Ok(answer.map(|body| ResponseBody::new(body, idle, lease, told, place)))
     }
 }
+
+/// A request on its way to a server.
+struct Sending<'a, B> {
+    dialer: &'a Dialer,
+    server: &'a Arc<Server<B>>,
+    patience: Duration,
+    needs_h1: bool,
+    pace: Pace,
+    go_ahead: Option<GoAhead>,
+}
+
+impl<B> Sending<'_, B>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+{
+    /// Sends the request and waits for the head of its answer.
+    async fn send(
+        self,
+        mut request: Request<Upload<B>>,
+    ) -> Result<(Response<Incoming>, Lease<B>), Obstacle> {
+        loop {
+            let connected = self.server.connection(self.dialer, self.needs_h1).await;
+            let (connection, is_new) =
+                connected.map_err(|error| Obstacle::Unreachable(error.to_string()))?;
+            let (sent, lease) = match connection {
+                Use::Link(link) => self.send_h1(link, request).await?,
+                Use::Stream(stream) => self.send_h2(stream, request).await?,
+            };
+            let mut failure = match sent {
+                Ok(answer) => return Ok((answer, lease)),
+                Err(failure) => failure,
+            };
+            match failure.take_message() {
+                // The connection was closed before anything of the request was on it.
+                Some(unsent) if !is_new => request = unsent,
+                Some(_) => return Err(Obstacle::Unreachable(causes(failure.error()))),
+                None => return Err(self.obstacle(failure.error())),
+            }
+        }
+    }
+
+    async fn send_h1(
+        &self,
+        mut link: pool::Link<B>,
+        mut request: Request<Upload<B>>,
+    ) -> Result<(Sent<B>, Lease<B>), Obstacle> {
+        headers::fit_h1(&mut request, &self.server.address).map_err(unwritable)?;
+        answer::watch_interim(&mut request, link.cutter(), self.go_ahead.clone());
+        let answer = link.sender.try_send_request(request);
+        // Dropped while it waits, it cuts the connection off.
+        let lease = Lease::of_link(link, self.server.clone(), self.pace.clone());
+        let sent = self.pace.wait(self.patience, answer).await.ok_or(Obstacle::TimedOut)?;
+        Ok((sent, lease))
+    }
+
+    async fn send_h2(
+        &self,
+        mut stream: pool::Stream<B>,
+        mut request: Request<Upload<B>>,
+    ) -> Result<(Sent<B>, Lease<B>), Obstacle> {
+        let scheme = if self.dialer.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+        headers::fit_h2(&mut request, scheme, &self.server.address).map_err(unwritable)?;
+        request.extensions_mut().clear();
+        // Nothing tells here that the upstream wants the body.
+        if let Some(go_ahead) = &self.go_ahead {
+            go_ahead.give();
+        }
+        let lease = Lease::of_stream(stream.place.clone());
+        let answer = stream.sender.try_send_request(request);
+        let sent = self.pace.wait(self.patience, answer).await.ok_or(Obstacle::TimedOut)?;
+        Ok((sent, lease))
+    }
+
+    /// Why there is no answer to a request of which something was sent.
+    fn obstacle(&self, error: &hyper::Error) -> Obstacle {
+        self.pace.take_lost().unwrap_or_else(|| Obstacle::Broken(causes(error)))
+    }
+}
+
+type Sent<B> = Result<Response<Incoming>, TrySendError<Request<Upload<B>>>>;
 
 /// One upstream.
 #[derive(Debug)]
 struct Upstream<B> {
-    client: Client<HttpConnector, Upload<B>>,
-    servers: Vec<Arc<Server>>,
+    dialer: Dialer,
+    servers: Vec<Arc<Server<B>>>,
     /// Where the search for the least busy server begins, so that idle ones take turns.
     turn: AtomicUsize,
     room: Arc<Semaphore>,
@@ -154,68 +307,67 @@ struct Upstream<B> {
     set_headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// One server of an upstream. Whoever uses it holds the `Arc`, and so the count says how many do.
-#[derive(Debug)]
-struct Server {
-    address: Authority,
-}
-
 impl<B> Upstream<B>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
     fn new(settings: &Settings) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(settings.connect_timeout));
-        connector.set_nodelay(true);
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .build(connector);
+        let tasks = Tasks::default();
+        let server = |address: &Authority| Server::new(address.clone(), tasks.clone());
+        let servers = settings.servers.iter().map(server).map(Arc::new).collect();
+        let protocol = match (settings.protocol, &settings.tls) {
+            (Protocol::Negotiated, None) => Protocol::Http1,
+            (protocol, _) => protocol,
+        };
+        let dialer = Dialer {
+            tls: settings.tls.clone(),
+            protocol,
+            timeout: settings.connect_timeout,
+            tasks,
+        };
+        let room = usize::try_from(settings.max_in_flight).unwrap_or(usize::MAX);
         Self {
-            client,
-            servers: settings
-                .servers
-                .iter()
-                .cloned()
-                .map(|address| Server { address })
-                .map(Arc::new)
-                .collect(),
+            dialer,
+            servers,
             turn: AtomicUsize::new(0),
-            room: Arc::new(Semaphore::new(
-                usize::try_from(settings.max_in_flight).unwrap_or(usize::MAX),
-            )),
+            room: Arc::new(Semaphore::new(room)),
             idle_timeout: settings.idle_timeout,
             set_headers: settings.set_headers.clone(),
         }
     }
 
     /// The server with the fewest requests under way.
-    fn least_busy(&self) -> Option<Arc<Server>> {
+    fn least_busy(&self) -> Option<Arc<Server<B>>> {
+        if let [only] = self.servers.as_slice() {
+            return Some(only.clone());
+        }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(self.servers.len())?;
         let (first, last) = self.servers.split_at_checked(turn)?;
-        last.iter().chain(first).min_by_key(|server| Arc::strong_count(server)).cloned()
+        last.iter().chain(first).min_by_key(|server| Arc::strong_count(&server.load)).cloned()
     }
 }
 
-/// Why the connection gave no answer.
-fn obstacle_of(error: &legacy::Error) -> Obstacle {
+/// Whether an upstream switches to the protocol that was asked for.
+fn is_same(wanted: Option<&HeaderValue>, agreed: &HeaderValue) -> bool {
+    wanted.is_some_and(|wanted| wanted.as_bytes().eq_ignore_ascii_case(agreed.as_bytes()))
+}
+
+fn unwritable(error: http::Error) -> Obstacle {
+    Obstacle::Unreachable(error.to_string())
+}
+
+/// An error with all that caused it.
+fn causes(error: &hyper::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        match cause.downcast_ref::<BodyError>() {
-            Some(BodyError::TooLong(limit)) => return Obstacle::BodyTooLong(*limit),
-            Some(lost) => return Obstacle::BodyLost(lost.to_string()),
-            None => text = format!("{text}: {cause}"),
-        }
+        text = format!("{text}: {cause}");
         source = cause.source();
     }
-    if error.is_connect() { Obstacle::Unreachable(text) } else { Obstacle::Broken(text) }
+    text
 }
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Shorter than the 5 seconds after which Node and uvicorn close an idle connection: a request that is sent while the
-/// other side closes is lost, and a paid one must not be sent twice.
-const POOL_IDLE: Duration = Duration::from_secs(4);
+const UPGRADE: HeaderValue = HeaderValue::from_static("upgrade");
+const CONTINUE: HeaderValue = HeaderValue::from_static("100-continue");

@@ -13,6 +13,7 @@ mod price;
 mod route;
 mod rule;
 mod store;
+mod trust;
 mod upstream;
 
 use std::{sync::Arc, time::Duration};

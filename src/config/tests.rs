@@ -13,6 +13,7 @@ mod route;
 mod secret;
 mod shape;
 mod store;
+mod upstream;
 mod whole;
 
 use std::path::Path;

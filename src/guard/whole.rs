@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, header};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Collected, Either, LengthLimitError, Limited};
 use sha2::{Digest as _, Sha256};
@@ -56,7 +56,9 @@ impl Room {
     where
         B: Body<Data = Bytes, Error: Into<BoxError>>,
     {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        // It is here before the upstream could be asked whether it wants it.
+        head.headers.remove(header::EXPECT);
         // As long as it says, or else as long as it may be; what is longer than that is cut off.
         let longest = body.size_hint().upper().unwrap_or(limit).min(limit);
         // A body that is larger than all the room takes all of it.

@@ -4,8 +4,8 @@
 //! asked for more and has none: a reader that is slow to ask costs the source nothing.
 
 use std::{
-    pin::{Pin, pin},
-    sync::{Arc, Mutex, PoisonError},
+    fmt,
+    pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -13,32 +13,51 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{Instant, Sleep, sleep, timeout},
-};
+use tokio::time::{Sleep, sleep};
 
-use super::{BoxError, Server};
+use super::{
+    BoxError, Place, headers,
+    lease::Lease,
+    pace::{Gate, Pace},
+};
+use crate::guard::Onward;
 
 /// The body of an upstream's answer.
-#[derive(Debug)]
-pub struct ResponseBody {
+pub struct ResponseBody<B = Onward<Incoming>>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+{
     body: Timed<Incoming>,
+    lease: Lease<B>,
+    /// The length that the answer names, though no body comes with it.
+    told: Option<u64>,
     /// The room that the request takes at its upstream until its answer has ended.
-    _place: (Arc<Server>, OwnedSemaphorePermit),
+    _place: Option<Place>,
 }
 
-impl ResponseBody {
-    pub(super) const fn new(
+impl<B> ResponseBody<B>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+{
+    /// `body`, which comes over the connection in `lease`. `told` is the length of a body that does not come.
+    pub(super) fn new(
         body: Incoming,
         idle: Duration,
-        place: (Arc<Server>, OwnedSemaphorePermit),
+        mut lease: Lease<B>,
+        told: Option<u64>,
+        place: Option<Place>,
     ) -> Self {
-        Self { body: Timed::new(body, idle), _place: place }
+        if body.is_end_stream() {
+            lease.end();
+        }
+        Self { body: Timed::new(body, idle), lease, told, _place: place }
     }
 }
 
-impl Body for ResponseBody {
+impl<B> Body for ResponseBody<B>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+{
     type Data = Bytes;
     type Error = BodyError;
 
@@ -46,15 +65,38 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        self.told = None;
+        let mut frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &mut frame {
+            Some(Ok(frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::strip_trailers(trailers);
+                }
+                if self.body.is_end_stream() {
+                    self.lease.end();
+                }
+            }
+            Some(Err(_)) => self.lease.cut(),
+            None => self.lease.end(),
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.told.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.told.map_or_else(|| self.body.size_hint(), SizeHint::with_exact)
+    }
+}
+
+impl<B> fmt::Debug for ResponseBody<B>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody").field("body", &self.body).finish_non_exhaustive()
     }
 }
 
@@ -77,15 +119,23 @@ pub enum BodyError {
 pub(super) struct Upload<B> {
     body: Timed<B>,
     pace: Pace,
+    /// What has to open first.
+    gate: Option<Gate>,
     limit: u64,
     /// How much more of the limit is left.
     left: u64,
 }
 
 impl<B> Upload<B> {
-    /// `body`, unless it stands still for `idle` or is longer than `limit` bytes.
-    pub(super) const fn new(body: B, idle: Duration, limit: u64, pace: Pace) -> Self {
-        Self { body: Timed::new(body, idle), pace, limit, left: limit }
+    /// `body`, once `gate` is open, unless it stands still for `idle` or is longer than `limit` bytes.
+    pub(super) const fn new(
+        body: B,
+        idle: Duration,
+        limit: u64,
+        pace: Pace,
+        gate: Option<Gate>,
+    ) -> Self {
+        Self { body: Timed::new(body, idle), pace, gate, limit, left: limit }
     }
 }
 
@@ -100,20 +150,33 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Some(gate) = &mut self.gate {
+            ready!(gate.poll(cx));
+            self.gate = None;
+        }
+        let mut polled = Pin::new(&mut self.body).poll_frame(cx);
         self.pace.note(polled.is_ready());
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            let length = frame.data_ref().map_or(0, Bytes::len);
-            match u64::try_from(length).ok().and_then(|length| self.left.checked_sub(length)) {
-                Some(left) => self.left = left,
-                None => return Poll::Ready(Some(Err(BodyError::TooLong(self.limit)))),
+        match &mut polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::strip_trailers(trailers);
+                }
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                match u64::try_from(length).ok().and_then(|length| self.left.checked_sub(length)) {
+                    Some(left) => self.left = left,
+                    None => polled = Poll::Ready(Some(Err(BodyError::TooLong(self.limit)))),
+                }
             }
+            Poll::Ready(Some(Err(_)) | None) | Poll::Pending => {}
+        }
+        if let Poll::Ready(Some(Err(error))) = &polled {
+            self.pace.lose(error);
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.gate.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -121,55 +184,9 @@ where
     }
 }
 
-/// Whose turn it is while a request goes up: the client's to send more of its body, or the upstream's to take it or to
-/// answer.
-///
-/// An upstream has its time to the first byte of an answer from when it was last given something, not from the beginning
-/// of an upload that takes long.
-#[derive(Clone, Debug)]
-pub(super) struct Pace(Option<Arc<Mutex<Turn>>>);
-
-#[derive(Clone, Copy, Debug)]
-enum Turn {
-    Client,
-    Upstream { since: Instant },
-}
-
-impl Pace {
-    /// The pace of a request with `body`.
-    pub(super) fn of<B: Body>(body: &B) -> Self {
-        let turn = || Arc::new(Mutex::new(Turn::Upstream { since: Instant::now() }));
-        Self((!body.is_end_stream()).then(turn))
-    }
-
-    /// Waits for `answer` until the upstream has had its turn for as long as `patience`.
-    pub(super) async fn wait<F: Future>(&self, patience: Duration, answer: F) -> Option<F::Output> {
-        let mut answer = pin!(answer);
-        let mut left = patience;
-        loop {
-            if let Ok(output) = timeout(left, answer.as_mut()).await {
-                return Some(output);
-            }
-            left = match self.turn()? {
-                Turn::Client => patience,
-                Turn::Upstream { since } => patience.saturating_sub(since.elapsed()),
-            };
-            if left.is_zero() {
-                return None;
-            }
-        }
-    }
-
-    fn note(&self, is_given: bool) {
-        if let Some(turn) = &self.0 {
-            let now =
-                if is_given { Turn::Upstream { since: Instant::now() } } else { Turn::Client };
-            *turn.lock().unwrap_or_else(PoisonError::into_inner) = now;
-        }
-    }
-
-    fn turn(&self) -> Option<Turn> {
-        self.0.as_ref().map(|turn| *turn.lock().unwrap_or_else(PoisonError::into_inner))
+impl<B> Drop for Upload<B> {
+    fn drop(&mut self) {
+        self.pace.end();
     }
 }
 

@@ -2,30 +2,48 @@
 //!
 //! A name with underscores counts as the one with hyphens, since many servers cannot tell them apart. Who sends
 //! `X-Forwarded-For` and its like is never believed: there are no trusted proxies. Trailers pass where both sides have
-//! announced them.
+//! announced them; over HTTP/2 nobody needs to.
 //!
 //! Source: RFC 9110 section 7.6.1.
 
 use std::{borrow::Cow, net::SocketAddr};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Version, header, request::Parts};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Uri, Version, header,
+    request::Parts,
+    uri::{Authority, PathAndQuery, Scheme},
+};
 
 use crate::protocol::mpp;
+
+/// The protocol that a request asks to switch to, if it is one that may pass.
+///
+/// One that would have both sides read HTTP in another way is nobody's but the gateway's.
+pub(super) fn wanted_upgrade(head: &Parts) -> Option<HeaderValue> {
+    let mut protocols = head.headers.get_all(header::UPGRADE).iter();
+    let protocol = protocols.next()?.clone();
+    let name = protocol.to_str().ok()?.split('/').next()?.to_ascii_lowercase();
+    let is_one = protocols.next().is_none()
+        && !name.is_empty()
+        && protocol.as_bytes().iter().all(|byte| byte.is_ascii_graphic() && *byte != b',');
+    let is_http = matches!(name.as_str(), "h2c" | "h2" | "http" | "https" | "tls");
+    let mut options = list(&head.headers, header::CONNECTION);
+    let is_asked = options.any(|option| option.eq_ignore_ascii_case(b"upgrade"));
+    (is_one && !is_http && is_asked && head.version == Version::HTTP_11).then_some(protocol)
+}
+
+/// Whether the client waits with its body until it is told to go on.
+pub(super) fn expects_continue(head: &Parts) -> bool {
+    head.version == Version::HTTP_11 && head.headers.contains_key(header::EXPECT)
+}
 
 /// Makes a client's request head what the upstream sees.
 ///
 /// What the client's `Connection` nominates goes first, so that it can remove nothing that the gateway sets.
 pub(crate) fn prepare_request(head: &mut Parts, set: &[(HeaderName, HeaderValue)]) {
-    let takes_trailers = head
-        .headers
-        .get_all(header::TE)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"));
+    let takes_trailers =
+        list(&head.headers, header::TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
     let headers = &mut head.headers;
-    if head.version >= Version::HTTP_2 {
-        join_cookies(headers);
-    }
     remove_nominated(headers);
     remove(headers, |name| is_hop_by_hop(name) || stays_in_request(name));
     mpp::strip(headers);
@@ -49,6 +67,61 @@ pub(crate) fn prepare_request(head: &mut Parts, set: &[(HeaderName, HeaderValue)
     }
 }
 
+/// Gives a request the form that HTTP/1.1 has, for a server at `address`.
+pub(super) fn fit_h1<B>(request: &mut Request<B>, address: &Authority) -> Result<(), http::Error> {
+    if request.version() >= Version::HTTP_2 {
+        join_cookies(request.headers_mut());
+    }
+    *request.version_mut() = Version::HTTP_11;
+    let parts = std::mem::take(request.uri_mut()).into_parts();
+    let headers = request.headers_mut();
+    if !headers.contains_key(header::HOST) {
+        // Only a client of HTTP/1.0 may say nothing; one that was fitted to HTTP/2 says it there.
+        let host = parts.authority.as_ref().unwrap_or(address);
+        headers.insert(header::HOST, HeaderValue::from_str(host.as_str())?);
+    }
+    *request.uri_mut() = parts.path_and_query.unwrap_or_else(root).into();
+    Ok(())
+}
+
+/// Gives a request the form that HTTP/2 has, for a server at `address`.
+pub(super) fn fit_h2<B>(
+    request: &mut Request<B>,
+    scheme: Scheme,
+    address: &Authority,
+) -> Result<(), http::Error> {
+    *request.version_mut() = Version::HTTP_2;
+    let headers = request.headers_mut();
+    headers.remove(header::EXPECT);
+    let authority = match headers.remove(header::HOST) {
+        Some(host) => Authority::try_from(host.as_bytes())?,
+        None => address.clone(),
+    };
+    let target = request.uri_mut().path_and_query().cloned().unwrap_or_else(root);
+    let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(target);
+    *request.uri_mut() = uri.build()?;
+    Ok(())
+}
+
+/// Removes from trailers what neither side may say there.
+pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
+    remove(trailers, |name| {
+        is_hop_by_hop(name)
+            || stays_in_request(name)
+            || stays_in_response(name)
+            || matches!(
+                name,
+                "authorization"
+                    | "content-length"
+                    | "host"
+                    | "trailer"
+                    | "www-authenticate"
+                    | "cache-control"
+                    | "set-cookie"
+            )
+    });
+}
+
 /// Makes an upstream's answer head what the client sees, as far as it is the upstream's to say.
 pub(crate) fn strip_response(headers: &mut HeaderMap) {
     remove_nominated(headers);
@@ -69,17 +142,20 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 fn remove_nominated(headers: &mut HeaderMap) {
-    let nominated: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+    let nominated: Vec<HeaderName> = list(headers, header::CONNECTION)
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
         // The host and the body's framing belong to the message, whatever the client says.
         .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
         .collect();
     for name in nominated {
         headers.remove(name);
     }
+}
+
+/// The elements of a header that is a list.
+fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(name).into_iter();
+    lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
 fn remove(headers: &mut HeaderMap, stays: impl Fn(&str) -> bool) {
@@ -103,6 +179,10 @@ fn remove_challenges(headers: &mut HeaderMap) {
     for line in kept {
         headers.append(header::WWW_AUTHENTICATE, line);
     }
+}
+
+fn root() -> PathAndQuery {
+    PathAndQuery::from_static("/")
 }
 
 fn hyphenated(name: &str) -> Cow<'_, str> {
@@ -209,238 +289,4 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 #[cfg(test)]
-mod tests {
-    use http::Request;
-
-    use super::*;
-
-    /// What the upstream sees of these headers, as `name: value` lines in the order of the names.
-    fn seen(headers: &[(&str, &str)], set: &[(&'static str, &'static str)]) -> Vec<String> {
-        let mut request = Request::builder().uri("http://gw/x");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let mut head = request.body(()).unwrap().into_parts().0;
-        head.extensions.insert(SocketAddr::from(([192, 0, 2, 1], 4711)));
-        let set: Vec<_> = set
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-            .collect();
-        prepare_request(&mut head, &set);
-        let own = ["x-forwarded-for: 192.0.2.1", "x-forwarded-proto: http", "x-forwarded-host: gw"];
-        let mut lines = lines(&head.headers);
-        if set.is_empty() {
-            lines.retain(|line| !own.contains(&line.as_str()));
-        }
-        lines
-    }
-
-    fn lines(headers: &HeaderMap) -> Vec<String> {
-        let line = |(name, value): (&HeaderName, &HeaderValue)| {
-            format!("{name}: {}", value.to_str().unwrap())
-        };
-        let mut lines: Vec<String> = headers.iter().map(line).collect();
-        lines.sort_by_key(|line| line.split(':').next().unwrap().to_owned());
-        lines
-    }
-
-    #[test]
-    fn ordinary_headers_pass_with_their_duplicates_in_order() {
-        let headers = [
-            ("host", "gw"),
-            ("cookie", "b=1"),
-            ("cookie", "a=2"),
-            ("x-api-key", "k"),
-            ("trailer", "digest"),
-            ("accept-encoding", "gzip"),
-            ("x_custom", "y"),
-            ("content-length", "3"),
-        ];
-        let seen = seen(&headers, &[]);
-        assert_eq!(
-            seen,
-            [
-                "accept-encoding: gzip",
-                "content-length: 3",
-                "cookie: b=1",
-                "cookie: a=2",
-                "host: gw",
-                "trailer: digest",
-                "x-api-key: k",
-                "x_custom: y",
-            ]
-        );
-    }
-
-    #[test]
-    fn the_cookies_of_an_http2_client_become_one_header() {
-        let cookies = |version| {
-            let mut head = Request::new(()).into_parts().0;
-            head.version = version;
-            for cookie in ["a=1", "b=2; c=3"] {
-                head.headers.append(header::COOKIE, HeaderValue::from_static(cookie));
-            }
-            prepare_request(&mut head, &[]);
-            lines(&head.headers)
-        };
-        assert_eq!(cookies(Version::HTTP_2)[0], "cookie: a=1; b=2; c=3");
-        assert_eq!(cookies(Version::HTTP_11)[..2], ["cookie: a=1", "cookie: b=2; c=3"]);
-    }
-
-    #[test]
-    fn h01_nominated_headers_go_before_the_gateway_sets_its_own() {
-        let headers = [
-            ("host", "gw"),
-            ("connection", "close, Authorization, X-Forwarded-For,host"),
-            ("connection", "x-internal-auth, X-Hop"),
-            ("authorization", "Bearer b"),
-            ("x-hop", "1"),
-            ("x-keep", "1"),
-        ];
-        assert_eq!(
-            seen(&headers, &[("x-internal-auth", "secret")]),
-            [
-                "host: gw",
-                "x-forwarded-for: 192.0.2.1",
-                "x-forwarded-host: gw",
-                "x-forwarded-proto: http",
-                "x-internal-auth: secret",
-                "x-keep: 1",
-            ]
-        );
-    }
-
-    #[test]
-    fn hop_by_hop_headers_stay() {
-        let headers = [
-            ("keep-alive", "1"),
-            ("proxy-connection", "x"),
-            ("te", "gzip"),
-            ("transfer-encoding", "chunked"),
-            ("upgrade", "h2c"),
-            ("http2-settings", "x"),
-            ("proxy-authorization", "x"),
-            ("expect", "100-continue"),
-        ];
-        assert_eq!(seen(&headers, &[]), Vec::<String>::new());
-        assert_eq!(seen(&[("te", "gzip, trailers")], &[]), ["te: trailers"]);
-    }
-
-    #[test]
-    fn h02_a_client_cannot_say_where_it_comes_from_nor_what_it_meant() {
-        let headers = [
-            ("host", "gw"),
-            ("x-forwarded-for", "10.0.0.1"),
-            ("x_forwarded_for", "10.0.0.1"),
-            ("x-forwarded-prefix", "/admin"),
-            ("X-Forwarded_Host", "evil"),
-            ("forwarded", "for=10.0.0.1"),
-            ("x-real-ip", "10.0.0.1"),
-            ("x_real_ip", "10.0.0.1"),
-            ("x-http-method-override", "DELETE"),
-            ("x-original-url", "/paid"),
-            ("x_rewrite_url", "/paid"),
-        ];
-        assert_eq!(
-            seen(&headers, &[("x-set", "1")]),
-            [
-                "host: gw",
-                "x-forwarded-for: 192.0.2.1",
-                "x-forwarded-host: gw",
-                "x-forwarded-proto: http",
-                "x-set: 1",
-            ]
-        );
-    }
-
-    #[test]
-    fn h03_payments_stay_and_other_credentials_pass() {
-        let headers = [
-            ("payment-signature", "x"),
-            ("x-payment", "x"),
-            ("x_payment", "x"),
-            ("payment_signature", "x"),
-            ("payment-authorization", "x"),
-            ("payment-channel", "x"),
-            ("authorization", "Bearer one"),
-            ("authorization", "PAYMENT abc"),
-            ("authorization", " payment\tabc"),
-            ("authorization", "Payments two"),
-        ];
-        assert_eq!(
-            seen(&headers, &[]),
-            ["authorization: Bearer one", "authorization: Payments two"]
-        );
-        assert_eq!(seen(&[("authorization", "Payment abc")], &[]), Vec::<String>::new());
-    }
-
-    #[test]
-    fn configured_headers_replace_the_clients() {
-        let seen = seen(&[("authorization", "Bearer client")], &[("authorization", "Bearer own")]);
-        assert!(seen.contains(&"authorization: Bearer own".to_owned()), "{seen:?}");
-        assert!(!seen.contains(&"authorization: Bearer client".to_owned()), "{seen:?}");
-    }
-
-    #[test]
-    fn h05_an_upstream_cannot_speak_for_the_gateway() {
-        let mut headers = HeaderMap::new();
-        for (name, value) in [
-            ("payment-required", "x"),
-            ("payment-response", "x"),
-            ("x-payment-response", "x"),
-            ("payment_response", "x"),
-            ("payment-receipt", "x"),
-            ("payment-next", "x"),
-            ("settlement-overrides", "x"),
-            ("connection", "x-hop"),
-            ("x-hop", "1"),
-            ("keep-alive", "timeout=5"),
-            ("transfer-encoding", "chunked"),
-            ("set-cookie", "a=1"),
-            ("set-cookie", "b=2"),
-            ("etag", "\"e\""),
-            ("www-authenticate", "Payment id=\"x\", realm=\"y\""),
-            ("www-authenticate", "Basic realm=\"z\""),
-        ] {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
-        strip_response(&mut headers);
-        assert_eq!(
-            lines(&headers),
-            [
-                "etag: \"e\"",
-                "set-cookie: a=1",
-                "set-cookie: b=2",
-                "www-authenticate: Basic realm=\"z\""
-            ]
-        );
-    }
-
-    #[test]
-    fn a_payment_challenge_is_taken_out_of_a_list_of_challenges() {
-        for (value, kept) in [
-            ("Payment", None),
-            ("payment id=\"a, Basic b\", x=y", None),
-            ("Basic realm=\"Payment x\"", Some("Basic realm=\"Payment x\"")),
-            (
-                "Basic realm=\"a\", Payment id=\"b\", method=\"c\", Bearer",
-                Some("Basic realm=\"a\", Bearer"),
-            ),
-            (
-                "Payment id=x, Digest realm=\"a\\\", Payment\", nonce=1",
-                Some("Digest realm=\"a\\\", Payment\", nonce=1"),
-            ),
-            ("Digest payment=1, nonce = 2", Some("Digest payment=1, nonce = 2")),
-            ("Bearer abc==, Payment x==", Some("Bearer abc==")),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(value));
-            strip_response(&mut headers);
-            assert_eq!(
-                headers.get(header::WWW_AUTHENTICATE).map(|kept| kept.to_str().unwrap()),
-                kept,
-                "{value}"
-            );
-        }
-    }
-}
+mod tests;

@@ -24,7 +24,7 @@ use tollgate::{
     route::{Access, Match, Pattern, Route, Table},
     server::{self, Inbound, Limits, Refused},
     telemetry::Clock,
-    upstream::{ResponseBody, Settings, Upstreams},
+    upstream::{Protocol, ResponseBody, Settings, Tls, Upstreams},
 };
 
 /// Longer than anything a test waits for.
@@ -39,6 +39,8 @@ pub(crate) struct Options {
     pub(crate) limits: Limits,
     pub(crate) grace: Duration,
     pub(crate) set_headers: Vec<(&'static str, &'static str)>,
+    pub(crate) protocol: Protocol,
+    pub(crate) tls: Option<Tls>,
 }
 
 impl Default for Options {
@@ -51,6 +53,8 @@ impl Default for Options {
             limits: Limits::default(),
             grace: LONG,
             set_headers: Vec::new(),
+            protocol: Protocol::Http1,
+            tls: None,
         }
     }
 }
@@ -67,6 +71,8 @@ impl Gateway {
         let upstreams = Upstreams::new(&[Settings {
             name: "origin".to_owned(),
             servers: servers.iter().map(|server| server.to_string().parse().unwrap()).collect(),
+            protocol: options.protocol,
+            tls: options.tls,
             connect_timeout: LONG,
             idle_timeout: options.idle,
             max_in_flight: options.max_in_flight,

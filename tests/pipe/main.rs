@@ -17,3 +17,5 @@ mod harness;
 mod headers;
 mod http2;
 mod shutdown;
+mod switching;
+mod waiting;

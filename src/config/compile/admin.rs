@@ -33,7 +33,8 @@ pub(super) fn read(
     let address = address.filter(|address| {
         let mut upstreams = upstreams.unwrap_or_default().iter();
         let leads_here = |upstream: &Upstream| {
-            upstream.settings.servers.iter().any(|server| is_at(server, *address))
+            let usual = if upstream.settings.tls.is_some() { 443 } else { 80 };
+            upstream.settings.servers.iter().any(|server| is_at(server, usual, *address))
         };
         upstreams.find(|upstream| leads_here(upstream)).is_none_or(|upstream| {
             fields.spot.fault::<()>(
@@ -57,12 +58,12 @@ pub(super) fn read(
     Some(Admin { address, token })
 }
 
-/// Whether the upstream server `server`, `host:port`, is what listens on `address`.
-fn is_at(server: &Authority, address: SocketAddr) -> bool {
+/// Whether the upstream server `server`, `host:port` with a `usual` port, is what listens on `address`.
+fn is_at(server: &Authority, usual: u16, address: SocketAddr) -> bool {
     let host = server.host();
     let same_host = host.trim_start_matches('[').trim_end_matches(']') == address.ip().to_string();
     let here = is_loopback(host) && (address.ip().is_loopback() || address.ip().is_unspecified());
-    server.port_u16().unwrap_or(80) == address.port() && (same_host || here)
+    server.port_u16().unwrap_or(usual) == address.port() && (same_host || here)
 }
 
 fn read_token(spot: &Spot<'_>) -> Option<SecretString> {

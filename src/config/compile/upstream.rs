@@ -5,6 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use http::{HeaderName, HeaderValue, uri::Authority};
 use secrecy::ExposeSecret as _;
 
+use super::trust;
 use crate::{
     config::{
         diagnostic::quoted,
@@ -33,7 +34,14 @@ pub(super) fn read(root: &Fields<'_>) -> Option<Vec<Upstream>> {
         ),
         (Some(url), None) => {
             let mut upstream = named("upstream");
-            upstream.settings.servers.extend(read_server(&url));
+            if let Some(server) = read_server(&url) {
+                if server.is_https
+                    && let Some((protocol, tls)) = trust::usual(&url)
+                {
+                    (upstream.settings.protocol, upstream.settings.tls) = (protocol, tls);
+                }
+                upstream.settings.servers.push(server.address);
+            }
             Some(vec![upstream])
         }
         (None, Some(map)) => {
@@ -60,6 +68,8 @@ fn named(name: &str) -> Upstream {
     let settings = upstream::Settings {
         name: name.to_owned(),
         servers: Vec::new(),
+        protocol: upstream::Protocol::Http1,
+        tls: None,
         connect_timeout: CONNECT_TIMEOUT,
         idle_timeout: IDLE_TIMEOUT,
         max_in_flight: MAX_IN_FLIGHT,
@@ -78,9 +88,13 @@ fn read_upstream(name: &str, spot: &Spot<'_>) -> Option<Upstream> {
     let idle_timeout = fields.duration("idle_timeout");
     let max_in_flight = fields.get("max_in_flight").and_then(|spot| spot.number(1..=1_000_000));
     let set_headers = fields.get("headers").and_then(|headers| read_headers(&headers));
+    let (is_https, servers) = servers?;
+    let (protocol, tls) = trust::read(&fields, is_https)?;
     let settings = upstream::Settings {
         name: name.to_owned(),
-        servers: servers?,
+        servers,
+        protocol,
+        tls,
         connect_timeout: connect_timeout.unwrap_or(CONNECT_TIMEOUT),
         idle_timeout: idle_timeout.unwrap_or(IDLE_TIMEOUT),
         max_in_flight: max_in_flight.unwrap_or(MAX_IN_FLIGHT),
@@ -89,7 +103,14 @@ fn read_upstream(name: &str, spot: &Spot<'_>) -> Option<Upstream> {
     Some(Upstream { settings, timeout: timeout.unwrap_or(TIMEOUT) })
 }
 
-fn read_servers(list: &Spot<'_>) -> Option<Vec<Authority>> {
+/// A server, and whether its URL is `https`.
+struct Server {
+    address: Authority,
+    is_https: bool,
+}
+
+/// The servers, and whether they are `https`, which all of them are or none.
+fn read_servers(list: &Spot<'_>) -> Option<(bool, Vec<Authority>)> {
     let items = list.items()?;
     if items.is_empty() {
         return list.fault("there is no server", "list one or more: `[http://127.0.0.1:3000]`");
@@ -97,33 +118,35 @@ fn read_servers(list: &Spot<'_>) -> Option<Vec<Authority>> {
     let mut seen = HashSet::new();
     let servers = items.iter().map(|item| {
         let server = read_server(item)?;
-        if !seen.insert(server.to_string()) {
-            let what = format!("`{server}` is in the list already");
+        if !seen.insert(server.address.to_string()) {
+            let what = format!("`{}` is in the list already", server.address);
             return item.fault(what, "list each server once");
         }
-        Some(server)
+        Some((item, server))
     });
     // Collected twice so that every faulty server is noted, not the first one only.
     let servers: Vec<_> = servers.collect();
-    servers.into_iter().collect()
-}
-
-fn read_server(spot: &Spot<'_>) -> Option<Authority> {
-    let example = "http://127.0.0.1:3000";
-    let url = spot.url(example)?;
-    if url.is_https() {
-        return url.text.fault(
-            "is `https`, which is not supported for upstreams by this version",
-            format!("write an `http` URL, such as `{example}`"),
+    let servers: Vec<_> = servers.into_iter().collect::<Option<_>>()?;
+    let is_https = servers.first().is_some_and(|(_, first)| first.is_https);
+    if let Some((item, _)) = servers.iter().find(|(_, server)| server.is_https != is_https) {
+        return item.fault(
+            "some servers are `https` and some are `http`",
+            "make two upstreams of them: what one promises, all of its servers keep",
         );
     }
+    Some((is_https, servers.into_iter().map(|(_, server)| server.address).collect()))
+}
+
+fn read_server(spot: &Spot<'_>) -> Option<Server> {
+    let url = spot.url("http://127.0.0.1:3000")?;
     if !url.is_origin() {
         return url.text.fault(
             "has a path",
             "write the origin alone: the request's own path is forwarded unchanged",
         );
     }
-    url.uri.into_parts().authority
+    let is_https = url.is_https();
+    Some(Server { address: url.uri.into_parts().authority?, is_https })
 }
 
 fn read_headers(spot: &Spot<'_>) -> Option<Vec<(HeaderName, HeaderValue)>> {
@@ -169,8 +192,17 @@ fn read_headers(spot: &Spot<'_>) -> Option<Vec<(HeaderName, HeaderValue)>> {
 }
 
 const UPSTREAM: Keys = Keys {
-    known: &["servers", "connect_timeout", "timeout", "idle_timeout", "max_in_flight", "headers"],
-    later: &["health", "tls"],
+    known: &[
+        "servers",
+        "protocol",
+        "tls",
+        "connect_timeout",
+        "timeout",
+        "idle_timeout",
+        "max_in_flight",
+        "headers",
+    ],
+    later: &["health"],
 };
 const HEADERS: Keys = Keys { known: &["set"], later: &[] };
 

@@ -59,11 +59,6 @@ fn an_upstream_is_an_origin_and_nothing_more() {
 
     hint: write it like `http://127.0.0.1:3000`
     ");
-    assert_snapshot!(upstream("https://api.internal"), @r"
-    gateway.yaml:3:11: upstream: `https://api.internal` is `https`, which is not supported for upstreams by this version
-
-    hint: write an `http` URL, such as `http://127.0.0.1:3000`
-    ");
     assert_snapshot!(upstream("http://127.0.0.1:3000/v1"), @r"
     gateway.yaml:3:11: upstream: `http://127.0.0.1:3000/v1` has a path
 
