@@ -1,4 +1,5 @@
-//! The store of several gateways, in one Redis or Valkey: any number of callers, one task that talks to the server.
+//! The store of several gateways, in one Redis or Valkey, or a cluster: any number of callers, and one task for each primary
+//! that talks to it.
 //!
 //! Every record is a value that begins with a random revision. Callers put what they want into a queue. The task takes
 //! everything that waits there, carries it out on the records as they were last seen, and sends the records that come of
@@ -14,6 +15,7 @@
 mod actor;
 mod channels;
 mod claims;
+mod cluster;
 mod envelope;
 mod exposure;
 mod fence;
@@ -24,52 +26,47 @@ mod link;
 mod lists;
 mod promise;
 mod record;
+mod shards;
+mod slots;
 mod transaction;
+mod warden;
 mod whereabouts;
+mod wish;
 
 use std::{
     collections::HashMap,
     fmt,
     num::NonZeroU8,
     path::PathBuf,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
-use ::redis::RedisError;
-use secrecy::{ExposeSecret as _, SecretString};
-use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
-    task::spawn_blocking,
-};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use secrecy::SecretString;
 
 pub(super) use self::channels::Flight;
 pub use self::fence::{Member, MemberId};
 use self::{
-    actor::{Actor, Queued, Wish},
     claims::{Answer, Permit},
     envelope::Key,
-    exposure::{Exposure, Probe},
-    gate::Gate,
-    journal::Journal,
     lists::List,
-    transaction::{Asked, Draft, Facts, Reply, Told, Transaction},
-    whereabouts::Whereabouts,
+    shards::Shards,
+    slots::{CLAIMS, slot_of},
+    transaction::{Draft, Told, Transaction},
+    wish::Wish,
 };
 use super::{
     Claim, ClaimKey, Claiming, Error, Outcome, Pending, Submitting, Ticket, backend,
     channel::Token,
     claim::{Presented, Step},
-    time::{CLOCK_SLACK_SECONDS, Time},
 };
 use crate::telemetry::metrics::Metrics;
 
 /// How a Redis or Valkey is used.
 #[derive(Clone)]
 pub struct Settings {
-    /// `redis://`, or `rediss://` for TLS; or `redis+sentinel://HOST,HOST…/NAME` for the primary that Sentinels name. It may
-    /// hold a password.
+    /// `redis://`, or `rediss://` for TLS; or `redis+sentinel://HOST,HOST…/NAME` for the primary that Sentinels name; or
+    /// `redis+cluster://HOST,HOST…` for the primaries of a cluster. It may hold a password.
     pub url: SecretString,
     /// Before the name of every key, such as `gw:prod:`. Gateways with the same prefix share their payments.
     pub prefix: String,
@@ -109,18 +106,9 @@ pub enum Durability {
     BestEffort,
 }
 
-/// A handle on the task.
+/// A handle on the tasks.
 #[derive(Clone)]
-pub(super) struct Redis {
-    queue: mpsc::UnboundedSender<Queued>,
-    /// Bounds the queue: one permit rides with everything in it.
-    room: Arc<Semaphore>,
-    holds: Arc<Holds>,
-    timeout: Duration,
-    stopped: Arc<OnceLock<Arc<str>>>,
-    exposure: Option<Exposure>,
-    tasks: TaskTracker,
-}
+pub(super) struct Redis(Arc<Shards>);
 
 /// The claims that this process has in hand.
 #[derive(Default)]
@@ -131,80 +119,22 @@ pub(super) struct Hold {
     permit: Permit,
     holds: Arc<Holds>,
     /// Where to let go; `None` once that was told otherwise.
-    queue: Option<mpsc::WeakUnboundedSender<Queued>>,
+    shards: Option<Weak<Shards>>,
 }
 
 impl Redis {
-    /// Connects, and asks the server whether it keeps what the settings want kept.
+    /// Connects, and asks the servers whether they keep what the settings want kept.
     pub(super) async fn open(settings: Settings) -> Result<Self, Error> {
-        // Its message says nothing of the URL itself, which may hold a password.
-        let unreadable = |error: RedisError| Error::Unavailable {
-            reason: format!("its URL does not read: {error}").into(),
-        };
-        let whereabouts = Whereabouts::read(settings.url.expose_secret()).map_err(unreadable)?;
-        let gate = match &settings.durability {
-            Durability::Replicated { journal, .. } => {
-                let (path, prefix) = (journal.clone(), settings.prefix.clone());
-                let opened = spawn_blocking(move || Journal::open(&path, &prefix)).await;
-                let stopped = |error| Error::Stopped { reason: format!("{error}").into() };
-                Some(Gate::new(opened.map_err(stopped)??)?)
-            }
-            Durability::Single | Durability::BestEffort => None,
-        };
-        let exposure = (settings.durability == Durability::BestEffort).then(Exposure::default);
-        let probe = match &exposure {
-            Some(exposure) => {
-                let whereabouts = Whereabouts::read(settings.url.expose_secret());
-                let whereabouts = whereabouts.map_err(unreadable)?;
-                Some(Probe::new(exposure.clone(), whereabouts, &settings))
-            }
-            None => None,
-        };
-        let facts = Facts {
-            server_now: 0,
-            epoch: None,
-            lease: settings.lease,
-            time: Time::new(CLOCK_SLACK_SECONDS),
-            witness: HashMap::new(),
-        };
-        let (queue, wishes) = mpsc::unbounded_channel();
-        let holds = Arc::new(Holds::default());
-        let stopped = Arc::new(OnceLock::new());
-        let timeout = settings.timeout;
-        let mut actor = Actor::new(
-            settings,
-            whereabouts,
-            (gate, exposure.clone()),
-            facts,
-            Arc::clone(&holds),
-            Arc::clone(&stopped),
-        );
-        // A future of many layers, which those of the callers need not contain.
-        Box::pin(actor.start()).await?;
-        let tasks = TaskTracker::new();
-        let is_over = CancellationToken::new();
-        if let Some(probe) = probe {
-            tasks.spawn(probe.run(is_over.clone()));
-        }
-        // Ends with the actor.
-        let is_over = is_over.drop_guard();
-        tasks.spawn(async move {
-            actor.run(wishes).await;
-            drop(is_over);
-        });
-        tasks.close();
-        let room = Arc::new(Semaphore::new(QUEUE));
-        Ok(Self { queue, room, holds, timeout, stopped, exposure, tasks })
+        Shards::open(settings).await.map(Self)
     }
 
     pub(super) async fn claim(&self, claim: Claim) -> Result<Claiming, Error> {
         let permit = Permit { key: claim.key, alias: claim.alias, token: Token::draw() };
         // Whatever comes of asking, what may be held is let go of when this is dropped.
-        let hold =
-            Hold { permit, holds: Arc::clone(&self.holds), queue: Some(self.queue.downgrade()) };
-        let keys = permit.keys();
+        let holds = Arc::clone(&self.0.holds);
+        let hold = Hold { permit, holds, shards: Some(Arc::downgrade(&self.0)) };
         let verb = move |draft: &mut Draft<'_>| claims::claim(draft, &claim, permit.token);
-        let answer = self.transact(keys, verb).await?;
+        let answer = self.0.transact(permit.keys(), verb).await?;
         let ticket = |hold: Hold| {
             hold.holds.lock().insert(hold.permit.token, hold.permit);
             Ticket(backend::Hold::Redis(hold))
@@ -221,7 +151,7 @@ impl Redis {
 
     pub(super) async fn step(&self, hold: &Hold, step: Step) -> Result<(), Error> {
         let permit = hold.permit;
-        self.transact(permit.keys(), move |draft| claims::step(draft, permit, &step)).await
+        self.0.transact(permit.keys(), move |draft| claims::step(draft, permit, &step)).await
     }
 
     /// A last step. Should nobody know whether it was carried out, the hold is let go of all the same.
@@ -240,11 +170,12 @@ impl Redis {
         outcome: Outcome,
     ) -> Result<bool, Error> {
         let verb = move |draft: &mut Draft<'_>| claims::resolve(draft, key, &submitting, &outcome);
-        self.transact(vec![Key::Claim(key)], verb).await
+        self.0.transact(vec![Key::Claim(key)], verb).await
     }
 
     pub(super) async fn pending(&self, after: Option<ClaimKey>) -> Result<Vec<Pending>, Error> {
-        self.ask(|reply| Wish::List(List::Pending { after, reply })).await
+        let wish = |reply| Wish::List(List::Pending { after, reply });
+        self.0.ask(slot_of(CLAIMS), wish).await
     }
 
     pub(super) async fn secret(&self, name: &'static str) -> Result<[u8; 32], Error> {
@@ -252,64 +183,30 @@ impl Redis {
         let (halves, _) = drawn.as_chunks_mut();
         halves.iter_mut().for_each(|half| *half = Token::draw().0);
         let verb = move |draft: &mut Draft<'_>| claims::secret(draft, name, drawn);
-        self.transact(vec![Key::Secret(name)], verb).await
+        self.0.transact(vec![Key::Secret(name)], verb).await
     }
 
     pub(super) fn expose(&self, metrics: &Metrics) {
-        if let Some(exposure) = &self.exposure {
-            exposure.expose(metrics);
-        }
+        self.0.expose(metrics);
     }
 
     /// The gateways that share the store, where replicas may take over.
     pub(super) async fn members(&self) -> Result<Vec<Member>, Error> {
-        self.transact(vec![Key::Fence], gate::members).await
+        warden::members(&self.0).await
     }
 
     /// Waits for a member no more. Whether it was one.
     pub(super) async fn dismiss(&self, id: MemberId) -> Result<bool, Error> {
-        let verb = move |draft: &mut Draft<'_>| gate::leave(draft, id);
-        self.transact(vec![Key::Fence], verb).await
+        let verb = move |draft: &mut Draft<'_>| warden::leave(draft, id);
+        self.0.transact(vec![Key::Fence], verb).await
     }
 
     pub(super) async fn close(&self) -> Result<(), Error> {
-        self.ask(Wish::Close).await?;
-        self.tasks.wait().await;
-        Ok(())
+        self.0.close().await
     }
 
     pub(super) fn is_running(&self) -> bool {
-        !self.queue.is_closed()
-    }
-
-    async fn transact<T: Send + 'static>(
-        &self,
-        keys: Vec<Key>,
-        verb: impl FnMut(&mut Draft<'_>) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        self.ask(|reply| Wish::Carry(Box::new(Asked::new(keys, verb, reply)))).await
-    }
-
-    /// Puts a wish into the queue, as soon as there is room, and waits for the answer.
-    async fn ask<T>(&self, wish: impl FnOnce(Reply<T>) -> Wish) -> Result<T, Error> {
-        let answered = async {
-            let room = Arc::clone(&self.room).acquire_owned().await.map_err(|_| self.stopped())?;
-            let (reply, answer) = oneshot::channel();
-            let queued = Queued { wish: wish(reply), room: Some(room) };
-            self.queue.send(queued).map_err(|_| self.stopped())?;
-            answer.await.map_err(|_| self.stopped())?
-        };
-        // What it may take itself, after what is under way.
-        let waited = self.timeout.saturating_mul(2);
-        match tokio::time::timeout(waited, answered).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Error::Unreachable { waited }),
-        }
-    }
-
-    fn stopped(&self) -> Error {
-        let reason = self.stopped.get().cloned();
-        Error::Stopped { reason: reason.unwrap_or_else(|| "its task has ended".into()) }
+        self.0.is_running()
     }
 }
 
@@ -363,7 +260,7 @@ impl Hold {
 
     /// There is nothing to let go of.
     fn forget(mut self) {
-        self.queue = None;
+        self.shards = None;
     }
 }
 
@@ -371,8 +268,8 @@ impl Drop for Hold {
     fn drop(&mut self) {
         let permit = self.permit;
         self.holds.lock().remove(&permit.token);
-        if let Some(queue) = self.queue.take().and_then(|queue| queue.upgrade()) {
-            drop(queue.send(Queued { wish: Wish::Carry(ending(permit)), room: None }));
+        if let Some(shards) = self.shards.take().and_then(|shards| shards.upgrade()) {
+            shards.tell(slot_of(CLAIMS), ending(permit));
         }
     }
 }
@@ -393,6 +290,3 @@ impl From<Answer> for Claiming {
         }
     }
 }
-
-/// Wishes that may wait; a caller beyond them waits for room.
-const QUEUE: usize = 4096;

@@ -12,6 +12,7 @@ mod stores;
 
 mod alias;
 mod channel;
+mod cluster;
 mod crash;
 mod model;
 mod race;

@@ -1,6 +1,7 @@
 //! A store on Redis, and what can happen to a server.
 
 mod chaos;
+mod cluster;
 mod failing;
 mod journals;
 mod lost;
@@ -8,3 +9,5 @@ mod reach;
 mod replicas;
 mod sentinel;
 mod unfit;
+
+pub(crate) use self::replicas::attached;

@@ -8,7 +8,8 @@ use tollgate::store::{Durability, RedisSettings, Store};
 
 use crate::support::{Server, Settings};
 
-/// Has each of these run against every store: the one in a file's format, and the one on Redis and on Valkey.
+/// Has each of these run against every store: the one in a file's format, the one on Redis, on Valkey,
+/// and on a cluster of Valkeys.
 macro_rules! on_every_store {
     ($($test:ident),+ $(,)?) => {
         mod in_memory {$(
@@ -31,6 +32,15 @@ macro_rules! on_every_store {
             async fn $test() {
                 let server = crate::support::Server::valkey(Default::default()).await;
                 super::$test(crate::stores::on(&server).await).await;
+            }
+        )+}
+
+        mod on_a_cluster {$(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                let cluster = crate::cluster::Cluster::start(3, false).await;
+                let settings = crate::stores::settings(cluster.url());
+                super::$test(tollgate::store::Store::redis(settings).await.unwrap()).await;
             }
         )+}
     };
@@ -103,12 +113,16 @@ impl Server {
 
     /// Carries out a command, its words separated by blanks, and returns its answer.
     pub(crate) async fn ask<T: FromRedisValue>(&self, command: &str) -> T {
+        self.try_ask(command).await.unwrap()
+    }
+
+    pub(crate) async fn try_ask<T: FromRedisValue>(&self, command: &str) -> redis::RedisResult<T> {
         let mut words = command.split(' ');
         let mut asked = redis::cmd(words.next().unwrap());
         for word in words {
             asked.arg(word);
         }
-        let answer: Value = asked.query_async(&mut self.connect().await).await.unwrap();
-        T::from_redis_value(answer).unwrap()
+        let answer: Value = asked.query_async(&mut self.connect().await).await?;
+        Ok(T::from_redis_value(answer)?)
     }
 }

@@ -62,9 +62,6 @@ fn read_url(spot: &Spot<'_>) -> Option<SecretString> {
     let Some((scheme, rest)) = text.split_once("://") else {
         return spot.fault("expected the URL of a Redis server", URL_HINT);
     };
-    if LATER_SCHEMES.contains(&scheme) {
-        return spot.fault("a cluster is not supported by this version", URL_HINT);
-    }
     if !SCHEMES.contains(&scheme) {
         return spot.fault("the URL is not one of a Redis server", URL_HINT);
     }
@@ -73,6 +70,12 @@ fn read_url(spot: &Spot<'_>) -> Option<SecretString> {
         return spot.fault(
             "the URL does not say what the Sentinels call the primary",
             "write `redis+sentinel://HOST:26379,HOST:26379/NAME`",
+        );
+    }
+    if scheme.ends_with(CLUSTER) && !path.is_empty() {
+        return spot.fault(
+            "the URL names a database, and a cluster has none",
+            "write `redis+cluster://HOST:6379,HOST:6379`",
         );
     }
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -163,11 +166,13 @@ const REDIS: Keys = Keys {
     later: &[],
 };
 
-const SCHEMES: [&str; 4] = ["redis", "rediss", "redis+sentinel", "rediss+sentinel"];
+const SCHEMES: [&str; 6] =
+    ["redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"];
 const SENTINEL: &str = "+sentinel";
-const LATER_SCHEMES: [&str; 2] = ["redis+cluster", "rediss+cluster"];
+const CLUSTER: &str = "+cluster";
 const URL_HINT: &str = "write `redis://HOST:6379`, or `rediss://HOST:6379` for TLS, or \
-     `redis+sentinel://HOST:26379,HOST:26379/NAME` for the primary that Sentinels call NAME";
+     `redis+sentinel://HOST:26379,HOST:26379/NAME` for the primary that Sentinels call NAME, or \
+     `redis+cluster://HOST:6379,HOST:6379` for a cluster";
 /// Each has to acknowledge each payment, so a gateway with more of them waits for the slowest of many.
 const MOST_REPLICAS: u8 = 5;
 const REPLICAS_HINT: &str =

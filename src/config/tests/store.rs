@@ -151,17 +151,17 @@ fn the_url_of_redis_is_one() {
     assert_snapshot!(of("127.0.0.1:6379"), @r"
     gateway.yaml:10:24: store.redis.url: expected the URL of a Redis server
 
-    hint: write `redis://HOST:6379`, or `rediss://HOST:6379` for TLS, or `redis+sentinel://HOST:26379,HOST:26379/NAME` for the primary that Sentinels call NAME
+    hint: write `redis://HOST:6379`, or `rediss://HOST:6379` for TLS, or `redis+sentinel://HOST:26379,HOST:26379/NAME` for the primary that Sentinels call NAME, or `redis+cluster://HOST:6379,HOST:6379` for a cluster
     ");
     assert_snapshot!(of("https://127.0.0.1:6379"), @r"
     gateway.yaml:10:24: store.redis.url: the URL is not one of a Redis server
 
-    hint: write `redis://HOST:6379`, or `rediss://HOST:6379` for TLS, or `redis+sentinel://HOST:26379,HOST:26379/NAME` for the primary that Sentinels call NAME
+    hint: write `redis://HOST:6379`, or `rediss://HOST:6379` for TLS, or `redis+sentinel://HOST:26379,HOST:26379/NAME` for the primary that Sentinels call NAME, or `redis+cluster://HOST:6379,HOST:6379` for a cluster
     ");
     assert_snapshot!(of("redis:///0"), @r"
     gateway.yaml:10:24: store.redis.url: the URL names no server
 
-    hint: write `redis://HOST:6379`, or `rediss://HOST:6379` for TLS, or `redis+sentinel://HOST:26379,HOST:26379/NAME` for the primary that Sentinels call NAME
+    hint: write `redis://HOST:6379`, or `rediss://HOST:6379` for TLS, or `redis+sentinel://HOST:26379,HOST:26379/NAME` for the primary that Sentinels call NAME, or `redis+cluster://HOST:6379,HOST:6379` for a cluster
     ");
     assert_snapshot!(of("redis+sentinel://10.0.0.1:26379"), @r"
     gateway.yaml:10:24: store.redis.url: the URL does not say what the Sentinels call the primary
@@ -171,12 +171,12 @@ fn the_url_of_redis_is_one() {
     assert_snapshot!(of("\"redis+sentinel://10.0.0.1,/main\""), @r"
     gateway.yaml:10:24: store.redis.url: the URL names no server
 
-    hint: write `redis://HOST:6379`, or `rediss://HOST:6379` for TLS, or `redis+sentinel://HOST:26379,HOST:26379/NAME` for the primary that Sentinels call NAME
+    hint: write `redis://HOST:6379`, or `rediss://HOST:6379` for TLS, or `redis+sentinel://HOST:26379,HOST:26379/NAME` for the primary that Sentinels call NAME, or `redis+cluster://HOST:6379,HOST:6379` for a cluster
     ");
-    assert_snapshot!(of("redis+cluster://10.0.0.1:6379"), @r"
-    gateway.yaml:10:24: store.redis.url: a cluster is not supported by this version
+    assert_snapshot!(of("redis+cluster://10.0.0.1:6379/1"), @r"
+    gateway.yaml:10:24: store.redis.url: the URL names a database, and a cluster has none
 
-    hint: write `redis://HOST:6379`, or `rediss://HOST:6379` for TLS, or `redis+sentinel://HOST:26379,HOST:26379/NAME` for the primary that Sentinels call NAME
+    hint: write `redis+cluster://HOST:6379,HOST:6379`
     ");
     assert_snapshot!(of("{ env: MISSING }"), @r"
     gateway.yaml:10:24: store.redis.url: the environment variable `MISSING` is not set

@@ -1,4 +1,4 @@
-//! The one task that talks to the server: takes what waits, sends it in one round, and answers when the answers are in.
+//! The one task that talks to a primary: takes what waits, sends it in one round, and answers when the answers are in.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -6,9 +6,10 @@ use std::{
 };
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc},
-    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
+use tokio_util::sync::DropGuard;
 use tracing::{error, info, warn};
 
 use super::{
@@ -19,30 +20,19 @@ use super::{
     group::{Group, grouped},
     journal::Acknowledged,
     link::{Answered, Broken, Link, Swapped, Unfit},
-    lists::List,
+    lists::{Enlisted, List},
     promise::Epoch,
     record::Record,
+    slots::Shard,
     transaction::{Facts, Reply, Transaction, View},
     whereabouts::Whereabouts,
+    wish::{Queued, Standpoint, Wish},
 };
 use crate::store::Error;
 
-/// What waits for the actor.
-pub(super) struct Queued {
-    pub(super) wish: Wish,
-    /// Nothing for a hold that is let go of: there are no more of those than there were claims.
-    pub(super) room: Option<OwnedSemaphorePermit>,
-}
-
-pub(super) enum Wish {
-    Carry(Box<dyn Transaction>),
-    List(List),
-    Close(Reply<()>),
-}
-
 /// What groups may be about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pass {
+enum Pass {
     /// Accounts only while the gate is open.
     Ordinary,
     /// Whatever the gate.
@@ -50,44 +40,49 @@ pub(super) enum Pass {
 }
 
 pub(super) struct Actor {
-    pub(super) settings: Settings,
+    settings: Settings,
+    shard: Shard,
     whereabouts: Whereabouts,
     link: Option<Link>,
     /// What is likely to be asked for again, as it was last seen; whether it is still so, the server says.
     cache: View,
     facts: Facts,
-    holds: Arc<Holds>,
-    /// Where replicas may take over.
-    pub(super) gate: Option<Gate>,
-    /// Where the server promises nothing.
-    exposure: Option<Exposure>,
+    shared: Shared,
     /// Holds to be ended when the server is back.
     later: Vec<Box<dyn Transaction>>,
-    stopped: Arc<OnceLock<Arc<str>>>,
     /// Why there is no link, once that was said.
     lacking: Option<Arc<str>>,
+}
+
+/// What an actor shares with others.
+pub(super) struct Shared {
+    /// Where this is the shard of claims.
+    pub(super) holds: Option<Arc<Holds>>,
+    /// Where this is the shard of the index of channels.
+    pub(super) enlisted: Option<Enlisted>,
+    /// Where replicas may take over.
+    pub(super) gate: Option<Arc<Gate>>,
+    /// Where the server promises nothing; who asks about it ends with the actor.
+    pub(super) exposure: Option<(Exposure, DropGuard)>,
+    pub(super) stopped: Arc<OnceLock<Arc<str>>>,
 }
 
 impl Actor {
     pub(super) fn new(
         settings: Settings,
-        whereabouts: Whereabouts,
-        (gate, exposure): (Option<Gate>, Option<Exposure>),
+        (shard, whereabouts): (Shard, Whereabouts),
+        shared: Shared,
         facts: Facts,
-        holds: Arc<Holds>,
-        stopped: Arc<OnceLock<Arc<str>>>,
     ) -> Self {
         Self {
             settings,
+            shard,
             whereabouts,
             link: None,
             cache: View::new(),
             facts,
-            holds,
-            gate,
-            exposure,
+            shared,
             later: Vec::new(),
-            stopped,
             lacking: None,
         }
     }
@@ -121,53 +116,63 @@ impl Actor {
         renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let mut waiting = Vec::new();
-            let beat = self.gate.as_ref().map(|gate| gate.next_beat);
             tokio::select! {
                 taken = wishes.recv_many(&mut waiting, BATCH) => if taken == 0 { return },
                 _ = renewal.tick() => {
-                    let renewed = self.holds.renewals().into_iter().map(Wish::Carry);
-                    waiting.extend(renewed.map(|wish| Queued { wish, room: None }));
+                    let renewed = self.shared.holds.iter().flat_map(|holds| holds.renewals());
+                    let renewed = renewed.map(|renewal| Queued { wish: Wish::Carry(renewal), room: None });
+                    waiting.extend(renewed);
                 }
                 () = sleep(RETRY), if !self.later.is_empty() => {}
-                () = sleep_until(beat.unwrap_or_else(Instant::now)), if beat.is_some() => {
-                    self.tend().await;
-                    continue;
-                }
             }
-            let mut transactions = std::mem::take(&mut self.later);
-            let mut lists = Vec::new();
-            let mut close = None;
-            let mut rooms = Vec::with_capacity(waiting.len());
-            for Queued { wish, room } in waiting {
-                rooms.push(room);
-                match wish {
-                    Wish::Carry(transaction) if transaction.is_abandoned() => {}
-                    Wish::Carry(transaction) => transactions.push(transaction),
-                    Wish::List(list) => lists.push(list),
-                    Wish::Close(reply) => close = Some(reply),
-                }
-            }
-            self.carry_out(grouped(transactions), Pass::Ordinary).await;
-            for list in lists {
-                self.list(list).await;
-            }
-            if let Some(reply) = close {
-                let held = self.holds.endings();
+            if let Some((last, reply)) = self.serve(waiting).await {
+                let held = self.shared.holds.iter().flat_map(|holds| holds.endings()).collect();
                 self.carry_out(grouped(held), Pass::Ordinary).await;
-                self.leave().await;
-                // Nobody else sets it: there is one actor, and it stops once.
-                drop(self.stopped.set("it was closed".into()));
+                self.carry_out(grouped(last.into_iter().collect()), Pass::Reconciling).await;
+                // Who was there before has said the same.
+                drop(self.shared.stopped.set("it was closed".into()));
                 wishes.close();
                 while wishes.try_recv().is_ok() {}
-                drop(reply.send(Ok(())));
+                drop(reply.send(Ok(self.connected().await.ok())));
                 return;
             }
         }
     }
 
+    /// Does what is wished; returns a wish that this be the end.
+    async fn serve(&mut self, waiting: Vec<Queued>) -> Option<Closing> {
+        let mut ordinary = std::mem::take(&mut self.later);
+        let (mut reconciling, mut lists, mut close) = (Vec::new(), Vec::new(), None);
+        let mut rooms = Vec::with_capacity(waiting.len());
+        for Queued { wish, room } in waiting {
+            rooms.push(room);
+            match wish {
+                Wish::Carry(it) | Wish::Reconcile(it) if it.is_abandoned() => {}
+                Wish::Carry(transaction) => ordinary.push(transaction),
+                Wish::Reconcile(transaction) => reconciling.push(transaction),
+                Wish::List(list) => {
+                    let joined = match lists.last_mut() {
+                        Some(last) => List::join(last, list),
+                        None => Err(list),
+                    };
+                    lists.extend(joined.err());
+                }
+                Wish::Epoch(reply) => drop(reply.send(self.connected().await)),
+                Wish::Elsewhere => self.look_elsewhere(),
+                Wish::Close(last, reply) => close = Some((last, reply)),
+            }
+        }
+        self.carry_out(grouped(ordinary), Pass::Ordinary).await;
+        self.carry_out(grouped(reconciling), Pass::Reconciling).await;
+        for list in lists {
+            self.list(list).await;
+        }
+        close
+    }
+
     /// Carries out groups that have nothing to do with each other, in as few rounds as it takes and no longer than the
     /// timeout.
-    pub(super) async fn carry_out(&mut self, mut groups: Vec<Group>, pass: Pass) {
+    async fn carry_out(&mut self, mut groups: Vec<Group>, pass: Pass) {
         let begun = Instant::now();
         let deadline = after(begun, self.settings.timeout);
         for _ in 0..ROUNDS {
@@ -207,8 +212,7 @@ impl Actor {
         for group in groups.iter_mut() {
             group.plan(&self.cache, &mut self.facts, &self.settings.prefix);
         }
-        let (channels, swaps) = Group::round(groups);
-        let swapped = link.swap(&self.settings.prefix, &channels, &swaps, deadline).await;
+        let swapped = link.swap(&Group::round(groups), deadline).await;
         let answers = match swapped {
             Ok(Answered { swapped, copied: Ok(()) }) => swapped,
             Ok(Answered { copied: Err(lacking), .. }) => {
@@ -238,29 +242,31 @@ impl Actor {
                     Err(error) => self.fail(vec![group], &error, begun),
                 },
                 Swapped::Refused(reason) => {
-                    self.unlink(&reason);
+                    let reason = self.refused(reason);
                     let error = Error::Unavailable { reason: reason.into() };
                     self.fail(vec![group], &error, begun);
                 }
             }
         }
         *groups = open;
-        self.acknowledge(done, begun).await;
+        self.acknowledge(done, pass, begun).await;
         Ok(())
     }
 
     /// Tells those whose groups are stored, once the journal has them too where there is one.
-    async fn acknowledge(&mut self, done: Vec<Group>, begun: Instant) {
-        let recorded = match &mut self.gate {
-            Some(gate) => {
+    async fn acknowledge(&mut self, done: Vec<Group>, pass: Pass, begun: Instant) {
+        let recorded = match (&self.shared.gate, self.facts.epoch) {
+            (Some(gate), Some(epoch)) => {
                 let acknowledged = |(channel, account)| Some((channel, Acknowledged::of(account)?));
                 let accounts = done.iter().flat_map(Group::accounts).filter_map(acknowledged);
                 let accounts = accounts.collect();
-                gate.record(accounts).await
+                // What is raised is not told to anybody.
+                let told_in = (pass == Pass::Ordinary).then_some(epoch);
+                gate.record(accounts, told_in).await
             }
-            None => Ok(()),
+            _ => Ok(()),
         };
-        if let Some(exposure) = &self.exposure {
+        if let Some((exposure, _)) = &self.shared.exposure {
             exposure.spent(done.iter().flat_map(Group::spent));
         }
         for mut group in done {
@@ -276,9 +282,9 @@ impl Actor {
 
     /// Refuses what is about accounts while the gate is closed.
     fn turn_away(&mut self, groups: &mut Vec<Group>, begun: Instant) {
-        let (Some(epoch), Some(gate)) = (self.epoch(), &mut self.gate) else { return };
+        let (Some(epoch), Some(gate)) = (self.epoch(), &self.shared.gate) else { return };
         let Some(reason) = gate.closed(epoch) else { return };
-        gate.next_beat = Instant::now();
+        gate.awaited.notify_one();
         let (of_accounts, others) =
             std::mem::take(groups).into_iter().partition::<Vec<_>, _>(Group::is_of_accounts);
         *groups = others;
@@ -286,15 +292,24 @@ impl Actor {
     }
 
     /// The epoch of the server that is connected.
-    pub(super) fn epoch(&self) -> Option<Epoch> {
+    fn epoch(&self) -> Option<Epoch> {
         self.link.as_ref().map(Link::epoch)
     }
 
-    /// Connects, unless that was done.
-    pub(super) async fn connected(&mut self) -> Result<(), Error> {
+    /// Connects, unless that was done; the epoch is that of now.
+    async fn connected(&mut self) -> Result<Standpoint, Error> {
         let timeout = self.settings.timeout;
-        let connected = self.connect(after(Instant::now(), timeout)).await;
-        connected.map_err(|failed| failed.into_error(timeout))
+        let deadline = after(Instant::now(), timeout);
+        if let Some(link) = &mut self.link
+            && !link.is_in_epoch(deadline).await
+        {
+            self.look_elsewhere();
+        }
+        let connected = self.connect(deadline).await;
+        let silent = || Error::Unreachable { waited: timeout };
+        connected.map_err(|failed| failed.into_error(timeout))?;
+        let link = self.link.as_ref().ok_or_else(silent)?;
+        Ok(Standpoint { epoch: link.epoch(), life: link.life() })
     }
 
     /// What the group planned is stored.
@@ -304,8 +319,7 @@ impl Actor {
         }
         for (key, entry) in group.finish(Ok(())) {
             if let (Key::Account(channel), Ok(Record::Account(account))) = (key, &entry.record) {
-                let seen = self.facts.witness.entry(channel).or_default();
-                *seen = (*seen).max(account.standing().authorised);
+                self.facts.witness.saw(channel, account.standing().authorised);
             }
             if is_wanted_again(&entry) {
                 self.cache.insert(key, entry);
@@ -338,13 +352,11 @@ impl Actor {
                 Err(failed) => return list.fail(failed.into_error(begun.elapsed())),
             }
             let Some(link) = &mut self.link else { break };
-            let (again, broken) = match list.carry_out(link, &self.settings, deadline).await {
-                Ok(ended) => {
-                    if let Some(gate) = &self.gate {
-                        gate.forget(ended);
-                    }
-                    return;
-                }
+            let new = list.enlists().to_vec();
+            let carried = list.carry_out(link, &self.settings.prefix, deadline).await;
+            let (again, broken) = match carried {
+                Ok(None) => return self.shared.enlisted.iter().for_each(|it| it.add(&new)),
+                Ok(Some(refused)) => return self.unlink(&refused),
                 Err(failed) => failed,
             };
             self.unlink(&broken.to_string());
@@ -360,13 +372,16 @@ impl Actor {
         if self.link.is_some() {
             return Ok(());
         }
-        let Settings { durability, prefix, .. } = &self.settings;
-        let opened = Link::open(&mut self.whereabouts, durability, prefix, deadline).await;
+        let durability = &self.settings.durability;
+        let opened = Link::open(&mut self.whereabouts, durability, &self.shard, deadline).await;
         let reason = match opened {
             Ok(link) => {
-                info!("connected to the store");
-                if let Some(exposure) = &self.exposure {
+                info!(slots = ?self.shard.slots, "connected to the store");
+                if let Some((exposure, _)) = &self.shared.exposure {
                     exposure.connected(link.epoch());
+                }
+                if let Some(enlisted) = &self.shared.enlisted {
+                    enlisted.connected(link.epoch());
                 }
                 self.link = Some(link);
                 self.lacking = None;
@@ -375,13 +390,33 @@ impl Actor {
             Err(Unfit::Cut(_)) if Instant::now() < deadline => return Err(Failed::Again),
             Err(Unfit::Cut(reason) | Unfit::Unreachable(reason) | Unfit::Refused(reason)) => reason,
         };
-        let reason: Arc<str> = reason.into();
+        self.whereabouts.doubt();
+        let reason: Arc<str> = match &self.shard.slots {
+            Some(slots) => format!("the primary of the slots {slots:?}: {reason}").into(),
+            None => reason.into(),
+        };
         // Not each time: there is one for every batch of requests.
         if self.lacking.as_ref() != Some(&reason) {
             error!(%reason, "the store takes no payments");
             self.lacking = Some(Arc::clone(&reason));
         }
         Err(Failed::With(Error::Unavailable { reason }))
+    }
+
+    /// The server did not do something; returns what the operator is told.
+    fn refused(&mut self, reason: String) -> String {
+        // It has the slot still, and not the record any more.
+        if reason.starts_with("ASK ") || reason.starts_with("TRYAGAIN") {
+            self.whereabouts.doubt();
+            return format!("a slot of the cluster is being moved ({reason})");
+        }
+        self.unlink(&reason);
+        match self.shard.slots {
+            None if reason.starts_with("MOVED ") => {
+                format!("the server is one of a cluster, use `redis+cluster://` ({reason})")
+            }
+            _ => reason,
+        }
     }
 
     /// Another connection may lead to another server.
@@ -391,11 +426,22 @@ impl Actor {
     }
 
     /// Has the next round ask anew where the primary is.
-    pub(super) fn look_elsewhere(&mut self) {
+    fn look_elsewhere(&mut self) {
+        self.whereabouts.doubt();
         self.link = None;
         self.cache.clear();
     }
 }
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        if let Some((exposure, _)) = &self.shared.exposure {
+            exposure.forget();
+        }
+    }
+}
+
+type Closing = (Option<Box<dyn Transaction>>, Reply<Option<Standpoint>>);
 
 enum Failed {
     /// Another connection may find out.

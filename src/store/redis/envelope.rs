@@ -6,7 +6,10 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::record::{self, Record};
+use super::{
+    record::{self, Record},
+    slots::{CLAIMS, slot_of},
+};
 use crate::{
     protocol::stellar::ContractId,
     store::{ClaimKey, Error, channel::Token},
@@ -50,11 +53,19 @@ impl Key {
     /// Its name in Redis: one hash tag for all claims, and one for each channel.
     pub(super) fn name(self, prefix: &str) -> String {
         match self {
-            Self::Claim(key) => format!("{prefix}{{claims}}:claim:{}", hex::encode(key.0)),
-            Self::Alias(key) => format!("{prefix}{{claims}}:alias:{}", hex::encode(key.0)),
-            Self::Secret(name) => format!("{prefix}{{claims}}:secret:{name}"),
+            Self::Claim(key) => format!("{prefix}{{{CLAIMS}}}:claim:{}", hex::encode(key.0)),
+            Self::Alias(key) => format!("{prefix}{{{CLAIMS}}}:alias:{}", hex::encode(key.0)),
+            Self::Secret(name) => format!("{prefix}{{{CLAIMS}}}:secret:{name}"),
             Self::Account(channel) => format!("{prefix}{{{channel}}}:account"),
-            Self::Fence => format!("{prefix}{{claims}}:fence"),
+            Self::Fence => format!("{prefix}{{{CLAIMS}}}:fence"),
+        }
+    }
+
+    /// The slot of a cluster that it is in.
+    pub(super) fn slot(self) -> u16 {
+        match self {
+            Self::Account(channel) => slot_of(&channel.to_string()),
+            Self::Claim(_) | Self::Alias(_) | Self::Secret(_) | Self::Fence => slot_of(CLAIMS),
         }
     }
 

@@ -3,7 +3,8 @@
 //!
 //! A task of its own asks the server now and then; until the answer is there, all that was paid since the last one counts
 //! as exposed. On a server that cannot say (without an append-only file, or before Redis 7.2) that is everything that was
-//! paid since this gateway started. Knows of the payments of this gateway alone.
+//! paid since this gateway started. In a cluster each shard is asked by itself, and what is told is the sum. Knows of the
+//! payments of this gateway alone.
 
 use std::{
     collections::HashMap,
@@ -17,8 +18,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
-    Durability, Settings,
+    Durability,
     promise::{Epoch, Promise},
+    slots::Shard,
     whereabouts::Whereabouts,
 };
 use crate::{
@@ -26,13 +28,17 @@ use crate::{
     telemetry::metrics::{Counter, Gauge, Metrics},
 };
 
-/// What is exposed. Clones share it.
+/// What is exposed of one shard. Clones share it, and all shards of a store share what is told of them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Exposure(Arc<Shared>);
+pub(super) struct Exposure {
+    state: Arc<Mutex<State>>,
+    told: Arc<Told>,
+}
 
+/// What is told of all shards.
 #[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
+struct Told {
+    total: Mutex<i128>,
     exposed: Gauge,
     lost: Counter,
 }
@@ -53,18 +59,23 @@ struct State {
 pub(super) struct Probe {
     exposure: Exposure,
     whereabouts: Whereabouts,
-    prefix: String,
+    shard: Shard,
     patience: Duration,
     connected: Option<(MultiplexedConnection, Promise)>,
 }
 
 impl Exposure {
+    /// That of another shard of the same store.
+    pub(super) fn of_another(&self) -> Self {
+        Self { state: Arc::default(), told: Arc::clone(&self.told) }
+    }
+
     /// Has `metrics` tell what is exposed, and what was when another server took over.
     pub(super) fn expose(&self, metrics: &Metrics) {
         let exposed = "What was paid from channels and a server that takes over may not have";
-        metrics.add_gauge("store_exposed_base_units", exposed, &self.0.exposed);
+        metrics.add_gauge("store_exposed_base_units", exposed, &self.told.exposed);
         let lost = "What was exposed whenever another server took over";
-        metrics.add_counter("store_lost_base_units", lost, &self.0.lost);
+        metrics.add_counter("store_lost_base_units", lost, &self.told.lost);
     }
 
     /// A server in `epoch` is connected: if it is another one, what was exposed may be lost.
@@ -75,19 +86,20 @@ impl Exposure {
         }
         let lost = state.total;
         *state = State { epoch: Some(epoch), ..State::default() };
+        self.told.change(lost.saturating_neg());
         if lost > 0 {
             warn!(
                 base_units = lost,
                 "another server took over, which may lack so much that was paid"
             );
-            self.0.lost.add(&[], u64::try_from(lost).unwrap_or(u64::MAX));
+            self.told.lost.add(&[], u64::try_from(lost).unwrap_or(u64::MAX));
         }
-        self.0.exposed.set(&[], 0);
     }
 
     /// What channels have spent more, or less, than before, as the server has acknowledged.
     pub(super) fn spent(&self, changes: impl IntoIterator<Item = (ContractId, i128)>) {
         let mut state = self.state();
+        let before = state.total;
         for (channel, change) in changes {
             let exposed = state.of(channel);
             let since = state.since.entry(channel).or_default();
@@ -95,7 +107,7 @@ impl Exposure {
             let change = state.of(channel).saturating_sub(exposed);
             state.total = state.total.saturating_add(change);
         }
-        self.0.exposed.set(&[], state.total);
+        self.told.change(state.total.saturating_sub(before));
     }
 
     /// What is asked about from now on: all that was spent until now. `None` if that is nothing.
@@ -113,15 +125,31 @@ impl Exposure {
     fn is_safe(&self, asked: Epoch) {
         let mut state = self.state();
         if state.epoch == Some(asked) {
+            let before = state.total;
             state.before.clear();
             let rest = state.since.values().map(|since| (*since).max(0));
             state.total = rest.fold(0, i128::saturating_add);
-            self.0.exposed.set(&[], state.total);
+            self.told.change(state.total.saturating_sub(before));
         }
     }
 
+    /// What was exposed of a shard that is one no more is not told any more.
+    pub(super) fn forget(&self) {
+        let mut state = self.state();
+        let before = std::mem::take(&mut *state).total;
+        self.told.change(before.saturating_neg());
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Told {
+    fn change(&self, by: i128) {
+        let mut total = self.total.lock().unwrap_or_else(PoisonError::into_inner);
+        *total = total.saturating_add(by);
+        self.exposed.set(&[], *total);
     }
 }
 
@@ -134,10 +162,14 @@ impl State {
 }
 
 impl Probe {
-    pub(super) fn new(exposure: Exposure, whereabouts: Whereabouts, settings: &Settings) -> Self {
-        let patience = settings.timeout.max(LEAST_PATIENCE);
-        let prefix = settings.prefix.clone();
-        Self { exposure, whereabouts, prefix, patience, connected: None }
+    pub(super) fn new(
+        exposure: Exposure,
+        whereabouts: Whereabouts,
+        shard: Shard,
+        timeout: Duration,
+    ) -> Self {
+        let patience = timeout.max(LEAST_PATIENCE);
+        Self { exposure, whereabouts, shard, patience, connected: None }
     }
 
     pub(super) async fn run(mut self, stopped: CancellationToken) {
@@ -179,7 +211,7 @@ impl Probe {
         promise.expect_all(replication).ok()?;
         let mut asked = Pipeline::new();
         let patience = u64::try_from(self.patience.mul_f32(0.5).as_millis()).unwrap_or(u64::MAX);
-        promise.ask_copies(&mut asked, &self.prefix, patience);
+        promise.ask_copies(&mut asked, &self.shard, patience);
         let mut told = connection.send_packed_commands(&asked, 0, asked.len()).await.ok()?;
         Some(promise.read_copies(&mut told, 0).is_ok())
     }
@@ -191,9 +223,9 @@ impl Probe {
         let mut connection =
             client.get_multiplexed_async_connection_with_config(&limits).await.ok()?;
         let mut asked = Pipeline::new();
-        Promise::ask(&mut asked, &Durability::Single, &self.prefix);
+        Promise::ask(&mut asked, &Durability::Single, &self.shard);
         let told = connection.send_packed_commands(&asked, 0, asked.len()).await.ok()?;
-        let promise = Promise::of_anything(told)?;
+        let promise = Promise::of_anything(told, &self.shard)?;
         Some((connection, promise))
     }
 }
@@ -256,6 +288,13 @@ mod tests {
         assert!(text.contains("store_exposed_base_units{} 0"), "{text}");
         assert!(text.contains("store_lost_base_units_total{} 5"), "{text}");
         exposure.spent([(channel(1), 1)]);
+        // Of another shard as much is told besides.
+        let other = exposure.of_another();
+        other.connected(HERE);
+        other.spent([(channel(9), 7)]);
+        assert!(metrics.text().contains("store_exposed_base_units{} 8"), "{}", metrics.text());
+        other.forget();
+        assert!(metrics.text().contains("store_exposed_base_units{} 1"), "{}", metrics.text());
         assert_eq!(exposure.ask(), Some(THERE));
         // An answer of the other one says nothing of this one.
         exposure.is_safe(HERE);

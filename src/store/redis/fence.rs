@@ -68,6 +68,13 @@ pub(super) struct Round {
     generation: u64,
 }
 
+impl Round {
+    /// Whether the store was not found to be rolled back between this round and a later one.
+    pub(super) const fn is_followed_by(self, later: Self) -> bool {
+        self.generation == later.generation
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     name: String,

@@ -31,7 +31,6 @@ struct Sent {
     revision: Revision,
     /// In the order of the swap's records.
     records: Vec<Place>,
-    channels: Vec<[u8; 32]>,
 }
 
 struct Place {
@@ -83,8 +82,7 @@ impl Group {
         }
         let (read, writes) = draft.into_parts();
         let revision = Revision::draw();
-        let mut sent =
-            Sent { swap: Swap::default(), revision, records: Vec::new(), channels: Vec::new() };
+        let mut sent = Sent { swap: Swap::default(), revision, records: Vec::new() };
         let mut is_of_claims = false;
         for key in read {
             let before = view.remove(&key);
@@ -95,13 +93,7 @@ impl Group {
             let value = after.as_ref().and_then(|entry| entry.encode(key).ok());
             let life = write.and_then(|write| write.life);
             let listing = listing(&key, before.as_ref(), after.as_ref());
-            match key {
-                Key::Account(channel) if before.is_none() && after.is_some() => {
-                    sent.channels.push(channel.0);
-                }
-                Key::Account(_) => {}
-                Key::Claim(_) | Key::Alias(_) | Key::Secret(_) | Key::Fence => is_of_claims = true,
-            }
+            is_of_claims |= !matches!(key, Key::Account(_));
             sent.swap.push(key.name(prefix), before.as_ref(), value, life, listing);
             sent.records.push(Place { key, before, after });
         }
@@ -145,11 +137,10 @@ impl Group {
         })
     }
 
-    /// What one round of `groups` sends: the channels that get their first record, and the swaps.
-    pub(super) fn round(groups: &[Self]) -> (Vec<[u8; 32]>, Vec<&Swap>) {
-        let sent = || groups.iter().filter_map(|group| group.sent.as_ref());
-        let channels = sent().flat_map(|sent| sent.channels.iter().copied()).collect();
-        (channels, sent().map(|sent| &sent.swap).collect())
+    /// What one round of `groups` sends.
+    pub(super) fn round(groups: &[Self]) -> Vec<&Swap> {
+        let sent = groups.iter().filter_map(|group| group.sent.as_ref());
+        sent.map(|sent| &sent.swap).collect()
     }
 
     /// The answer to what was sent is lost.

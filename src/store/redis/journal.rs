@@ -177,15 +177,22 @@ impl Journal {
         Fence::read(&mut Reader::new(&bytes)).ok_or_else(|| corrupt("its members"))
     }
 
-    /// Remembers the epochs that this gateway has entered, the latest last.
+    /// Remembers the epochs that this gateway has entered, the latest last; it is in the last `current` of them.
     ///
     /// # Errors
     /// As [`Journal::record`].
-    pub(super) fn enters(&self, entered: &[Epoch]) -> Result<(), Error> {
+    pub(super) fn enters(&self, entered: &[Epoch], current: usize) -> Result<(), Error> {
         let bytes: Vec<u8> = entered.iter().flat_map(|epoch| epoch.0).collect();
+        let current = entered.split_at_checked(entered.len().saturating_sub(current));
+        let current: Vec<u8> =
+            current.iter().flat_map(|(_, last)| *last).flat_map(|epoch| epoch.0).collect();
         let write = || -> Result<(), redb::Error> {
             let tx = self.db.begin_write()?;
-            tx.open_table(META)?.insert("epochs", bytes.as_slice())?;
+            {
+                let mut meta = tx.open_table(META)?;
+                meta.insert("epochs", bytes.as_slice())?;
+                meta.insert("current", current.as_slice())?;
+            }
             Ok(tx.commit()?)
         };
         write().map_err(file::stopping)
@@ -196,16 +203,33 @@ impl Journal {
     /// # Errors
     /// As [`Journal::record`].
     pub(super) fn entered(&self) -> Result<Vec<Epoch>, Error> {
+        Ok(self.epochs("epochs")?.unwrap_or_default())
+    }
+
+    /// Those of them that it is in.
+    ///
+    /// # Errors
+    /// As [`Journal::record`].
+    pub(super) fn current(&self) -> Result<Vec<Epoch>, Error> {
+        let entered = self.entered()?;
+        match self.epochs("current")? {
+            Some(current) if entered.ends_with(&current) => Ok(current),
+            // They were written by a version that knew one at a time.
+            _ => Ok(entered.last().copied().into_iter().collect()),
+        }
+    }
+
+    fn epochs(&self, name: &str) -> Result<Option<Vec<Epoch>>, Error> {
         let read = || -> Result<_, redb::Error> {
             let meta = self.db.begin_read()?.open_table(META)?;
-            Ok(meta.get("epochs")?.map(|bytes| bytes.value().to_vec()))
+            Ok(meta.get(name)?.map(|bytes| bytes.value().to_vec()))
         };
-        let bytes = read().map_err(file::stopping)?.unwrap_or_default();
+        let Some(bytes) = read().map_err(file::stopping)? else { return Ok(None) };
         let (epochs, rest) = bytes.as_chunks();
         if !rest.is_empty() {
             return Err(corrupt("its epochs"));
         }
-        Ok(epochs.iter().copied().map(Epoch).collect())
+        Ok(Some(epochs.iter().copied().map(Epoch).collect()))
     }
 
     /// What was acknowledged of the channels after `after`, in their order, at most `count`.
@@ -308,6 +332,11 @@ mod tests {
         }
         journal.forget(&[channel(2), channel(9)]).unwrap();
         journal.forget(&[channel(9)]).unwrap();
+        assert_eq!(journal.current().unwrap(), []);
+        let epochs = [1, 2, 3].map(|number| Epoch([number; 16]));
+        journal.enters(&epochs, 2).unwrap();
+        assert_eq!(journal.entered().unwrap(), epochs);
+        assert_eq!(journal.current().unwrap(), epochs[1..]);
         let mut fence = Fence::default();
         fence.recall(&journal.seen().unwrap());
         assert_eq!(fence, Fence::default());

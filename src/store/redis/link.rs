@@ -12,12 +12,15 @@ use super::{
     Durability,
     envelope::{Entry, Key},
     promise::{Epoch, Promise},
+    slots::{CHANNELS, CLAIMS, Shard},
     whereabouts::Whereabouts,
 };
+use crate::protocol::stellar::ContractId;
 
 /// A connection. Dropping it ends it.
 pub(super) struct Link {
     connection: MultiplexedConnection,
+    shard: Shard,
     promise: Promise,
     opened: Instant,
     /// Whether the server still has the script.
@@ -135,7 +138,7 @@ impl Link {
     pub(super) async fn open(
         whereabouts: &mut Whereabouts,
         durability: &Durability,
-        prefix: &str,
+        shard: &Shard,
         deadline: Instant,
     ) -> Result<Self, Unfit> {
         let limits = AsyncConnectionConfig::new()
@@ -148,7 +151,7 @@ impl Link {
                 client.get_multiplexed_async_connection_with_config(&limits).await?;
             let mut asked = Pipeline::new();
             asked.cmd("SCRIPT").arg("LOAD").arg(SCRIPT);
-            Promise::ask(&mut asked, durability, prefix);
+            Promise::ask(&mut asked, durability, shard);
             let answers = connection.send_packed_commands(&asked, 0, asked.len()).await?;
             Ok::<_, RedisError>((connection, answers))
         };
@@ -159,13 +162,29 @@ impl Link {
         };
         let mut answers = answers.into_iter();
         bytes(answers.next().unwrap_or(Value::Nil)).map_err(Unfit::Refused)?;
-        let promise = Promise::read(answers, durability).map_err(Unfit::Refused)?;
-        Ok(Self { connection, promise, opened: Instant::now(), is_loaded: true })
+        let promise = Promise::read(answers, durability, shard).map_err(Unfit::Refused)?;
+        let shard = shard.clone();
+        Ok(Self { connection, shard, promise, opened: Instant::now(), is_loaded: true })
     }
 
     /// The epoch that the server is in.
     pub(super) const fn epoch(&self) -> Epoch {
         self.promise.epoch
+    }
+
+    /// See [`Promise::life`].
+    pub(super) const fn life(&self) -> Epoch {
+        self.promise.life
+    }
+
+    /// Whether the server is still in its epoch, as far as that can change under a connection: in a cluster.
+    pub(super) async fn is_in_epoch(&mut self, deadline: Instant) -> bool {
+        if self.shard.slots.is_none() {
+            return true;
+        }
+        let mut asked = Pipeline::new();
+        Promise::ask_node(&mut asked);
+        self.send(&asked, deadline).await.is_ok_and(|answers| self.promise.is_still(answers))
     }
 
     /// The server's clock, in milliseconds since 1970.
@@ -174,42 +193,19 @@ impl Link {
         self.promise.clock.saturating_add(since)
     }
 
-    /// Carries out `swaps`, each by itself; `channels` are listed before. What is said of them counts if the copies of
-    /// the server have it too, where they must.
+    /// Carries out `swaps`, each by itself. What is said of them counts if the copies of the server have it too, where they
+    /// must.
     pub(super) async fn swap(
         &mut self,
-        prefix: &str,
-        channels: &[[u8; 32]],
         swaps: &[&Swap],
         deadline: Instant,
     ) -> Result<Answered, Broken> {
-        if !channels.is_empty() {
-            // By itself, and first: an account that nobody finds is never collected.
-            let mut round = Pipeline::new();
-            let listed = round.cmd("ZADD").arg(channel_index(prefix));
-            for channel in channels {
-                listed.arg(0).arg(channel);
-            }
-            if let Some(Value::ServerError(error)) = self.send(&round, deadline).await?.pop() {
-                let refused = |_: &&Swap| Swapped::Refused(said(&error));
-                return Ok(Answered {
-                    swapped: swaps.iter().map(refused).collect(),
-                    copied: Ok(()),
-                });
-            }
-        }
         let mut round = Pipeline::new();
         for swap in swaps {
             round.add_command(swap.command(self.is_loaded));
         }
         self.is_loaded = true;
-        let own = round.len();
-        // Some of the time is left for the way.
-        let left = deadline.saturating_duration_since(Instant::now()).mul_f32(0.75);
-        let patience = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        self.promise.ask_copies(&mut round, prefix, patience);
-        let mut answers = self.send(&round, deadline).await?;
-        let copied = self.promise.read_copies(&mut answers, own);
+        let (answers, copied) = self.send_to_all(round, deadline).await?;
         let swapped = |answer| match answer {
             Value::Int(1) => Swapped::Done,
             Value::Array(values) => values
@@ -228,6 +224,25 @@ impl Link {
         let swapped: Vec<_> = answers.into_iter().map(swapped).collect();
         self.is_loaded = !swapped.iter().any(|swapped| matches!(swapped, Swapped::NoScript));
         Ok(Answered { swapped, copied })
+    }
+
+    /// Puts members into an index, on the copies of the server too where they must be.
+    pub(super) async fn enlist(
+        &mut self,
+        index: &str,
+        members: &[ContractId],
+        deadline: Instant,
+    ) -> Result<Result<(), String>, Broken> {
+        let mut round = Pipeline::new();
+        let listed = round.cmd("ZADD").arg(index);
+        for member in members {
+            listed.arg(0).arg(&member.0);
+        }
+        let (mut answers, copied) = self.send_to_all(round, deadline).await?;
+        Ok(match answers.pop() {
+            Some(Value::Int(_)) => copied,
+            other => bytes(other.unwrap_or(Value::Nil)).map(drop),
+        })
     }
 
     /// At most `count` of the members of an index after `after`, in order.
@@ -285,6 +300,22 @@ impl Link {
         Ok(keys.iter().zip(answers).map(entry).collect())
     }
 
+    /// Sends a round of writes, and then has the server say whether all copies have them that must.
+    async fn send_to_all(
+        &mut self,
+        mut round: Pipeline,
+        deadline: Instant,
+    ) -> Result<(Vec<Value>, Result<(), String>), Broken> {
+        let own = round.len();
+        // Some of the time is left for the way.
+        let left = deadline.saturating_duration_since(Instant::now()).mul_f32(0.75);
+        let patience = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        self.promise.ask_copies(&mut round, &self.shard, patience);
+        let mut answers = self.send(&round, deadline).await?;
+        let copied = self.promise.read_copies(&mut answers, own);
+        Ok((answers, copied))
+    }
+
     async fn send(&mut self, round: &Pipeline, deadline: Instant) -> Result<Vec<Value>, Broken> {
         let sent = self.connection.send_packed_commands(round, 0, round.len());
         match timeout_at(deadline, sent).await {
@@ -320,12 +351,12 @@ impl Unfit {
 
 /// The sorted set of the pending claims' keys.
 pub(super) fn pending_index(prefix: &str) -> String {
-    format!("{prefix}{{claims}}:pending")
+    format!("{prefix}{{{CLAIMS}}}:pending")
 }
 
 /// The sorted set of the channels that may have an account.
 pub(super) fn channel_index(prefix: &str) -> String {
-    format!("{prefix}{{channels}}:index")
+    format!("{prefix}{{{CHANNELS}}}:index")
 }
 
 pub(super) fn bytes(answer: Value) -> Result<Vec<u8>, String> {

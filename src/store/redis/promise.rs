@@ -6,7 +6,9 @@ use tracing::warn;
 
 use super::{
     Durability,
+    cluster::Node,
     link::{bytes, said},
+    slots::Shard,
 };
 use crate::store::channel::Token;
 
@@ -19,6 +21,8 @@ pub(super) struct Epoch(pub(super) [u8; 16]);
 #[derive(Clone, Debug)]
 pub(super) struct Promise {
     pub(super) epoch: Epoch,
+    /// The server's part of it, which does not change while the process runs and stays a primary, whatever slots it gets.
+    pub(super) life: Epoch,
     /// The server's clock, in milliseconds since 1970.
     pub(super) clock: u64,
     /// Names the history of writes that the server is in.
@@ -29,24 +33,41 @@ pub(super) struct Promise {
     replicas: Option<u8>,
     /// How many follow it, as it told last.
     online: usize,
+    /// In a cluster.
+    node: Option<Node>,
 }
 
 impl Promise {
     /// Asks for all that [`Promise::read`] reads.
-    pub(super) fn ask(asked: &mut Pipeline, durability: &Durability, prefix: &str) {
+    pub(super) fn ask(asked: &mut Pipeline, durability: &Durability, shard: &Shard) {
         asked.cmd("TIME");
         asked.cmd("INFO").arg("server");
         asked.cmd("INFO").arg("replication");
         for name in SETTINGS {
             asked.cmd("CONFIG").arg("GET").arg(name.0);
         }
+        if shard.slots.is_some() {
+            Self::ask_node(asked);
+        }
         if matches!(durability, Durability::Replicated { .. }) {
             // Answered at once, by a server that knows it.
             asked.cmd("WAITAOF").arg(0).arg(0).arg(0);
-            let birth = birth(prefix);
+            let birth = birth(shard);
             asked.cmd("SET").arg(&birth).arg(&Token::draw().0).arg("NX");
             asked.cmd("GET").arg(birth);
         }
+    }
+
+    /// Asks what [`Promise::is_still`] reads.
+    pub(super) fn ask_node(asked: &mut Pipeline) {
+        asked.cmd("CLUSTER").arg("NODES");
+    }
+
+    /// Whether the node's place in its cluster is what it was: all gateways must see the same epoch, whenever they
+    /// connected.
+    pub(super) fn is_still(&self, answers: impl IntoIterator<Item = Value>) -> bool {
+        let found = answers.into_iter().next().map(read_node);
+        found.is_some_and(|found| found.is_ok() && found.ok() == self.node)
     }
 
     /// Whether the server keeps what it is given as `durability` says.
@@ -56,11 +77,24 @@ impl Promise {
     pub(super) fn read(
         answers: impl IntoIterator<Item = Value>,
         durability: &Durability,
+        shard: &Shard,
     ) -> Result<Self, String> {
-        let told = Told::read(answers)?;
+        let told = Told::read(answers, shard)?;
         let (mut replicas, mut birth) = (None, None);
+        if let (Some(slots), Some(node)) = (&shard.slots, &told.node)
+            && node.slots != **slots
+        {
+            return Err("it has other slots than a node of the cluster said: they are being moved, or have to be by \
+                        `valkey-cli --cluster fix`"
+                .to_owned());
+        }
         match durability {
-            Durability::Single => told.check()?,
+            Durability::Single => {
+                told.check()?;
+                if shard.slots.is_some() {
+                    told.check_alone()?;
+                }
+            }
             Durability::BestEffort => {
                 if let Err(lacking) = told.check() {
                     warn!(lacking, "the store may lose payments that it has acknowledged");
@@ -92,8 +126,11 @@ impl Promise {
     }
 
     /// As [`Promise::read`], of a server that need not promise anything. `None` if it does not tell what it is.
-    pub(super) fn of_anything(answers: impl IntoIterator<Item = Value>) -> Option<Self> {
-        let told = Told::read(answers).ok()?;
+    pub(super) fn of_anything(
+        answers: impl IntoIterator<Item = Value>,
+        shard: &Shard,
+    ) -> Option<Self> {
+        let told = Told::read(answers, shard).ok()?;
         Some(told.promise(None, None))
     }
 
@@ -112,11 +149,11 @@ impl Promise {
     ///
     /// A replica says what it has on its disk when it is asked, and answers before it has synced what came just before the
     /// question; else it says so once a second. So it is asked again and again, and each question waits a little longer.
-    pub(super) fn ask_copies(&self, round: &mut Pipeline, prefix: &str, patience_millis: u64) {
+    pub(super) fn ask_copies(&self, round: &mut Pipeline, shard: &Shard, patience_millis: u64) {
         let Some(replicas) = self.replicas else { return };
         // Only what this connection has written is waited for: this write comes after all that is there.
-        round.cmd("SET").arg(beat(prefix)).arg("");
-        round.cmd("GET").arg(birth(prefix));
+        round.cmd("SET").arg(beat(shard)).arg("");
+        round.cmd("GET").arg(birth(shard));
         let mut waited = 0_u64;
         for wait in waits(patience_millis) {
             // One besides those that must be may have gone: it is waited for a while.
@@ -177,25 +214,35 @@ impl Promise {
 }
 
 impl Epoch {
-    fn of(run_id: &str, replication_id: &str, birth: Option<&[u8]>) -> Self {
+    fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut digest = Sha256::new();
-        for part in [run_id.as_bytes(), replication_id.as_bytes(), birth.unwrap_or_default()] {
+        for part in parts {
             digest.update(part);
             digest.update(b"/");
         }
         let digest: [u8; 32] = digest.finalize().into();
         Self(*digest.first_chunk().expect("32 bytes begin with 16"))
     }
+
+    /// That of all primaries of a cluster: another one if any of theirs is. Of one primary it is its own.
+    pub(super) fn of_all(epochs: &[Self]) -> Self {
+        if let [one] = epochs {
+            return *one;
+        }
+        let mut sorted = epochs.to_vec();
+        sorted.sort_unstable();
+        Self::of(sorted.iter().map(|epoch| epoch.0.as_slice()))
+    }
 }
 
 /// Written to mark a point in the history of writes; nobody reads it.
-fn beat(prefix: &str) -> String {
-    format!("{prefix}{{claims}}:beat")
+fn beat(shard: &Shard) -> String {
+    shard.key("beat")
 }
 
 /// Written once, while the store is empty; read after each write, for what was emptied has another one or none.
-fn birth(prefix: &str) -> String {
-    format!("{prefix}{{claims}}:birth")
+fn birth(shard: &Shard) -> String {
+    shard.key("birth")
 }
 
 /// What a server answered to [`Promise::ask`].
@@ -204,20 +251,27 @@ struct Told {
     server: Result<String, String>,
     replication: Result<String, String>,
     settings: Vec<Result<String, String>>,
+    /// In a cluster.
+    node: Option<Node>,
     copies: Value,
     birth: Value,
 }
 
 impl Told {
-    fn read(answers: impl IntoIterator<Item = Value>) -> Result<Self, String> {
+    fn read(answers: impl IntoIterator<Item = Value>, shard: &Shard) -> Result<Self, String> {
         let mut answers = answers.into_iter();
         let mut next = || answers.next().unwrap_or(Value::Nil);
         let (clock, server, replication) = (millis(&text(next())?), text(next()), text(next()));
         let settings = SETTINGS.iter().map(|_| text(next())).collect();
+        let node = match shard.slots {
+            Some(_) => Some(read_node(answers.next().unwrap_or(Value::Nil))?),
+            None => None,
+        };
+        let mut next = || answers.next().unwrap_or(Value::Nil);
         let (copies, born, birth) = (next(), next(), next());
         // Either it was drawn now, or it was there; unless the server does not take it.
         let birth = if matches!(born, Value::ServerError(_)) { born } else { birth };
-        Ok(Self { clock, server, replication, settings, copies, birth })
+        Ok(Self { clock, server, replication, settings, node, copies, birth })
     }
 
     fn promise(self, replicas: Option<u8>, birth: Option<Vec<u8>>) -> Promise {
@@ -225,9 +279,29 @@ impl Told {
         let replication_id = field(&replication, "master_replid").unwrap_or_default().to_owned();
         let server = self.server.unwrap_or_default();
         let run_id = field(&server, "run_id").unwrap_or_default();
-        let epoch = Epoch::of(run_id, &replication_id, birth.as_deref());
+        let birth_bytes = birth.as_deref().unwrap_or_default();
+        let mut parts = vec![run_id.as_bytes(), replication_id.as_bytes(), birth_bytes];
+        // Accounts that came with a slot may be what their former primary had lost: they are compared too.
+        let slots = self.node.as_ref().map(|node| (node.slots.digest(), node.epoch.to_be_bytes()));
+        if let Some((slots, epoch)) = slots.as_ref().filter(|_| birth.is_some()) {
+            parts.extend([slots.as_slice(), epoch]);
+        }
+        let epoch = Epoch::of(parts);
+        let life = Epoch::of([run_id.as_bytes(), replication_id.as_bytes()]);
         let online = online(&replication);
-        Promise { epoch, clock: self.clock, replication_id, birth, replicas, online }
+        let (clock, node) = (self.clock, self.node);
+        Promise { epoch, life, clock, replication_id, birth, replicas, online, node }
+    }
+
+    /// In a cluster every replica may take over, whoever acknowledged what, and even if it is away now.
+    fn check_alone(&self) -> Result<(), String> {
+        match self.node.as_ref().map_or(0, |node| node.replicas) {
+            0 => Ok(()),
+            count => Err(format!(
+                "{count} replicas may take over in the cluster and lack payments: use `durability: redis-ha`, or \
+                 `durability: best-effort`"
+            )),
+        }
     }
 
     /// Whether one server by itself keeps what it acknowledged.
@@ -255,6 +329,16 @@ impl Told {
         }
         Ok(())
     }
+}
+
+fn read_node(nodes: Value) -> Result<Node, String> {
+    let lacking = |error: String| {
+        format!(
+            "the server does not tell of its cluster ({error}): let this user ask `CLUSTER NODES`"
+        )
+    };
+    let nodes = text(nodes).map_err(lacking)?;
+    Node::read(&nodes).ok_or_else(|| lacking(nodes))
 }
 
 /// The value of a line `name:value` of `INFO`.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -16,7 +16,12 @@ use super::{
 };
 use crate::{
     protocol::{money::Amount, stellar::ContractId},
-    store::{ClaimKey, Error, channel::Account, claim::NEVER, time::Time},
+    store::{
+        ClaimKey, Error,
+        channel::Account,
+        claim::NEVER,
+        time::{CLOCK_SLACK_SECONDS, Time},
+    },
 };
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;
@@ -35,8 +40,29 @@ pub(super) struct Facts {
     pub(super) lease: Duration,
     /// The time as claims tell it: the one that records are kept by.
     pub(super) time: Time,
-    /// What each channel was seen to have authorised; it never falls.
-    pub(super) witness: HashMap<ContractId, Amount>,
+    pub(super) witness: Witness,
+}
+
+/// What each channel was seen to have authorised, on whichever server; it never falls. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Witness(Arc<Mutex<HashMap<ContractId, Amount>>>);
+
+impl Witness {
+    /// The most that was seen, nothing at first.
+    pub(super) fn of(&self, channel: ContractId) -> Amount {
+        self.seen().get(&channel).copied().unwrap_or_default()
+    }
+
+    pub(super) fn saw(&self, channel: ContractId, authorised: Amount) {
+        let mut seen = self.seen();
+        let most = seen.entry(channel).or_default();
+        *most = (*most).max(authorised);
+    }
+
+    fn seen(&self) -> MutexGuard<'_, HashMap<ContractId, Amount>> {
+        // Nothing in here can be half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Records as some verbs have read them, and as they want them to be. All of them become so in one step, if none of
@@ -55,6 +81,14 @@ pub(super) struct Write {
     pub(super) record: Record,
     /// After which it may be forgotten.
     pub(super) life: Option<Duration>,
+}
+
+impl Facts {
+    /// Of a server that is not known yet.
+    pub(super) fn new(lease: Duration, witness: Witness) -> Self {
+        let time = Time::new(CLOCK_SLACK_SECONDS);
+        Self { server_now: 0, epoch: None, lease, time, witness }
+    }
 }
 
 impl<'a> Draft<'a> {

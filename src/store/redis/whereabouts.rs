@@ -1,14 +1,20 @@
-//! Where the primary is: at one address, or where the Sentinels that watch it say.
+//! Where the primary is: at one address, or where the Sentinels that watch it or the nodes of its cluster say.
+
+use std::sync::Arc;
 
 use redis::{
     Client, ErrorKind, IntoConnectionInfo as _, RedisError, RedisResult, TlsMode,
     sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType},
 };
 
+use super::cluster::{Cluster, with_port};
+
 /// How the primary is found.
 pub(super) enum Whereabouts {
     At(Box<Client>),
     Sentinels(Vec<SentinelClient>),
+    /// It is the one that has this slot.
+    Slot(Arc<Cluster>, u16),
 }
 
 impl Whereabouts {
@@ -40,7 +46,7 @@ impl Whereabouts {
             settings = settings.set_tls_mode(TlsMode::Secure);
         }
         let sentinel = |host: &str| {
-            let watched = vec![at(&watcher, &with_port(host))];
+            let watched = vec![at(&watcher, &with_port(host, SENTINEL_PORT))];
             let settings = Some(settings.clone());
             SentinelClient::build(watched, service, settings, SentinelServerType::Master)
         };
@@ -52,11 +58,19 @@ impl Whereabouts {
         match self {
             Self::At(_) => 1,
             Self::Sentinels(sentinels) => u32::try_from(sentinels.len()).unwrap_or(u32::MAX),
+            Self::Slot(cluster, _) => cluster.askable(),
         }
     }
 
-    /// A client of what is the primary now, as far as anybody can say. Each time another Sentinel is asked, since one that
-    /// is cut off says nothing, or what was so before.
+    /// What was found is no more, or is not fit: a cluster may be arranged otherwise.
+    pub(super) fn doubt(&self) {
+        if let Self::Slot(cluster, _) = self {
+            cluster.moved.notify_one();
+        }
+    }
+
+    /// A client of what is the primary now, as far as anybody can say. Each time another Sentinel or node is asked, since
+    /// one that is cut off says nothing, or what was so before.
     pub(super) async fn primary(&mut self) -> RedisResult<Client> {
         match self {
             Self::At(client) => Ok(Client::clone(client)),
@@ -64,6 +78,12 @@ impl Whereabouts {
                 sentinels.rotate_left(1);
                 let Some(sentinel) = sentinels.last_mut() else { return Err(no_sentinel()) };
                 sentinel.async_get_client().await
+            }
+            Self::Slot(cluster, slot) => {
+                let primaries = cluster.primaries().await?;
+                let primary = primaries.iter().find(|primary| primary.slots.contains(*slot));
+                let address = primary.map(|primary| primary.address.as_str());
+                cluster.client(address.ok_or_else(nobodys_slot)?)
             }
         }
     }
@@ -73,8 +93,9 @@ fn no_sentinel() -> RedisError {
     (ErrorKind::InvalidClientConfig, "the URL names no Sentinel").into()
 }
 
-/// The port of a Sentinel is another than that of a server.
-fn with_port(host: &str) -> String {
-    let name = host.rsplit_once(']').map_or(host, |(_, rest)| rest);
-    if name.contains(':') { host.to_owned() } else { format!("{host}:26379") }
+fn nobodys_slot() -> RedisError {
+    (ErrorKind::InvalidClientConfig, "some slots of the cluster belong to nobody").into()
 }
+
+/// The port of a Sentinel is another than that of a server.
+const SENTINEL_PORT: u16 = 26_379;

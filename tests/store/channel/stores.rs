@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     Folder,
+    cluster::Cluster,
     relay::{Relay, Weather},
     stores::settings,
     support::Server,
@@ -63,9 +64,7 @@ impl Caller {
         }
     }
 
-    async fn redis(server: &Server, relay: Option<Relay>) -> Self {
-        let address = relay.as_ref().map_or_else(|| server.address(), Relay::address);
-        let url = server.url_at(address);
+    async fn redis(url: String, relay: Option<Relay>) -> Self {
         let store = Store::redis(settings(url.clone())).await.unwrap();
         let kind = Kind::Redis { url, relay };
         Self {
@@ -239,11 +238,18 @@ proptest! {
 /// Case M3: as above, on a server, with a channel for each sequence.
 fn hold_server_to_reference(server: impl AsyncFn() -> Server, is_disturbed: bool) {
     let runtime = Runtime::new().unwrap();
-    let caller = runtime.block_on(async {
+    let (caller, _server) = runtime.block_on(async {
         let server = server().await;
         let relay = if is_disturbed { Some(Relay::to(server.address()).await) } else { None };
-        (Caller::redis(&server, relay).await, server)
+        let address = relay.as_ref().map_or_else(|| server.address(), Relay::address);
+        (Caller::redis(server.url_at(address), relay).await, server)
     });
+    let cuts = hold_caller_to_reference(&runtime, caller);
+    assert!(!is_disturbed || cuts > u64::from(sequences()), "{cuts} cut off");
+}
+
+/// Returns how often it was cut off.
+fn hold_caller_to_reference(runtime: &Runtime, caller: Caller) -> u64 {
     let caller = RefCell::new(caller);
     let mut runner = TestRunner::new(ProptestConfig {
         cases: sequences(),
@@ -252,7 +258,7 @@ fn hold_server_to_reference(server: impl AsyncFn() -> Server, is_disturbed: bool
     });
     let any = prop::collection::vec(verbs(true), 1..60);
     let held = runner.run(&any, |verbs| {
-        let (caller, _) = &mut *caller.borrow_mut();
+        let caller = &mut *caller.borrow_mut();
         caller.begin();
         runtime.block_on(hold_to_reference(caller, &verbs));
         Ok(())
@@ -260,8 +266,7 @@ fn hold_server_to_reference(server: impl AsyncFn() -> Server, is_disturbed: bool
     if let Err(error) = held {
         panic!("{error}");
     }
-    let (caller, _) = &*caller.borrow();
-    assert!(!is_disturbed || caller.cuts > u64::from(sequences()), "{} cut off", caller.cuts);
+    caller.borrow().cuts
 }
 
 #[test]
@@ -272,6 +277,16 @@ fn redis_does_what_the_reference_does() {
 #[test]
 fn valkey_does_what_the_reference_does() {
     hold_server_to_reference(async || Server::valkey(Default::default()).await, false);
+}
+
+#[test]
+fn a_cluster_does_what_the_reference_does() {
+    let runtime = Runtime::new().unwrap();
+    let (caller, _cluster) = runtime.block_on(async {
+        let cluster = Cluster::start(3, false).await;
+        (Caller::redis(cluster.url(), None).await, cluster)
+    });
+    hold_caller_to_reference(&runtime, caller);
 }
 
 /// Case K10, at random.

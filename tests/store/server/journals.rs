@@ -1,9 +1,10 @@
 //! What an operator can do to a journal and to a replica: it costs sales, and never a mark.
 
-use tollgate::store::channel::Standing;
+use futures_util::future::join_all;
+use tollgate::{protocol::stellar::ContractId, store::channel::Standing};
 
 use super::replicas::{Pair, attached, follow, follower, pay_soon, promote, refusal};
-use crate::shared::{amount, pay};
+use crate::shared::{amount, commitment, pay};
 
 /// A gateway goes on with what it has open. Who starts without it is another member, and the one that is gone must be
 /// dismissed once another server has taken over.
@@ -90,4 +91,34 @@ async fn a_replica_more_than_there_must_be_costs_no_payment() {
     more.kill9().await;
     let stands = pay_soon(&store, 60).await;
     assert_eq!(stands.authorised, amount(60));
+}
+
+/// More accounts than are raised at once, all of them lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_account_of_a_store_that_was_emptied_is_raised() {
+    const COUNT: u16 = 400;
+    let pair = Pair::start().await;
+    let store = pair.gateway("a").await;
+    pay_soon(&store, 1).await;
+    join_all((0..COUNT).map(async |number| {
+        let mut id = [0x33; 32];
+        id[..2].copy_from_slice(&number.to_be_bytes());
+        let reserved = store.reserve(ContractId(id), commitment(5, 3)).await.unwrap().unwrap();
+        store.keep(reserved, 200).await.unwrap();
+    }))
+    .await;
+    let _: () = pair.primary.ask("FLUSHALL").await;
+    pay_soon(&store, 2).await;
+    let (mut accounts, mut next) = (Vec::new(), None);
+    loop {
+        let page = store.accounts(next).await.unwrap();
+        accounts.extend(page.accounts);
+        next = page.next;
+        if next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(accounts.len(), usize::from(COUNT) + 1);
+    let spent = accounts.iter().map(|listed| listed.summary.standing().spent.units());
+    assert_eq!(spent.sum::<i128>(), 3 * i128::from(COUNT) + 2);
 }
