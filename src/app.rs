@@ -72,6 +72,7 @@ impl Gateway {
             listeners.push(bind(listener.address).await?);
         }
         let tls: Vec<_> = settings.listeners.iter().map(|listener| listener.tls.clone()).collect();
+        let limits: Vec<_> = settings.listeners.iter().map(|listener| listener.limits).collect();
         let admin_listener = match &settings.admin {
             Some(admin) => Some((bind(admin.address).await?, admin.token.clone())),
             None => None,
@@ -98,7 +99,6 @@ impl Gateway {
             public_url: public_url.into(),
         };
         let drain = settings.drain;
-        let limits = server::Limits { header_bytes: settings.header_bytes, ..Default::default() };
         let current = Arc::new(ArcSwap::from_pointee(parts.configure(settings)));
         if let Some(payment) = &parts.payment {
             let stop = parts.stop_background.child_token();
@@ -127,7 +127,7 @@ impl Gateway {
             ));
         }
         let (listening, stop_listening) = (TaskTracker::new(), CancellationToken::new());
-        for (listener, tls) in listeners.into_iter().zip(&tls) {
+        for ((listener, tls), limits) in listeners.into_iter().zip(&tls).zip(limits) {
             let road = Road::new(current.clone());
             let door = match tls {
                 Some(tls) => Door::with_tls(listener, tls.clone()),

@@ -13,26 +13,24 @@ mod edge;
 mod framing;
 mod gate;
 mod linger;
+mod places;
 mod stream;
+mod streams;
 mod switch;
 mod turn;
 
 pub mod bearer;
 pub mod tls;
 
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version, header, uri::Scheme};
 use http_body::Body;
-use hyper::{body::Incoming, rt::Executor, server::conn, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulConnection,
-};
+use hyper::{body::Incoming, server::conn, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -42,7 +40,9 @@ pub use self::framing::Refused;
 use self::{
     edge::Way,
     gate::{Keeper, Turn},
+    places::{Place, Places},
     stream::Stream,
+    streams::Streams,
     switch::{Points, Switch},
     tls::Tls,
     turn::Told,
@@ -108,8 +108,10 @@ impl From<TcpListener> for Door {
 /// What a server bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at once; more wait in the listener's queue.
+    /// Connections at once; more are turned away.
     pub connections: usize,
+    /// How many of them may come from one address, or one network of IPv6 (/64).
+    pub connections_of_one: usize,
     /// The most bytes that a request's head may have.
     pub header_bytes: usize,
     /// The most headers that a request may have.
@@ -132,6 +134,8 @@ impl Limits {
     /// Those of a listener that nothing else is said of.
     pub const USUAL: Self = Self {
         connections: 16_384,
+        // One address alone keeps nobody out, and a load balancer has room.
+        connections_of_one: 8192,
         header_bytes: 32 * 1024,
         headers: 100,
         header_timeout: Duration::from_secs(10),
@@ -160,7 +164,8 @@ pub async fn serve<S: Service>(
     stop: CancellationToken,
 ) -> usize {
     let Door { listener, tls } = door.into();
-    let room = Arc::new(Semaphore::new(limits.connections));
+    let places = Places::new(&limits);
+    let is_plain = tls.is_none();
     let house = House {
         limits,
         tls,
@@ -168,35 +173,36 @@ pub async fn serve<S: Service>(
         cut: CancellationToken::new(),
         tasks: TaskTracker::new(),
     };
-    while let Some((stream, peer, place)) = stop.run_until_cancelled(accept(&listener, &room)).await
-    {
-        let conversation = house.clone().converse(stream, peer, service.clone());
-        house.tasks.spawn(async move {
-            conversation.await;
-            drop(place);
-        });
+    while let Some((stream, peer)) = stop.run_until_cancelled(accept(&listener)).await {
+        match places.take(peer.ip()) {
+            Ok(place) => {
+                let conversation = house.clone().converse(stream, peer, place, service.clone());
+                house.tasks.spawn(conversation);
+            }
+            Err(full) => {
+                places.note(full);
+                let away = places.clone().turn_away(stream, is_plain);
+                house.tasks.spawn(house.cut.clone().run_until_cancelled_owned(away));
+            }
+        }
     }
     drop(listener);
     house.tasks.close();
     if timeout(grace, house.tasks.wait()).await.is_ok() {
         return 0;
     }
-    let late = limits.connections.saturating_sub(room.available_permits());
+    let late = places.taken();
     warn!(connections = late, "cut off connections that did not finish in time");
     house.cut.cancel();
     house.tasks.wait().await;
     late
 }
 
-/// The next connection, as soon as there is room for it.
-async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
-    let place = room.clone().acquire_owned().await.expect("the semaphore is never closed");
+/// The next connection.
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => return (stream, peer, place),
+            Ok(accepted) => return accepted,
             // The client gave up before it was accepted, or the machine is out of file descriptors: others may do better.
             Err(error) => {
                 warn!(%error, "accept a connection");
@@ -220,7 +226,13 @@ struct House {
 
 impl House {
     /// Answers the requests of one connection until it ends.
-    async fn converse<S: Service>(self, stream: TcpStream, peer: SocketAddr, service: S) {
+    async fn converse<S: Service>(
+        self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        place: Place,
+        service: S,
+    ) {
         let cut = self.cut.clone();
         let ended = cut.run_until_cancelled(async {
             // Answers are written whole; waiting for more to send would only delay them.
@@ -232,9 +244,10 @@ impl House {
             let scheme = if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
             let way = Way { peer, scheme };
             let ended = if is_h2 {
-                self.converse_h2(stream, way, service).await
+                // Boxed: what most connections are not would make all of them larger.
+                Box::pin(self.converse_h2(stream, way, place, service)).await
             } else {
-                self.converse_h1(stream, way, service).await
+                self.converse_h1(stream, way, place, service).await
             };
             ended.map_err(io::Error::other)
         });
@@ -247,7 +260,8 @@ impl House {
     async fn enter(&self, stream: TcpStream) -> io::Result<(Stream, bool)> {
         match &self.tls {
             Some(tls) => {
-                let stream = timeout(self.limits.handshake_timeout, tls.accept(stream)).await??;
+                let stream =
+                    timeout(self.limits.handshake_timeout, Box::pin(tls.accept(stream))).await??;
                 let is_h2 = tls::speaks_h2(&stream);
                 Ok((Stream::Tls(Box::new(stream)), is_h2))
             }
@@ -262,9 +276,10 @@ impl House {
         &self,
         stream: Stream,
         way: Way,
+        place: Place,
         service: S,
     ) -> hyper::Result<()> {
-        let keeper = Keeper::default();
+        let keeper = Keeper::new(place);
         let at = keeper.clone();
         let switch = Switch::default();
         let points = switch.clone();
@@ -304,14 +319,20 @@ impl House {
         &self,
         stream: Stream,
         way: Way,
+        _place: Place,
         service: S,
     ) -> hyper::Result<()> {
-        let connection = conn::http2::Builder::new(self.clone())
+        let Limits { header_timeout, idle_timeout, write_timeout, .. } = self.limits;
+        let streams = Streams::new(self.tasks.clone(), self.cut.clone(), write_timeout);
+        let connection = conn::http2::Builder::new(streams.clone())
             .timer(TokioTimer::new())
             .max_concurrent_streams(self.limits.streams)
             .max_header_list_size(self.limits.header_bytes.try_into().unwrap_or(u32::MAX))
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(SEND_BUFFER)
+            .max_pending_accept_reset_streams(MOST_RESETS)
+            .max_local_error_reset_streams(MOST_ERRORS)
             .keep_alive_interval(PING_EVERY)
             .serve_connection(
                 TokioIo::new(stream),
@@ -319,25 +340,31 @@ impl House {
                     answer(service.clone(), request, way.clone(), None, Points::default())
                 }),
             );
-        self.finish(connection).await
-    }
-
-    /// Drives a connection to its end; told to stop, it takes no further request.
-    async fn finish<C: GracefulConnection>(&self, connection: C) -> Result<(), C::Error> {
         let mut connection = pin!(connection);
-        tokio::select! {
-            biased;
-            ended = connection.as_mut() => return ended,
-            () = self.stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        let (mut patience, mut seen) = (header_timeout, 0);
+        loop {
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => return ended,
+                () = self.stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    return connection.await;
+                }
+                () = streams.abused() => {
+                    debug!("cut off a client that takes its requests back");
+                    return Ok(());
+                }
+                () = sleep(patience) => {
+                    // Twice in a row without a stream in between: nobody uses the connection.
+                    if streams.ended().is_some_and(|ended| ended == seen) {
+                        break;
+                    }
+                    (patience, seen) = (idle_timeout, streams.ended().unwrap_or(seen));
+                }
+            }
         }
-        connection.await
-    }
-}
-
-/// Runs the streams of HTTP/2 connections as tasks that the server waits for.
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for House {
-    fn execute(&self, stream: F) {
-        self.tasks.spawn(self.cut.clone().run_until_cancelled_owned(stream));
+        connection.as_mut().graceful_shutdown();
+        timeout(write_timeout, connection).await.unwrap_or(Ok(()))
     }
 }
 
@@ -350,6 +377,8 @@ async fn answer<S: Service>(
     points: Points,
 ) -> Result<Response<Told<S::Body>>, Infallible> {
     let (peer, version) = (way.peer, request.version());
+    let pace = if turn.is_none() { streams::current() } else { None };
+    let open = pace.as_ref().map(|pace| pace.open());
     let read = match turn.as_ref().and_then(|turn| turn.refused(&request)) {
         Some(refused) => Err(refused),
         None => edge::read(request, way),
@@ -373,7 +402,10 @@ async fn answer<S: Service>(
         }
         response
     });
-    Ok(response.map(|body| Told::new(body, turn)))
+    if let Some(open) = open {
+        open.answer();
+    }
+    Ok(response.map(|body| Told::new(body, turn, pace)))
 }
 
 /// Whether the client begins with the preface of HTTP/2; takes nothing off the stream.
@@ -404,5 +436,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Flow-control windows as Envoy recommends them at an edge.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// As much of an answer waits for an HTTP/2 client to take it.
+const SEND_BUFFER: usize = 64 * 1024;
+/// As many streams may be taken back before they were looked at, and as many may break the rules of HTTP/2.
+const MOST_RESETS: usize = 20;
+const MOST_ERRORS: usize = 100;
 /// How often an HTTP/2 client is asked whether it is still there.
 const PING_EVERY: Duration = Duration::from_secs(30);

@@ -54,11 +54,14 @@ pub(super) fn compile(
 fn read(document: &Node, reading: &Reading<'_>, hash: ContentHash) -> Option<Settings> {
     let root = reading.root(document).fields(&ROOT)?;
     read_version(&root);
-    let listeners = listener::read(&root);
+    let mut listeners = listener::read(&root);
     let public_url = listener::read_public_url(&root);
     let upstreams = upstream::read(&root);
     let money = Money::read(&root);
     let defaults = Defaults::read(&root, &money);
+    for listener in listeners.iter_mut().flatten() {
+        listener.limits.header_bytes = defaults.header_bytes.try_into().unwrap_or(usize::MAX);
+    }
     let routes = route::read(&root, &defaults, &money, upstreams.as_deref());
     read_unmatched(&root);
     let drain = read_drain(&root);
@@ -81,7 +84,6 @@ fn read(document: &Node, reading: &Reading<'_>, hash: ContentHash) -> Option<Set
     Some(Settings {
         listeners,
         public_url,
-        header_bytes: defaults.header_bytes.try_into().unwrap_or(usize::MAX),
         payment,
         upstreams: upstreams?.into_iter().map(|upstream| upstream.settings).collect(),
         table,

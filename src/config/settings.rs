@@ -14,7 +14,7 @@ use crate::{
         stellar::{Asset, ContractId, Network},
     },
     route::Table,
-    server::tls::Tls,
+    server::{Limits, tls::Tls},
     store::RedisSettings,
     upstream,
 };
@@ -27,8 +27,6 @@ pub struct Settings {
     /// The address that clients know the gateway by, without a trailing slash; `None` leaves it to be made of the first
     /// listener's address.
     pub public_url: Option<Arc<str>>,
-    /// The most bytes that a request's head may have.
-    pub header_bytes: usize,
     /// How payments are taken; `None` if no route asks for money.
     pub payment: Option<Payment>,
     /// The services behind the gateway; routes name them by index. Never empty.
@@ -56,6 +54,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// What it shows to those who come in, if it speaks TLS.
     pub tls: Option<Tls>,
+    /// What it bounds.
+    pub limits: Limits,
 }
 
 impl Listener {
@@ -65,6 +65,7 @@ impl Listener {
         self.name == other.name
             && self.address == other.address
             && self.tls.is_some() == other.tls.is_some()
+            && self.limits == other.limits
     }
 
     /// Where it is, for those on the same machine.

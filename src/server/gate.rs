@@ -27,6 +27,7 @@ use tokio::{
 use super::{
     Limits,
     framing::{Bounds, Framing, Refused},
+    places::Place,
     stream::Stream,
 };
 
@@ -48,7 +49,7 @@ pub(super) struct Gate {
 }
 
 /// What a gate and those who answer its requests tell each other.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Keeper(Arc<Shared>);
 
 /// The turn of one request, from when it is handed to the service until its answer has ended.
@@ -59,8 +60,10 @@ pub(super) struct Turn {
     number: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    /// The connection's, for as long as there is one, whatever protocol is spoken on it.
+    _place: Place,
     /// The requests that were handed to the service, the last whose answer's head has come, and those that have ended.
     begun: AtomicU64,
     answered: AtomicU64,
@@ -81,6 +84,18 @@ struct Desk {
 }
 
 impl Keeper {
+    pub(super) fn new(place: Place) -> Self {
+        Self(Arc::new(Shared {
+            _place: place,
+            begun: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            asking: AtomicU64::new(0),
+            refused: OnceLock::new(),
+            desk: Mutex::default(),
+        }))
+    }
+
     /// Puts a gate before a stream.
     pub(super) fn gate(&self, stream: Stream, limits: Limits) -> Gate {
         let bounds = Bounds { bytes: limits.header_bytes, fields: limits.headers };

@@ -6,10 +6,14 @@
 #![expect(
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
+    clippy::string_slice,
     clippy::unwrap_used,
     reason = "a test fails where its helpers do"
 )]
 
+mod frames;
 mod framing;
+mod http2;
+mod limits;
 mod site;
 mod tls;

@@ -1,6 +1,7 @@
 //! A gateway from YAML with free and denied routes, and an upstream that writes down what it is sent.
 
 use std::{
+    future::pending,
     net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex},
@@ -78,7 +79,18 @@ pub(crate) fn settings(
     config::parse(&text, "gateway.yaml", folder, &Env::fixed([("", ""); 0]))
 }
 
-/// An upstream that writes down every request as it came, and answers all of them with [`OK`].
+/// More than the buffers between an upstream and a client hold.
+fn large() -> Vec<u8> {
+    let mut answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {LARGE}\r\n\r\n").into_bytes();
+    answer.resize(answer.len() + LARGE, b'x');
+    answer
+}
+
+/// The size of the body at `/free/large`.
+pub(crate) const LARGE: usize = 32 << 20;
+
+/// An upstream that writes down every request as it came, and answers with [`OK`]; with much at `/free/large`, and not at
+/// all at `/free/never`.
 pub(crate) struct Origin {
     pub(crate) address: SocketAddr,
     requests: Arc<Mutex<Vec<String>>>,
@@ -100,8 +112,13 @@ impl Origin {
                 conversations.spawn(async move {
                     let mut wire = Wire::new(stream);
                     while let Some(request) = wire.message().await {
+                        let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
                         log.lock().unwrap().push(request);
-                        wire.send(OK).await;
+                        match path.as_str() {
+                            "/free/never" => pending().await,
+                            "/free/large" => wire.send(large()).await,
+                            _ => wire.send(OK).await,
+                        }
                     }
                 });
             }

@@ -85,19 +85,3 @@ async fn a_head_that_takes_too_long_closes_its_connection() {
     }
     assert_eq!(origin.heads(), Vec::<String>::new());
 }
-
-#[tokio::test]
-async fn a_connection_too_many_waits_for_its_turn() {
-    let origin = Origin::answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
-    let limits = Limits { connections: 1, ..Limits::default() };
-    let gateway = Gateway::start(&[origin.address], Options { limits, ..Options::default() }).await;
-    let mut first = gateway.client().await;
-    first.send(GET).await;
-    assert_eq!(first.status().await, 200);
-    let mut second = gateway.client().await;
-    second.send(GET).await;
-    sleep(SHORT).await;
-    assert_eq!(origin.heads().len(), 1);
-    drop(first);
-    assert_eq!(second.status().await, 200);
-}

@@ -9,7 +9,10 @@ use crate::{
         secret::is_open_to_all,
         settings::Listener,
     },
-    server::tls::{Fault, Identity, Protocol, Tls},
+    server::{
+        Limits,
+        tls::{Fault, Identity, Protocol, Tls},
+    },
 };
 
 /// The listeners: `listen: ADDRESS`, or `listeners:` with names.
@@ -22,7 +25,8 @@ pub(super) fn read(root: &Fields<'_>) -> Option<Vec<Listener>> {
         ),
         (Some(listen), None) => {
             let address = read_address(&listen)?;
-            Some(vec![Listener { name: "public".to_owned(), address, tls: None }])
+            let (name, limits) = ("public".to_owned(), Limits::USUAL);
+            Some(vec![Listener { name, address, tls: None, limits }])
         }
         (None, Some(list)) => read_list(&list),
         (None, None) => {
@@ -90,7 +94,41 @@ fn read_listener(item: &Spot<'_>) -> Option<Listener> {
     let address = fields.need("address", "say where to listen: `address: 127.0.0.1:8402`");
     let address = address.and_then(|address| read_address(&address));
     let tls = fields.get("tls").map_or(Some(None), |tls| read_tls(&tls).map(Some));
-    Some(Listener { name: name?, address: address?, tls: tls? })
+    let limits = fields.get("limits").map_or(Some(Limits::USUAL), |limits| read_limits(&limits));
+    Some(Listener { name: name?, address: address?, tls: tls?, limits: limits? })
+}
+
+/// What a listener bounds, but for the size of heads, which stands with the defaults of routes.
+fn read_limits(spot: &Spot<'_>) -> Option<Limits> {
+    let fields = spot.fields(&LIMITS)?;
+    let usual = Limits::USUAL;
+    let duration = |key, usual| fields.get(key).map_or(Some(usual), |spot| spot.duration());
+    let number = |key, most, usual| match fields.get(key) {
+        Some(spot) => spot.number(1..=most),
+        None => Some(usual),
+    };
+    let connections = number("connections", MOST_CONNECTIONS, usual.connections);
+    let half = connections.map_or(usual.connections_of_one, |all| all.div_ceil(2));
+    let of_one = number("connections_per_address", MOST_CONNECTIONS, half);
+    let headers = number("headers", MOST_HEADERS, usual.headers);
+    let streams = fields.get("streams").map_or(Some(usual.streams), |spot| spot.number(1..=1000));
+    let header_timeout = duration("header_timeout", usual.header_timeout);
+    let idle_timeout = duration("idle_timeout", usual.idle_timeout);
+    let body_timeout = duration("body_timeout", usual.body_timeout);
+    let write_timeout = duration("write_timeout", usual.write_timeout);
+    let handshake_timeout = duration("handshake_timeout", usual.handshake_timeout);
+    Some(Limits {
+        connections: connections?,
+        connections_of_one: of_one?,
+        header_bytes: usual.header_bytes,
+        headers: headers?,
+        header_timeout: header_timeout?,
+        idle_timeout: idle_timeout?,
+        body_timeout: body_timeout?,
+        write_timeout: write_timeout?,
+        handshake_timeout: handshake_timeout?,
+        streams: streams?,
+    })
 }
 
 /// `tls: { cert_file: …, key_file: … }`, or with several `certificates`.
@@ -190,7 +228,24 @@ pub(super) fn read_address(spot: &Spot<'_>) -> Option<SocketAddr> {
     text.fault("is not an address to listen on", hint)
 }
 
-const LISTENER: Keys = Keys { known: &["name", "address", "tls"], later: &["trusted_proxies"] };
+const LISTENER: Keys =
+    Keys { known: &["name", "address", "tls", "limits"], later: &["trusted_proxies"] };
+const LIMITS: Keys = Keys {
+    known: &[
+        "connections",
+        "connections_per_address",
+        "headers",
+        "streams",
+        "header_timeout",
+        "idle_timeout",
+        "body_timeout",
+        "write_timeout",
+        "handshake_timeout",
+    ],
+    later: &[],
+};
+const MOST_CONNECTIONS: usize = 1_000_000;
+const MOST_HEADERS: usize = 1000;
 const TLS: Keys = Keys { known: &["cert_file", "key_file", "certificates", "alpn"], later: &[] };
 const CERTIFICATE: Keys = Keys { known: &["cert_file", "key_file"], later: &[] };
 

@@ -1,13 +1,16 @@
 //! Listeners: what they show to those who come in.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use insta::assert_snapshot;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tempfile::TempDir;
 
 use super::{SHORT, variables};
-use crate::config::{Env, Settings, parse};
+use crate::{
+    config::{Env, Settings, parse},
+    server::Limits,
+};
 
 /// A folder with the certificates `a` and `b`, and files that are none.
 fn folder() -> TempDir {
@@ -28,8 +31,12 @@ fn folder() -> TempDir {
 }
 
 fn read(tls: &str) -> Result<Settings, String> {
+    read_with(&format!("tls: {tls}"))
+}
+
+fn read_with(keys: &str) -> Result<Settings, String> {
     let folder = folder();
-    let listeners = format!("listeners: [{{ name: a, address: 127.0.0.1:0, tls: {tls} }}]\n");
+    let listeners = format!("listeners: [{{ name: a, address: 127.0.0.1:0, {keys} }}]\n");
     let text = SHORT.replace("listen: 127.0.0.1:8402\n", &listeners);
     let settings = parse(&text, "gateway.yaml", folder.path(), &Env::fixed(variables()));
     settings.map_err(|faults| faults.to_string())
@@ -102,5 +109,38 @@ fn a_certificate_that_cannot_be_shown_is_a_fault_of_the_file() {
     gateway.yaml:2:103: listeners[0].tls.alpn[2]: `h3` is no protocol
 
     hint: write `alpn: [h2, http/1.1]`, or one of the two
+    ");
+}
+
+#[test]
+fn a_listener_has_limits_and_what_is_left_out_is_usual() {
+    let limits = |keys: &str| read_with(&format!("limits: {{ {keys} }}"));
+    let read =
+        limits("connections: 101, headers: 20, streams: 7, header_timeout: 3s, idle_timeout: 2m");
+    let read = read.unwrap().listeners[0].limits;
+    let expected = Limits {
+        connections: 101,
+        connections_of_one: 51,
+        headers: 20,
+        streams: 7,
+        header_timeout: Duration::from_secs(3),
+        idle_timeout: Duration::from_secs(120),
+        ..Limits::USUAL
+    };
+    assert_eq!(read, expected);
+    let read = limits("connections_per_address: 5, body_timeout: 1s, write_timeout: 4s").unwrap();
+    assert_eq!(read.listeners[0].limits.connections, Limits::USUAL.connections);
+    assert_eq!(read.listeners[0].limits.connections_of_one, 5);
+    assert_eq!(read.listeners[0].limits.write_timeout, Duration::from_secs(4));
+    assert_snapshot!(limits("connections: 0, idle: 3s, header_timeout: 5").unwrap_err(), @r"
+    gateway.yaml:2:69: listeners[0].limits.connections: `0` is out of range
+
+    hint: write a whole number from 1 to 1000000
+    gateway.yaml:2:72: listeners[0].limits: unknown key `idle`
+
+    hint: known here: `connections`, `connections_per_address`, `headers`, `streams`, `header_timeout`, `idle_timeout`, `body_timeout`, `write_timeout` or `handshake_timeout`
+    gateway.yaml:2:98: listeners[0].limits.header_timeout: `5` has no unit
+
+    hint: write `5s`, `5m` or the like
     ");
 }

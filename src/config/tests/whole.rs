@@ -123,7 +123,7 @@ reload: {{ watch: false, debounce: 250ms }}
     let listeners: Vec<_> = settings.listeners.iter().map(|l| l.address.to_string()).collect();
     assert_eq!(listeners, ["0.0.0.0:8402", "[::1]:0"]);
     assert_eq!(settings.public_url.as_deref(), Some("https://api.example.com"));
-    assert_eq!(settings.header_bytes, 16 << 10);
+    assert_eq!(settings.listeners[0].limits.header_bytes, 16 << 10);
     assert_eq!(settings.drain, Drain { delay: seconds(5), timeout: seconds(20) });
     let debounce = Duration::from_millis(250);
     assert_eq!(settings.reload, Reload { watch: false, debounce });
