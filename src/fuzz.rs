@@ -7,6 +7,7 @@
 
 mod commitment;
 mod config;
+mod framing;
 mod header;
 mod mpp;
 mod rpc;
@@ -33,6 +34,8 @@ pub const CONFIG: Check = Check { name: "config", run: config::check, most_memor
 /// Commitments, keys, addresses and amounts.
 pub const COMMITMENT: Check =
     Check { name: "commitment", run: commitment::check, most_memory: 1 << 20 };
+/// What a client sends on an HTTP/1 connection.
+pub const FRAMING: Check = Check { name: "framing", run: framing::check, most_memory: 4 << 20 };
 /// What is left of a head on its way to the upstream, and of an answer's on its way back.
 pub const HEADER: Check = Check { name: "header", run: header::check, most_memory: 4 << 20 };
 /// `Authorization: Payment`, and every other field of that scheme.
@@ -48,7 +51,8 @@ pub const TRANSACTION: Check =
 pub const X402: Check = Check { name: "x402", run: x402::check, most_memory: 2 << 20 };
 
 /// Every check there is.
-pub const ALL: [Check; 8] = [COMMITMENT, CONFIG, HEADER, MPP, RPC, TARGET, TRANSACTION, X402];
+pub const ALL: [Check; 9] =
+    [COMMITMENT, CONFIG, FRAMING, HEADER, MPP, RPC, TARGET, TRANSACTION, X402];
 
 /// The longest input that a check has its bound of memory for: more than any header or body of a payment.
 pub const MOST_INPUT: usize = 64 << 10;

@@ -9,6 +9,8 @@
 //!
 //! Source: RFC 9112 sections 3 and 6, RFC 9113 section 8.3.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod door;
 mod edge;
 mod framing;
 mod gate;

@@ -43,6 +43,11 @@ fn no_change_of_a_configuration_breaks_a_promise() {
 }
 
 #[test]
+fn f16_no_change_of_a_request_splits_a_connection_in_two_ways() {
+    changed(FRAMING, 5_000);
+}
+
+#[test]
 fn no_change_of_a_head_breaks_a_promise() {
     changed(HEADER, 20_000);
 }

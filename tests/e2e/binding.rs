@@ -1,5 +1,6 @@
 //! Group A: a payment buys what its challenge priced, and nothing else.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
@@ -118,16 +119,72 @@ async fn a25_version_1_is_refused() {
 }
 
 #[tokio::test]
-async fn i01_a_credential_that_cannot_be_read_gets_a_fresh_challenge() {
+async fn i01_i02_a_credential_that_cannot_be_read_gets_a_fresh_challenge() {
     let world = World::start().await;
     let (agent, spent) = (world.agent(), Spent::of(&world));
-    for text in ["Payment", "***", "bnVsbA==", "W10=", "e30=", "eyJhIjoxLCJhIjoyfQ=="] {
+    let honest = agent.sign("/weather", &Overrides::default()).await.payload().to_string();
+    let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
+    let long = format!("{{\"x402Version\":2,\"a\":\"{}\"}}", "a".repeat(12_000));
+    let encoded = [
+        "null",
+        "[]",
+        "1",
+        "\"\"",
+        "{}",
+        "{\"a\":1,\"a\":2}",
+        "\u{feff}{}",
+        &format!("\u{feff}{honest}"),
+        &format!("{honest} x"),
+        honest.strip_suffix('}').unwrap(),
+        &honest.replacen('{', "{\"x402Version\":2,", 1),
+        &honest.replacen('{', "{\"a\":1e309,", 1),
+        &deep,
+        &long,
+    ]
+    .map(|text| STANDARD.encode(text));
+    let raw = ["Payment", "***", "bnVsbA"].map(str::to_owned);
+    let invalid = STANDARD.encode(b"{\"a\":\"\xff\"}");
+    for text in raw.into_iter().chain(encoded).chain([invalid]) {
         let mut request = agent.request(Method::GET, "/weather");
-        request.headers_mut().insert("payment-signature", HeaderValue::from_static(text));
+        let value = HeaderValue::try_from(&text).unwrap();
+        request.headers_mut().insert("payment-signature", value);
         let answer = read(agent.client.exchange(request).await.unwrap()).await;
         answer.assert_refused("invalid_payload");
     }
+    // An empty one is none.
+    let mut request = agent.request(Method::GET, "/weather");
+    request.headers_mut().insert("payment-signature", HeaderValue::from_static(""));
+    let answer = read(agent.client.exchange(request).await.unwrap()).await;
+    answer.assert_refused("Payment required");
     assert_eq!(Spent::of(&world), spent);
     agent.pay_with(Method::POST, "/order", Bytes::from_static(b"x")).await.assert_paid();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn i02_an_amount_that_is_no_text_is_not_the_one_that_was_asked() {
+    let world = World::start().await;
+    let (agent, spent) = (world.agent(), Spent::of(&world));
+    let credential = agent.sign("/weather", &Overrides::default()).await;
+    let amount = credential.payload()["accepted"]["amount"].clone();
+    let number: u64 = amount.as_str().unwrap().parse().unwrap();
+    for other in [
+        json!(number),
+        json!(9_007_199_254_740_993_u64),
+        json!(-0.0),
+        json!(null),
+        json!([amount]),
+        json!(format!("{number}.0")),
+        json!(format!("+{number}")),
+        json!(format!("0{number}")),
+        json!("1e309"),
+    ] {
+        let mut payload = credential.payload().clone();
+        payload["accepted"]["amount"] = other.clone();
+        let answer = agent.present("/weather", &Credential::x402(payload)).await;
+        assert_eq!(answer.status, StatusCode::PAYMENT_REQUIRED, "{other}: {answer:?}");
+    }
+    assert_eq!(Spent::of(&world), spent);
+    agent.present("/weather", &credential).await.assert_paid();
     world.end().await;
 }

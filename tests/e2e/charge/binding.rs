@@ -267,14 +267,26 @@ async fn b27_h03_a_free_route_ignores_a_charge_and_no_upstream_sees_one() {
 }
 
 #[tokio::test]
-async fn i01_a_charge_that_cannot_be_read_gets_a_fresh_challenge() {
+async fn i01_i02_a_charge_that_cannot_be_read_gets_a_fresh_challenge() {
     let world = open().await;
     let agent = world.agent();
     let spent = Spent::of(&world);
     let deep = "[".repeat(10_000);
-    let tokens = ["", "***", "bnVsbA", "W10", "MQ", "e30", "eyJhIjoxLCJhIjoyfQ"];
+    let long = format!("{{\"challenge\":\"{}\"}}", "a".repeat(12_000));
+    let tokens =
+        ["", "***", "bnVsbA", "W10", "MQ", "IiI", "e30", "eyJhIjoxLCJhIjoyfQ", "In8_Ig", "Iv8i"];
     let texts = tokens.iter().map(|token| format!("Payment {token}"));
-    let encoded = ["{\"challenge\":{}}", "\u{feff}{}", &deep, "{\"challenge\":1}"];
+    let encoded = [
+        "{\"challenge\":{}}",
+        "\u{feff}{}",
+        &deep,
+        &long,
+        "{\"challenge\":1}",
+        "{\"challenge\":{},\"challenge\":{}}",
+        "{\"a\":1e309}",
+        "{\"a\":-0}",
+        "{} x",
+    ];
     let encoded = encoded.iter().map(|text| {
         use base64::Engine as _;
         format!("Payment {}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text))
