@@ -162,6 +162,7 @@ where
         let idle = upstream.idle_timeout;
         let (mut head, body) = request.into_parts();
         let has_body = !body.is_end_stream();
+        let is_h1 = head.version < Version::HTTP_2;
         let can_h1 = upstream.dialer.protocol != Protocol::Http2;
         let wanted = headers::wanted_upgrade(&head).filter(|_| can_h1 && !has_body);
         let is_held = has_body && headers::expects_continue(&head) && can_h1;
@@ -209,7 +210,9 @@ where
         }
         headers::strip_response(answer.headers_mut());
         *answer.version_mut() = Version::HTTP_11;
-        let told = (status == StatusCode::NOT_MODIFIED).then(|| answer::length(answer.headers()));
+        // hyper leaves it out of an answer of HTTP/1 that has no body; in HTTP/2 it passes as it is.
+        let is_told = is_h1 && status == StatusCode::NOT_MODIFIED;
+        let told = is_told.then(|| answer::length(answer.headers()));
         let told = told.flatten();
         Ok(answer.map(|body| ResponseBody::new(body, idle, lease, told, place)))
     }

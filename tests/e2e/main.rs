@@ -30,6 +30,7 @@ mod signature;
 mod table;
 mod thrift;
 mod transfer;
+mod upgrade;
 mod valve;
 
 #[path = "../support/agent.rs"]

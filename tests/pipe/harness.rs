@@ -22,7 +22,7 @@ use tollgate::{
     guard::{Body, Guard, problem::Problem},
     pay::methods::Methods,
     route::{Access, Match, Pattern, Route, Table},
-    server::{self, Inbound, Limits, Refused},
+    server::{self, Door, Inbound, Limits, Refused, tls::Tls as Shown},
     telemetry::Clock,
     upstream::{Protocol, ResponseBody, Settings, Tls, Upstreams},
 };
@@ -32,6 +32,7 @@ const LONG: Duration = Duration::from_secs(20);
 
 /// What a test's gateway is made of.
 pub(crate) struct Options {
+    pub(crate) free: &'static str,
     pub(crate) patience: Duration,
     pub(crate) idle: Duration,
     pub(crate) max_in_flight: u32,
@@ -41,11 +42,21 @@ pub(crate) struct Options {
     pub(crate) set_headers: Vec<(&'static str, &'static str)>,
     pub(crate) protocol: Protocol,
     pub(crate) tls: Option<Tls>,
+    /// What its listener shows, if it speaks TLS.
+    pub(crate) shown: Option<Shown>,
+}
+
+impl Options {
+    /// Every path is free.
+    pub(crate) fn all_free() -> Self {
+        Self { free: "ANY /*", ..Self::default() }
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
+            free: "ANY /free/*",
             patience: LONG,
             idle: LONG,
             max_in_flight: 100,
@@ -55,6 +66,7 @@ impl Default for Options {
             set_headers: Vec::new(),
             protocol: Protocol::Http1,
             tls: None,
+            shown: None,
         }
     }
 }
@@ -91,7 +103,7 @@ impl Gateway {
             body_limit: options.body_limit,
         };
         let table = Table::new(vec![
-            route("ANY /free/*", Access::Free),
+            route(options.free, Access::Free),
             route("ANY /kept/*", Access::Denied(StatusCode::FORBIDDEN)),
         ]);
         let guard = Guard::new(upstreams, Methods::default(), Clock::system(), TaskTracker::new());
@@ -100,7 +112,11 @@ impl Gateway {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let mut serving = JoinSet::new();
-        serving.spawn(server::serve(listener, road, options.limits, options.grace, stop.clone()));
+        let door = match options.shown {
+            Some(shown) => Door::with_tls(listener, shown),
+            None => Door::from(listener),
+        };
+        serving.spawn(server::serve(door, road, options.limits, options.grace, stop.clone()));
         Self { address, stop, serving }
     }
 
@@ -266,6 +282,11 @@ impl Peer {
                 return None;
             }
         }
+    }
+
+    /// How many bytes have been read and not been looked at.
+    pub(crate) const fn buffered(&self) -> usize {
+        self.buffer.len()
     }
 
     /// The status of an answer whose head comes next.

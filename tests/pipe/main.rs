@@ -7,15 +7,20 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
+    clippy::print_stdout,
     reason = "a test fails where its helpers do"
 )]
 
 mod bodies;
 mod edge;
+mod exchange;
 mod faults;
+mod flow;
+mod foreign;
 mod harness;
 mod headers;
 mod http2;
+mod links;
 mod shutdown;
 mod switching;
 mod waiting;
