@@ -18,6 +18,7 @@ mod page;
 mod paid;
 mod permit;
 pub mod problem;
+mod unpaid;
 mod whole;
 
 use std::{error::Error as StdError, net::SocketAddr, sync::Arc, time::Duration};
@@ -30,7 +31,12 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, warn};
 
-use self::{lasting::Lasting, problem::Problem, whole::Room};
+use self::{
+    lasting::Lasting,
+    problem::Problem,
+    unpaid::{unnamed, unpaid},
+    whole::{Read, Room},
+};
 pub use self::{permit::Admitted, whole::Onward};
 use crate::{
     pay::{
@@ -137,7 +143,7 @@ impl<F> Guard<F> {
         &self,
         request: Request<B>,
         route: Arc<Route>,
-        target: String,
+        target: &str,
     ) -> Response<Body<F::Body>>
     where
         F: Forward<Onward<B>>,
@@ -196,7 +202,7 @@ impl<F> Guard<F> {
         request: Request<B>,
         route: Arc<Route>,
         terms: Arc<Terms>,
-        target: String,
+        target: &str,
     ) -> Response<Body<F::Body>>
     where
         F: Forward<Onward<B>>,
@@ -207,14 +213,15 @@ impl<F> Guard<F> {
         let asker = Asker::of(request.headers(), address);
         let (request, read) = match terms.bind_body {
             false => (request.map(Either::Left), None),
-            true => match self.whole.read(request, route.body_limit, route.timeout).await {
+            true => match Box::pin(self.whole.read(request, route.body_limit, route.timeout)).await
+            {
                 Ok((request, read)) => (request, Some(read)),
                 Err(obstacle) => return own(obstacle_problem(&obstacle, &route)),
             },
         };
         let body = read.as_ref().map(|read| read.digest);
-        let bound = Bound { method: priced_as(request.method()), target, body };
-        let mut asked = Asked { terms, bound, wanted, asker };
+        let bound = Bound { method: priced_as(request.method()), target: target.to_owned(), body };
+        let asked = Asked { terms, bound, wanted, asker };
         let credential = match self.methods.parse(&asked.terms, request.headers()) {
             Ok(Some(credential)) => credential,
             Ok(None) => {
@@ -227,6 +234,22 @@ impl<F> Guard<F> {
             }
             Err(refusal) => return own(self.refused(&asked, refusal).await),
         };
+        // Large, and boxed, so that every connection has not to have room for it.
+        Box::pin(self.pay(credential, (request, read), route, asked)).await
+    }
+
+    /// Takes a request on whose payment the valve may open.
+    async fn pay<B>(
+        &self,
+        credential: Credential,
+        (request, read): (Request<Onward<B>>, Option<Read>),
+        route: Arc<Route>,
+        mut asked: Asked,
+    ) -> Response<Body<F::Body>>
+    where
+        F: Forward<Onward<B>>,
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
         if let Credential::Channel(_, credential) = &credential {
             asked.asker = asked.asker.paying_with(credential);
         }
@@ -414,24 +437,6 @@ fn faulty(terms: &Terms, fault: &Fault) -> Problem {
 /// HEAD is priced, quoted and bound as GET: it asks for the same work.
 fn priced_as(method: &HttpMethod) -> HttpMethod {
     if method == HttpMethod::HEAD { HttpMethod::GET } else { method.clone() }
-}
-
-fn unpaid() -> Refusal {
-    Refusal::new(
-        RefusalKind::Unpaid,
-        "Payment required",
-        "this resource costs money: pay as the challenge in the headers says, and send the request again",
-    )
-}
-
-/// Of a request that could be paid if it named a channel.
-fn unnamed() -> Refusal {
-    Refusal::new(
-        RefusalKind::Unpaid,
-        "channel_not_named",
-        "this resource is paid from a payment channel: name yours in the header `Payment-Channel: C…`, and the answer \
-         says what to commit to",
-    )
 }
 
 fn own<B>(problem: Problem) -> Response<Body<B>> {

@@ -54,7 +54,8 @@ async fn travel(configured: Arc<Configured>, inbound: Inbound) -> Response<Body<
     let Inbound { request, target } = inbound;
     let table = &configured.settings.table;
     if let Some(asked) = cors::preflight_of(request.method(), request.headers()) {
-        return preflight(&configured, &asked, &target, request).await;
+        // Boxed: it is rare, and every connection has room for what is not.
+        return Box::pin(preflight(&configured, &asked, &target, request)).await;
     }
     let route = match table.find(request.method(), target.path()) {
         Match::Found(route) => route.clone(),
@@ -70,7 +71,7 @@ async fn travel(configured: Arc<Configured>, inbound: Inbound) -> Response<Body<
         }
         Match::Unmatched => return own(unmatched()),
     };
-    configured.guard.answer(request, route, target.as_str().to_owned()).await
+    configured.guard.answer(request, route, target.as_str()).await
 }
 
 /// A preflight asks before the real request: a priced route's is answered here, a free route's by the upstream.
@@ -83,7 +84,7 @@ async fn preflight(
     match configured.settings.table.find(asked, target.path()) {
         Match::Found(route) if matches!(route.access, Access::Free) => {
             let route = route.clone();
-            configured.guard.answer(request, route, target.as_str().to_owned()).await
+            configured.guard.answer(request, route, target.as_str()).await
         }
         Match::Found(route) if matches!(route.access, Access::Priced(_)) => {
             cors::preflight_answer(asked, request.headers()).map(Either::Left)

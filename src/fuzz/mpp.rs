@@ -153,14 +153,14 @@ fn issued(secrets: &Secrets) -> Challenge {
         realm: "api.example.com",
         method: charge::METHOD,
         intent: charge::INTENT,
-        request: &request,
+        request: mpp::encode_canonical(&request),
         description: Some("A day"),
         body: None,
         expires_ms: 1_893_456_000_000,
         header: CredentialHeader::Authorization,
         opaque: Some(&opaque),
     };
-    Challenge::issue(secrets, &parts)
+    Challenge::issue(secrets, parts)
 }
 
 /// What an id binds, and the id.

@@ -2,12 +2,12 @@
 //!
 //! This is the only place that picks a status for a payment's outcome.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
-use serde_json::{Map, Value};
+use serde::{Serialize, Serializer};
 
 use crate::pay::{Fault, FaultKind, Refusal, RefusalKind};
 
@@ -18,7 +18,7 @@ pub struct Problem {
     slug: Option<&'static str>,
     title: &'static str,
     detail: String,
-    members: Map<String, Value>,
+    members: Vec<(&'static str, String)>,
     headers: Vec<(HeaderName, HeaderValue)>,
     /// HTML to show instead of the document.
     page: Option<String>,
@@ -33,7 +33,7 @@ impl Problem {
             slug: None,
             title: status.canonical_reason().unwrap_or("Problem"),
             detail: detail.to_string(),
-            members: Map::new(),
+            members: Vec::new(),
             headers: Vec::new(),
             page: None,
         }
@@ -60,8 +60,8 @@ impl Problem {
 
     /// Adds a member to the document.
     #[must_use]
-    pub fn with_member(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.members.insert(name.to_owned(), value.into());
+    pub fn with_member(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.members.push((name, value.into()));
         self
     }
 
@@ -87,19 +87,10 @@ impl Problem {
 
     /// The whole answer; never to be cached.
     #[must_use]
-    pub fn into_response(self) -> Response<Full<Bytes>> {
-        let mut document = self.members;
-        let kind = match self.slug {
-            Some(slug) => format!("https://paymentauth.org/problems/{slug}"),
-            None => "about:blank".to_owned(),
-        };
-        document.insert("type".to_owned(), kind.into());
-        document.insert("title".to_owned(), self.title.into());
-        document.insert("status".to_owned(), self.status.as_u16().into());
-        document.insert("detail".to_owned(), self.detail.into());
-        let (kind, body) = match self.page {
+    pub fn into_response(mut self) -> Response<Full<Bytes>> {
+        let (kind, body) = match self.page.take() {
             Some(html) => ("text/html; charset=utf-8", html),
-            None => ("application/problem+json", Value::Object(document).to_string()),
+            None => ("application/problem+json", self.document()),
         };
         let mut response = Response::new(Full::from(body));
         *response.status_mut() = self.status;
@@ -110,6 +101,41 @@ impl Problem {
             headers.append(name, value);
         }
         response
+    }
+}
+
+impl Problem {
+    /// The document, its members in the order of their names.
+    fn document(&self) -> String {
+        let kind = match self.slug {
+            Some(slug) => Cow::Owned(format!("https://paymentauth.org/problems/{slug}")),
+            None => Cow::Borrowed("about:blank"),
+        };
+        let mut members: Vec<(&str, Member<'_>)> =
+            self.members.iter().map(|(name, text)| (*name, Member::Text(text))).collect();
+        members.extend([
+            ("type", Member::Text(&kind)),
+            ("title", Member::Text(self.title)),
+            ("status", Member::Number(self.status.as_u16())),
+            ("detail", Member::Text(&self.detail)),
+        ]);
+        members.sort_unstable_by_key(|(name, _)| *name);
+        serde_json::to_string(&Document(members)).expect("texts and a number have a form")
+    }
+}
+
+struct Document<'a>(Vec<(&'a str, Member<'a>)>);
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Member<'a> {
+    Text(&'a str),
+    Number(u16),
+}
+
+impl Serialize for Document<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, member)| (name, member)))
     }
 }
 

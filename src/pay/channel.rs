@@ -207,7 +207,7 @@ impl Channel {
         };
         let issue = Issue {
             intent,
-            request: &request.to_json(),
+            request: request.encode(),
             // The price is bound too: what is asked may be less, by what was paid too much before.
             scope: format!("{scope} {price}"),
             body,

@@ -198,7 +198,7 @@ impl Method for Charge {
         };
         let issue = Issue {
             intent: INTENT,
-            request: &request.to_json(),
+            request: request.encode(),
             scope: scope(terms, bound),
             body: bound.body,
         };

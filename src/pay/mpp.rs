@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use http::HeaderMap;
-use serde_json::Value;
 
 use super::{Bound, Draw, Refusal, RefusalKind, Terms};
 use crate::protocol::{
@@ -28,10 +27,10 @@ pub struct Issuer {
 
 /// What a challenge is issued of, besides the terms.
 #[derive(Debug)]
-pub(super) struct Issue<'a> {
+pub(super) struct Issue {
     pub(super) intent: &'static str,
-    /// What the intent asks, in JSON.
-    pub(super) request: &'a Value,
+    /// What the intent asks, as it stands in the challenge.
+    pub(super) request: String,
     /// What it is for, in words that [`Issuer::read`] gives back.
     pub(super) scope: String,
     pub(super) body: Option<[u8; 32]>,
@@ -54,7 +53,7 @@ pub(super) struct Ours {
 }
 
 impl Issuer {
-    pub(super) fn issue(&self, terms: &Terms, issue: Issue<'_>, draw: &Draw) -> mpp::Challenge {
+    pub(super) fn issue(&self, terms: &Terms, issue: Issue, draw: &Draw) -> mpp::Challenge {
         let now = draw.now_ms.div_euclid(1_000);
         let opaque = Opaque { scope: issue.scope, nonce: draw.random, issued_at: now };
         let ttl = u64::try_from(self.challenge_ttl.as_millis()).unwrap_or(u64::MAX);
@@ -69,7 +68,7 @@ impl Issuer {
             header: terms.credential_header,
             opaque: Some(&opaque),
         };
-        mpp::Challenge::issue(&self.secrets, &parts)
+        mpp::Challenge::issue(&self.secrets, parts)
     }
 
     /// Knows a challenge again: that it was issued here, for one of `intents` and with this body. What it is for is the

@@ -22,7 +22,7 @@ use crate::{
         json, quote,
         stellar::TxHash,
         transfer::{Expected, Transfer},
-        x402::{self, Payload, PaymentRequired, Requirements, Resource, Settlement, identifier},
+        x402::{self, Payload, Requirements, Resource, Settlement, identifier},
     },
     store::{self, Binding, Claim, ClaimKey, Pending, Store, TakenBy},
     telemetry::Clock,
@@ -197,17 +197,13 @@ impl Method for X402 {
         let quote =
             quote::issue(&self.key, scope(terms, bound), &requirements, draw.random, expires);
         requirements.quote = Some(quote);
-        let challenge = PaymentRequired {
-            error: reason.to_owned(),
-            resource: Resource {
-                url: format!("{}{}", self.settings.public_url, bound.target),
-                description: terms.description.to_string(),
-                mime_type: String::new(),
-            },
-            accepts: vec![requirements.to_json()],
-            extensions: Some(identifier::advertised()),
+        let resource = Resource {
+            url: format!("{}{}", self.settings.public_url, bound.target),
+            description: terms.description.to_string(),
+            mime_type: String::new(),
         };
-        let header = (x402::PAYMENT_REQUIRED, x402::encode(&challenge.to_json()));
+        let challenge = x402::challenge(reason, &resource, &requirements);
+        let header = (x402::PAYMENT_REQUIRED, challenge);
         Some(Challenge { header, id: None })
     }
 

@@ -1,11 +1,12 @@
-//! Reads JSON from outside strictly: no duplicate key, no deep nesting, nothing after the value.
+//! JSON from outside, read strictly: no duplicate key, no deep nesting, nothing after the value.
 //!
 //! Two readers of one text must never see two values; a key that stands twice is how they would.
 
 use std::fmt;
 
-use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
+use serde::{
+    Serializer,
+    de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Value};
 
@@ -26,6 +27,14 @@ pub fn parse(bytes: &[u8]) -> Result<Value, Error> {
 /// As [`parse`], and if the value does not have the shape of `T`.
 pub fn from_slice<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, Error> {
     serde_json::from_value(parse(bytes)?).map_err(Error)
+}
+
+/// Writes a value as the text that it displays: amounts and addresses are strings on every wire.
+pub(super) fn as_text<S: Serializer>(
+    value: &impl fmt::Display,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 /// The text is not strict JSON. Shows where and why, never the text itself.

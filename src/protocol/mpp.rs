@@ -27,6 +27,7 @@ use base64::{
     },
 };
 use http::HeaderName;
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use self::accept::AcceptPayment;
@@ -108,6 +109,12 @@ pub enum Malformed {
     /// Readable, but not as it would be written here.
     #[error("not in canonical form")]
     NotCanonical,
+}
+
+/// As [`encode_canonical`], of a value without numbers whose members stand in the order of their names: its plain form is
+/// its canonical one.
+fn encode_ordered(value: &impl Serialize) -> String {
+    URL_SAFE_NO_PAD.encode(serde_json::to_vec(value).expect("texts have a form"))
 }
 
 /// Writes `value` as base64url, without padding, of its canonical JSON (RFC 8785).

@@ -4,10 +4,14 @@
 //! Source: x402 v2 core § 5, HTTP transport v2, scheme `exact` on Stellar.
 
 pub mod identifier;
+mod wire;
+
+use std::ops::Deref as _;
 
 use base64::{Engine as _, engine::general_purpose};
 use http::{HeaderName, HeaderValue};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::{
     json,
@@ -45,19 +49,19 @@ impl Requirements {
     /// The requirements as JSON.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let mut extra = Map::from_iter([("areFeesSponsored".to_owned(), Value::Bool(true))]);
-        if let Some(quote) = &self.quote {
-            extra.insert("quote".to_owned(), quote.as_str().into());
+        serde_json::to_value(self.wire()).expect("texts and a number have a form")
+    }
+
+    fn wire(&self) -> wire::Requirements<'_> {
+        wire::Requirements {
+            amount: self.amount,
+            asset: self.asset,
+            extra: wire::Extra { are_fees_sponsored: true, quote: self.quote.as_deref() },
+            max_timeout_seconds: self.max_timeout_seconds,
+            network: self.network.name(),
+            pay_to: self.pay_to,
+            scheme: SCHEME,
         }
-        json!({
-            "scheme": SCHEME,
-            "network": self.network.name(),
-            "amount": self.amount.to_string(),
-            "asset": self.asset.to_string(),
-            "payTo": self.pay_to.to_string(),
-            "maxTimeoutSeconds": self.max_timeout_seconds,
-            "extra": extra,
-        })
     }
 
     /// Reads requirements strictly: exactly the keys of [`Requirements::to_json`] with their types, but `extra` may hold more.
@@ -131,24 +135,26 @@ pub struct Resource {
     pub mime_type: String,
 }
 
+impl Resource {
+    fn required<'a, A>(
+        &'a self,
+        error: &'a str,
+        accepts: A,
+        extensions: Option<&'a Value>,
+    ) -> wire::PaymentRequired<'a, A> {
+        let Self { url, description, mime_type } = self;
+        let resource = wire::Resource { description, mime_type, url };
+        wire::PaymentRequired { accepts, error, extensions, resource, version: VERSION }
+    }
+}
+
 impl PaymentRequired {
     /// The challenge as JSON.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let mut object = json!({
-            "x402Version": VERSION,
-            "error": self.error,
-            "resource": {
-                "url": self.resource.url,
-                "description": self.resource.description,
-                "mimeType": self.resource.mime_type,
-            },
-            "accepts": self.accepts,
-        });
-        if let (Some(extensions), Some(object)) = (&self.extensions, object.as_object_mut()) {
-            object.insert("extensions".to_owned(), extensions.clone());
-        }
-        object
+        let wire =
+            self.resource.required(&self.error, self.accepts.as_slice(), self.extensions.as_ref());
+        serde_json::to_value(wire).expect("texts and values have a form")
     }
 
     /// Reads the value of a [`PAYMENT_REQUIRED`] header.
@@ -353,10 +359,23 @@ pub fn decode_challenge(header: &[u8]) -> Result<Value, Malformed> {
     Ok(value)
 }
 
+/// Writes the value of a [`PAYMENT_REQUIRED`] header for one way to pay: what [`PaymentRequired`] says, with the extensions
+/// that we know. `error` says why there was no 200.
+#[must_use]
+pub fn challenge(error: &str, resource: &Resource, requirements: &Requirements) -> HeaderValue {
+    let extensions = identifier::ADVERTISED.deref();
+    encode_wire(&resource.required(error, [requirements.wire()], Some(extensions)))
+}
+
 /// Writes a message as a header value: base64 (standard, padded) of its JSON.
 #[must_use]
 pub fn encode(message: &Value) -> HeaderValue {
-    let text = general_purpose::STANDARD.encode(message.to_string());
+    encode_wire(message)
+}
+
+fn encode_wire(message: &impl Serialize) -> HeaderValue {
+    let json = serde_json::to_vec(message).expect("texts and numbers have a form");
+    let text = general_purpose::STANDARD.encode(json);
     HeaderValue::try_from(text).expect("base64 is visible ASCII")
 }
 

@@ -48,14 +48,14 @@ pub(crate) fn challenge(request: &Request) -> mpp::Challenge {
         realm: "a",
         method: "stellar",
         intent: "charge",
-        request: &request.to_json(),
+        request: request.encode(),
         description: Some("A thing"),
         body: None,
         expires_ms: Clock::system().now_ms() + 300_000,
         header: mpp::CredentialHeader::default(),
         opaque: None,
     };
-    mpp::Challenge::issue(&secrets, &parts)
+    mpp::Challenge::issue(&secrets, parts)
 }
 
 /// A 402 with these values of `WWW-Authenticate`.

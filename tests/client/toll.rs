@@ -247,14 +247,14 @@ impl Books {
             realm: "a",
             method: "stellar",
             intent: "channel",
-            request: &request.to_json(),
+            request: request.encode(),
             description: Some("A thing"),
             body: None,
             expires_ms: Clock::system().now_ms() + 300_000,
             header: CredentialHeader::default(),
             opaque: None,
         };
-        mpp::Challenge::issue(&self.secrets, &parts)
+        mpp::Challenge::issue(&self.secrets, parts)
     }
 }
 

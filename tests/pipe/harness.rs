@@ -177,9 +177,7 @@ impl server::Service for Road {
         async move {
             let Inbound { request, target } = inbound;
             match table.find(request.method(), target.path()) {
-                Match::Found(route) => {
-                    guard.answer(request, route.clone(), target.to_string()).await
-                }
+                Match::Found(route) => guard.answer(request, route.clone(), target.as_str()).await,
                 Match::LookAlike => own(StatusCode::BAD_REQUEST, "look-alike"),
                 Match::WrongMethod { .. } => own(StatusCode::METHOD_NOT_ALLOWED, "method"),
                 Match::Unmatched => own(StatusCode::NOT_FOUND, "unmatched"),

@@ -5,12 +5,9 @@ use std::fmt;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac as _};
 use http::HeaderValue;
-use serde_json::Value;
 use sha2::Sha256;
 
-use super::{
-    CredentialHeader, Malformed, Opaque, Secrets, digest, encode_canonical, field, timestamp,
-};
+use super::{CredentialHeader, Malformed, Opaque, Secrets, digest, field, timestamp};
 
 /// One way to pay, as a 402 offers it and as a credential echoes it.
 ///
@@ -48,8 +45,8 @@ pub struct Parts<'a> {
     pub method: &'static str,
     /// What is done by it.
     pub intent: &'static str,
-    /// What the method asks, such as a [`super::charge::Request`] in JSON.
-    pub request: &'a Value,
+    /// What the method asks, as [`super::charge::Request::encode`] writes it.
+    pub request: String,
     /// For people; written as [`harmless`] has it.
     pub description: Option<&'a str>,
     /// SHA-256 of the request's body, if the payment is to be bound to it.
@@ -65,13 +62,13 @@ pub struct Parts<'a> {
 impl Challenge {
     /// Makes the challenge, its id under the current one of `secrets`.
     #[must_use]
-    pub fn issue(secrets: &Secrets, parts: &Parts<'_>) -> Self {
+    pub fn issue(secrets: &Secrets, parts: Parts<'_>) -> Self {
         let mut challenge = Self {
             id: ChallengeId(String::new()),
             realm: harmless(parts.realm),
             method: parts.method.to_owned(),
             intent: parts.intent.to_owned(),
-            request: encode_canonical(parts.request),
+            request: parts.request,
             description: parts.description.map(harmless),
             digest: parts.body.map(|hash| digest::write(&hash)),
             expires: Some(timestamp::write(parts.expires_ms)),

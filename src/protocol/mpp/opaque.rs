@@ -1,9 +1,10 @@
 //! What a challenge of ours carries for us: the route it is for, when it was issued, and random bits.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde_json::{Value, json};
+use serde::Serialize;
 
-use super::{Malformed, decode_json, encode_canonical, text};
+use super::{Malformed, decode_json, encode_ordered, text};
+use crate::protocol::json::as_text;
 
 /// The `opaque` parameter of our challenges: a flat map of texts, bound by the challenge's id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +21,11 @@ impl Opaque {
     /// Base64url of the canonical JSON.
     #[must_use]
     pub fn encode(&self) -> String {
-        encode_canonical(&self.to_json())
+        encode_ordered(&Wire {
+            scope: &self.scope,
+            issued_at: self.issued_at,
+            nonce: URL_SAFE_NO_PAD.encode(self.nonce),
+        })
     }
 
     /// Reads what [`Opaque::encode`] writes, and only that.
@@ -38,12 +43,15 @@ impl Opaque {
         let read = Self { scope: text(&value, "_mppx_scope")?, nonce, issued_at };
         if read.encode() == opaque { Ok(read) } else { Err(Malformed::NotCanonical) }
     }
+}
 
-    fn to_json(&self) -> Value {
-        json!({
-            "_mppx_scope": self.scope,
-            "n": URL_SAFE_NO_PAD.encode(self.nonce),
-            "iat": self.issued_at.to_string(),
-        })
-    }
+/// Its members, in their order.
+#[derive(Serialize)]
+struct Wire<'a> {
+    #[serde(rename = "_mppx_scope")]
+    scope: &'a str,
+    #[serde(rename = "iat", serialize_with = "as_text")]
+    issued_at: u64,
+    #[serde(rename = "n")]
+    nonce: String,
 }

@@ -37,12 +37,12 @@ fn opaque() -> Opaque {
 }
 
 /// Every part that there is.
-fn parts<'a>(request: &'a Value, opaque: &'a Opaque) -> Parts<'a> {
+fn parts<'a>(request: &Value, opaque: &'a Opaque) -> Parts<'a> {
     Parts {
         realm: "api.example.com",
         method: charge::METHOD,
         intent: charge::INTENT,
-        request,
+        request: encode_canonical(request),
         description: Some("Say \"hi\" \\ ok"),
         body: Some([9; 32]),
         expires_ms: 1_893_456_000_000,
@@ -56,7 +56,7 @@ fn issued(change: impl FnOnce(&mut Parts<'_>)) -> Challenge {
     let (request, opaque) = (request().to_json(), opaque());
     let mut parts = parts(&request, &opaque);
     change(&mut parts);
-    Challenge::issue(&secrets(KEY, None), &parts)
+    Challenge::issue(&secrets(KEY, None), parts)
 }
 
 /// All that a challenge holds, to compare by: the type itself has no equality, because of its id.

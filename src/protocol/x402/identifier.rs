@@ -2,13 +2,14 @@
 //!
 //! Source: x402 v2, extension `payment-identifier`.
 
+use std::sync::LazyLock;
+
 use serde_json::{Value, json};
 
 use super::Malformed;
 
 /// What a challenge says of the extension: that an identifier is welcome.
-#[must_use]
-pub fn advertised() -> Value {
+pub static ADVERTISED: LazyLock<Value> = LazyLock::new(|| {
     json!({
         NAME: {
             "info": { "required": false },
@@ -23,7 +24,7 @@ pub fn advertised() -> Value {
             },
         },
     })
-}
+});
 
 /// The identifier in the JSON of a payment, if the client gave one: 16 to 128 letters, digits, `_` and `-`.
 ///
@@ -56,10 +57,12 @@ mod tests {
         for good in ["pay_0123456789abcdef", "0123456789-_ABCz", &long] {
             assert_eq!(of(&with(good.into())).unwrap(), Some(good));
         }
-        for none in [json!({}), json!({ "extensions": null }), advertised(), with(Value::Null)] {
+        for none in
+            [json!({}), json!({ "extensions": null }), ADVERTISED.clone(), with(Value::Null)]
+        {
             assert_eq!(of(&none).unwrap(), None, "{none}");
         }
-        let echoed = json!({ "extensions": advertised() });
+        let echoed = json!({ "extensions": *ADVERTISED });
         assert_eq!(of(&echoed).unwrap(), None);
         let too_long = "a".repeat(LONGEST + 1);
         for bad in ["", "short", "0123456789 abcdef", "0123456789abcdé", &too_long] {

@@ -1,6 +1,7 @@
 //! The wire shapes, read and written.
 
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::*;
 
@@ -30,6 +31,24 @@ fn requirements_have_the_shape_of_the_scheme() {
             "maxTimeoutSeconds": 60, "extra": {"areFeesSponsored": true, "quote": "abc"}})
     );
     assert_eq!(Requirements::from_json(&json), Ok(requirements()));
+}
+
+#[test]
+fn a_challenge_is_written_as_its_json_says() {
+    let resource = Resource {
+        url: "https://a.example/x?\"y\"".to_owned(),
+        description: "Wetter für morgen".to_owned(),
+        mime_type: String::new(),
+    };
+    let written = challenge("Payment required", &resource, &requirements());
+    let said = PaymentRequired {
+        error: "Payment required".to_owned(),
+        resource,
+        accepts: vec![requirements().to_json()],
+        extensions: Some(identifier::ADVERTISED.clone()),
+    };
+    assert_eq!(PaymentRequired::decode(written.as_bytes()).unwrap(), said);
+    assert_eq!(written, encode(&said.to_json()));
 }
 
 #[test]

@@ -386,14 +386,14 @@ fn reissued(offer: &ChargeOffer, secrets: &Secrets) -> mpp::Challenge {
         realm: &theirs.realm,
         method: mpp::charge::METHOD,
         intent: mpp::charge::INTENT,
-        request: &offer.request.to_json(),
+        request: offer.request.encode(),
         description: theirs.description.as_deref(),
         body: Some(Sha256::digest(NOTE).into()),
         expires_ms: timestamp::read(theirs.expires.as_deref().unwrap()).unwrap(),
         header: theirs.header,
         opaque: Some(&opaque),
     };
-    mpp::Challenge::issue(secrets, &parts)
+    mpp::Challenge::issue(secrets, parts)
 }
 
 const NOTE: &[u8] = b"a note";

@@ -1,11 +1,13 @@
 //! The `request` of a channel challenge.
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::super::{
-    Malformed, decode_json, encode_canonical, only, optional_text, parsed, text, units,
+    Malformed, decode_json, encode_ordered, only, optional_text, parsed, text, units,
 };
 use crate::protocol::{
+    json::as_text,
     money::Amount,
     stellar::{ContractId, Network},
 };
@@ -31,26 +33,13 @@ impl Request {
     /// The request as JSON.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let details = json!({
-            "cumulativeAmount": self.cumulative.to_string(),
-            "network": self.network.name(),
-            "reference": self.reference,
-        });
-        let mut members = Map::from_iter([
-            ("amount".to_owned(), self.amount.to_string().into()),
-            ("channel".to_owned(), self.channel.to_string().into()),
-            ("methodDetails".to_owned(), details),
-        ]);
-        if let Some(id) = &self.external_id {
-            members.insert("externalId".to_owned(), id.as_str().into());
-        }
-        members.into()
+        serde_json::to_value(self.wire()).expect("texts have a form")
     }
 
     /// The text of the challenge's `request` parameter.
     #[must_use]
     pub fn encode(&self) -> String {
-        encode_canonical(&self.to_json())
+        encode_ordered(&self.wire())
     }
 
     /// Reads the text of a challenge's `request` parameter.
@@ -81,6 +70,43 @@ impl Request {
             reference: text(details, "reference")?,
         })
     }
+}
+
+impl Request {
+    fn wire(&self) -> Wire<'_> {
+        Wire {
+            amount: self.amount,
+            channel: self.channel,
+            external_id: self.external_id.as_deref(),
+            method_details: Details {
+                cumulative_amount: self.cumulative,
+                network: self.network.name(),
+                reference: &self.reference,
+            },
+        }
+    }
+}
+
+/// Its members, in their order.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Wire<'a> {
+    #[serde(serialize_with = "as_text")]
+    amount: Amount,
+    #[serde(serialize_with = "as_text")]
+    channel: ContractId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external_id: Option<&'a str>,
+    method_details: Details<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Details<'a> {
+    #[serde(serialize_with = "as_text")]
+    cumulative_amount: Amount,
+    network: &'static str,
+    reference: &'a str,
 }
 
 /// A reference of 16 random bytes, six bits of which give way to the form of a version 4 UUID (RFC 9562 § 5.4).

@@ -1,9 +1,11 @@
 //! The `request` of a charge challenge.
 
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 
-use super::super::{Malformed, decode_json, encode_canonical, only, optional_text, parsed, units};
+use super::super::{Malformed, decode_json, encode_ordered, only, optional_text, parsed, units};
 use crate::protocol::{
+    json::as_text,
     money::Amount,
     stellar::{Address, ContractId, Network},
 };
@@ -60,27 +62,13 @@ impl Request {
     /// The request as JSON; `credentialTypes` is always told, `feePayer` only if it is true.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let kinds: Vec<&str> = self.credential_types.iter().map(|kind| kind.name()).collect();
-        let mut details = json!({ "credentialTypes": kinds, "network": self.network.name() });
-        if let (true, Some(details)) = (self.fee_payer, details.as_object_mut()) {
-            details.insert("feePayer".to_owned(), true.into());
-        }
-        let mut members = Map::from_iter([
-            ("amount".to_owned(), self.amount.to_string().into()),
-            ("currency".to_owned(), self.currency.to_string().into()),
-            ("methodDetails".to_owned(), details),
-            ("recipient".to_owned(), self.recipient.to_string().into()),
-        ]);
-        if let Some(id) = &self.external_id {
-            members.insert("externalId".to_owned(), id.as_str().into());
-        }
-        members.into()
+        serde_json::to_value(self.wire()).expect("texts have a form")
     }
 
     /// The text of the challenge's `request` parameter.
     #[must_use]
     pub fn encode(&self) -> String {
-        encode_canonical(&self.to_json())
+        encode_ordered(&self.wire())
     }
 
     /// Reads the text of a challenge's `request` parameter.
@@ -115,6 +103,52 @@ impl Request {
             },
             credential_types: credential_types(&details)?,
         })
+    }
+}
+
+impl Request {
+    fn wire(&self) -> Wire<'_> {
+        Wire {
+            amount: self.amount,
+            currency: self.currency,
+            external_id: self.external_id.as_deref(),
+            method_details: Details {
+                credential_types: &self.credential_types,
+                fee_payer: self.fee_payer.then_some(true),
+                network: self.network.name(),
+            },
+            recipient: self.recipient,
+        }
+    }
+}
+
+/// Its members, in their order.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Wire<'a> {
+    #[serde(serialize_with = "as_text")]
+    amount: Amount,
+    #[serde(serialize_with = "as_text")]
+    currency: ContractId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external_id: Option<&'a str>,
+    method_details: Details<'a>,
+    #[serde(serialize_with = "as_text")]
+    recipient: Address,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Details<'a> {
+    credential_types: &'a [CredentialType],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fee_payer: Option<bool>,
+    network: &'static str,
+}
+
+impl Serialize for CredentialType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }
 

@@ -64,19 +64,18 @@ prop_compose! {
         header in header(),
         opaque in prop::option::of(any_opaque()),
     ) -> Challenge {
-        let json = request.to_json();
         let parts = Parts {
             realm: &realm,
             method: METHOD,
             intent: INTENT,
-            request: &json,
+            request: request.encode(),
             description: description.as_deref(),
             body,
             expires_ms,
             header,
             opaque: opaque.as_ref(),
         };
-        Challenge::issue(&secrets(KEY, None), &parts)
+        Challenge::issue(&secrets(KEY, None), parts)
     }
 }
 
@@ -129,6 +128,13 @@ proptest! {
     #[test]
     fn the_canonical_form_is_that_of_rfc_8785_whichever_way_it_is_written(value in any_json()) {
         prop_assert_eq!(canonical(&value), serde_jcs::to_vec(&value).unwrap());
+    }
+
+    #[test]
+    fn what_is_written_in_order_is_canonical(request in any_request(), opaque in any_opaque()) {
+        prop_assert_eq!(request.encode(), encode_canonical(&request.to_json()));
+        let json = decode_json(opaque.encode().as_bytes()).unwrap();
+        prop_assert_eq!(opaque.encode(), encode_canonical(&json));
     }
 
     #[test]

@@ -102,7 +102,7 @@ fn v8_a_charge_challenge_is_that_of_mppx() {
     // Ours always carry more in `opaque`, so theirs is put in by hand, and the id with it.
     let ours = super::opaque();
     let parts = Parts { body: None, opaque: None, ..parts(&request, &ours) };
-    let mut challenge = Challenge::issue(&secrets(KEY, None), &parts);
+    let mut challenge = Challenge::issue(&secrets(KEY, None), parts);
     challenge.opaque = Some(opaque);
     challenge.id = ChallengeId::new("uzZDWcRuZwVtOWlgsXxvwESPqFp5_WMnIwIJzEcaqnE".to_owned());
     assert_eq!(challenge.verify_id(&secrets(KEY, None), challenge.header), Ok(()));
@@ -133,7 +133,7 @@ fn v9_a_channel_challenge_is_issued_as_by_mppx() {
         opaque: None,
         ..parts(&request, &opaque)
     };
-    let challenge = Challenge::issue(&secrets(KEY, None), &parts);
+    let challenge = Challenge::issue(&secrets(KEY, None), parts);
     assert_eq!(
         challenge.request,
         "eyJhbW91bnQiOiIxMDAwMDAwIiwiY2hhbm5lbCI6IkNBQkFFQVFDQUlCQUVBUUNBSUJBRUFRQ0FJQkFFQVFDQUlCQUVBUUNBSUJBRUFRQ0FJQkFGTlNaIiwibWV0aG9kRGV0YWlscyI6eyJjdW11bGF0aXZlQW1vdW50IjoiMjAwMDAwMCIsIm5ldHdvcmsiOiJzdGVsbGFyOnRlc3RuZXQiLCJyZWZlcmVuY2UiOiIwMDAwMDAwMC0wMDAwLTQwMDAtODAwMC0wMDAwMDAwMDAwMDEifX0"

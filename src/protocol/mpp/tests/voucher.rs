@@ -32,12 +32,20 @@ fn asked() -> Request {
     }
 }
 
+#[test]
+fn a_request_is_written_in_canonical_form() {
+    let named = Request { external_id: Some("sale \"7\" é\u{1}".to_owned()), ..asked() };
+    for request in [asked(), named] {
+        assert_eq!(request.encode(), encode_canonical(&request.to_json()));
+    }
+}
+
 /// The challenge of vector V9, with a description if there is one.
 fn challenge(description: Option<&str>) -> Challenge {
     let (opaque, json) = (opaque(), asked().to_json());
     let parts =
         Parts { intent: INTENT, description, body: None, opaque: None, ..parts(&json, &opaque) };
-    Challenge::issue(&secrets(KEY, None), &parts)
+    Challenge::issue(&secrets(KEY, None), parts)
 }
 
 /// What a payer sends to [`asked`].
