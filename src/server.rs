@@ -24,7 +24,7 @@ mod turn;
 pub mod bearer;
 pub mod tls;
 
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version, header, uri::Scheme};
@@ -239,7 +239,8 @@ impl House {
         let ended = cut.run_until_cancelled(async {
             // Answers are written whole; waiting for more to send would only delay them.
             stream.set_nodelay(true)?;
-            let Some(entered) = self.stop.run_until_cancelled(self.enter(stream)).await else {
+            let Some(entered) = self.stop.run_until_cancelled(Box::pin(self.enter(stream))).await
+            else {
                 return Ok(());
             };
             let (stream, is_h2) = entered?;
@@ -287,7 +288,8 @@ impl House {
         let points = switch.clone();
         let answer = move |mut request: Request<Incoming>| {
             let points = points.of(&mut request);
-            answer(service.clone(), request, way.clone(), Some(at.begin()), points)
+            // Boxed: an idle connection has no room to keep for what a request takes while it runs.
+            Box::pin(answer(service.clone(), request, way.clone(), Some(at.begin()), points))
         };
         let mut builder = conn::http1::Builder::new();
         builder.max_header_size(self.limits.header_bytes);
@@ -296,9 +298,10 @@ impl House {
         }
         let gate = keeper.gate(stream, self.limits);
         let connection = builder.serve_connection(TokioIo::new(gate), service_fn(answer));
+        // Boxed, since futures keep room for what they were made of: an idle connection would take three times as much.
+        let mut connection = Box::pin(connection.with_upgrades());
         // Dropped at its end, so that the stream comes back.
-        let ended = async {
-            let mut connection = pin!(connection.with_upgrades());
+        let ended = async move {
             tokio::select! {
                 biased;
                 ended = connection.as_mut() => return ended,
@@ -308,11 +311,11 @@ impl House {
         };
         let ended = ended.await;
         // What the connection was switched to takes its place here until it ends, or is cut off.
-        switch.run().await;
+        Box::pin(switch.run()).await;
         if let Some((stream, is_owed)) = keeper.take_back()
             && (is_owed || ended.is_err())
         {
-            linger::linger(stream).await;
+            Box::pin(linger::linger(stream)).await;
         }
         ended
     }
@@ -342,7 +345,7 @@ impl House {
                     answer(service.clone(), request, way.clone(), None, Points::default())
                 }),
             );
-        let mut connection = pin!(connection);
+        let mut connection = Box::pin(connection);
         let (mut patience, mut seen) = (header_timeout, 0);
         loop {
             tokio::select! {

@@ -117,8 +117,13 @@ where
 
     async fn reserve(&self, route: &Route, patience: Duration) -> Result<Slot<B>, Obstacle> {
         let upstream = self.0.get(route.upstream).ok_or(Obstacle::Busy)?;
-        let permit = timeout(patience, upstream.room.clone().acquire_owned()).await;
-        let permit = permit.map_err(|_| Obstacle::Busy)?.map_err(|_| Obstacle::Busy)?;
+        let permit = match upstream.room.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let permit = timeout(patience, upstream.room.clone().acquire_owned()).await;
+                permit.map_err(|_| Obstacle::Busy)?.map_err(|_| Obstacle::Busy)?
+            }
+        };
         let server = upstream.least_busy().ok_or(Obstacle::Busy)?;
         let place = Place { _permit: permit, _load: server.load.clone() };
         Ok(Slot { upstream: upstream.clone(), server, place })

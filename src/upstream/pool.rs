@@ -122,13 +122,15 @@ where
             }
         }
         if needs_h1 || !dialer.may_speak_h2() || self.shelf().chose_h1 {
-            return Ok((self.keep(dialer.dial(&self.address, needs_h1).await?, needs_h1), true));
+            // Boxed: most requests find a connection, and have no room to keep for making one.
+            let line = Box::pin(dialer.dial(&self.address, needs_h1)).await?;
+            return Ok((self.keep(line, needs_h1), true));
         }
         let _turn = self.dialing.acquire().await;
         if let Some(stream) = self.shelf().stream() {
             return Ok((Use::Stream(stream), false));
         }
-        Ok((self.keep(dialer.dial(&self.address, false).await?, false), true))
+        Ok((self.keep(Box::pin(dialer.dial(&self.address, false)).await?, false), true))
     }
 
     /// Takes a connection back whose answer has been read to its end.
