@@ -1,7 +1,8 @@
 //! What is wrong with a configuration file: where, what, and what to do about it.
 //!
 //! Knows nothing of YAML or of what a key means. It is the one place that faults are written from, so it also is where
-//! a Stellar secret key that was put in the wrong place is masked.
+//! a Stellar secret key that was put in the wrong place is masked, and where a text that a fault repeats is kept to its
+//! line.
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
@@ -45,9 +46,9 @@ impl Diagnostic {
         Self {
             file: Arc::clone(file),
             at,
-            path: mask_seeds(path),
-            what: mask_seeds(what),
-            hint: mask_seeds(hint),
+            path: one_line(&mask_seeds(path)),
+            what: one_line(&mask_seeds(what)),
+            hint: one_line(&mask_seeds(hint)),
         }
     }
 }
@@ -151,6 +152,22 @@ pub(super) fn quoted(text: &str) -> String {
     format!("`{}`", shown.replace("\\\"", "\"").replace("\\'", "'"))
 }
 
+/// `text` without control characters, and not without end.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len().min(MAX_LINE));
+    for letter in text.chars() {
+        if line.len() >= MAX_LINE {
+            line.push('…');
+            break;
+        }
+        match letter.is_control() {
+            true => line.extend(letter.escape_debug()),
+            false => line.push(letter),
+        }
+    }
+    line
+}
+
 /// The number of edits between two words; letters in another order count as one edit.
 fn distance(word: &str, other: &str) -> usize {
     let sorted = |text: &str| {
@@ -215,6 +232,8 @@ const SEED_LENGTH: usize = 56;
 const MUXED_LENGTH: usize = 69;
 /// Letters of a value that a message repeats.
 const MAX_SHOWN: usize = 100;
+/// About as many bytes a message has at most.
+const MAX_LINE: usize = 2_000;
 
 #[cfg(test)]
 mod tests {
@@ -247,6 +266,14 @@ mod tests {
         assert_eq!(mask_seeds(account), account);
         assert_eq!(mask_seeds(muxed), muxed);
         assert_eq!(mask_seeds("SHORT `STELLAR_RPC_URL` ٣"), "SHORT `STELLAR_RPC_URL` ٣");
+    }
+
+    #[test]
+    fn a_message_stays_on_one_line_and_ends_whoever_wrote_it() {
+        let told = |text: &str| Diagnostic::new(&"f".into(), None, text, text, text);
+        let Diagnostic { path, what, hint, .. } = told("a\nb\u{1b}[0m\r`c\\n` é");
+        assert_eq!([path, what, hint], ["a\\nb\\u{1b}[0m\\r`c\\n` é"; 3]);
+        assert_eq!(told(&"é".repeat(3_000)).what, format!("{}…", "é".repeat(1_000)));
     }
 
     #[test]

@@ -4,11 +4,15 @@
 
 use std::net::SocketAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Version, header, request::Parts};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Version, header,
+    request::Parts,
+    uri::{Authority, Scheme},
+};
 
 use crate::{
     protocol::mpp,
-    upstream::headers::{prepare_request, strip_response},
+    upstream::headers::{fit_h1, fit_h2, prepare_request, strip_response, strip_trailers},
 };
 
 pub(super) fn check(bytes: &[u8]) {
@@ -16,7 +20,9 @@ pub(super) fn check(bytes: &[u8]) {
     let Some(headers) = read(lines) else { return };
     let version = if first & 1 == 0 { Version::HTTP_11 } else { Version::HTTP_2 };
     goes_up(&headers, version);
+    is_fitted(&headers, version);
     comes_down(&headers);
+    ends(&headers);
 }
 
 fn goes_up(headers: &HeaderMap, version: Version) {
@@ -57,6 +63,62 @@ fn goes_up(headers: &HeaderMap, version: Version) {
     if matches!(mpp::find(headers), Ok(None)) && !nominated.contains(&header::AUTHORIZATION) {
         let name = &header::AUTHORIZATION;
         assert_eq!(values(headers, name), values(&once, name));
+    }
+}
+
+/// What a head becomes for an upstream of the one protocol or the other.
+fn is_fitted(headers: &HeaderMap, version: Version) {
+    let address = Authority::from_static("upstream:80");
+    let request = || {
+        let mut head = head(headers.clone(), version);
+        prepare_request(&mut head, &set());
+        Request::from_parts(head, ())
+    };
+    let sent = request();
+    let mut h1 = request();
+    if fit_h1(&mut h1, &address).is_ok() {
+        let cookies = values(h1.headers(), &header::COOKIE);
+        let crumbs = values(sent.headers(), &header::COOKIE);
+        if version == Version::HTTP_2 && crumbs.len() > 1 {
+            assert_eq!(cookies, [crumbs.join(&b"; "[..])]);
+        } else {
+            assert_eq!(cookies, crumbs);
+        }
+        let hosts = values(sent.headers(), &header::HOST);
+        let named = values(h1.headers(), &header::HOST);
+        assert_eq!(named, if hosts.is_empty() { vec![&b"upstream:80"[..]] } else { hosts });
+        is_all_but(sent.headers(), h1.headers(), &[header::COOKIE, header::HOST]);
+    }
+    let mut h2 = request();
+    if fit_h2(&mut h2, Scheme::HTTP, &address).is_ok() {
+        assert!(!h2.headers().contains_key(header::HOST));
+        let authority = h2.uri().authority().map(Authority::as_str);
+        let host = sent.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+        assert_eq!(authority, Some(host.unwrap_or("upstream:80")));
+        is_all_but(sent.headers(), h2.headers(), &[header::HOST]);
+    }
+}
+
+fn is_all_but(one: &HeaderMap, other: &HeaderMap, but: &[HeaderName]) {
+    for name in one.keys().chain(other.keys()).filter(|name| !but.contains(name)) {
+        assert_eq!(values(one, name), values(other, name), "{name}");
+    }
+}
+
+/// Trailers say nothing of a hop, of a payment or of the message's frame, and else what they said.
+fn ends(headers: &HeaderMap) {
+    let mut once = headers.clone();
+    strip_trailers(&mut once);
+    let mut twice = once.clone();
+    strip_trailers(&mut twice);
+    assert_eq!(once, twice);
+    for name in headers.keys() {
+        let plain = name.as_str().replace('_', "-");
+        let stays = [&STAYS[..], &STAYS_UP, &STAYS_DOWN, &STAYS_AT_THE_END].concat();
+        let is_told = once.contains_key(name);
+        let stays = stays.contains(&plain.as_str()) || plain.starts_with("x-forwarded-");
+        assert_eq!(is_told, !stays, "{name}");
+        assert!(!is_told || values(headers, name) == values(&once, name), "{name}");
     }
 }
 
@@ -171,5 +233,16 @@ const STAYS_DOWN: [&str; 7] = [
     "payment-next",
     "settlement-overrides",
     "extension-responses",
+];
+/// Names that no trailer has.
+const STAYS_AT_THE_END: [&str; 8] = [
+    "authorization",
+    "cache-control",
+    "content-length",
+    "host",
+    "set-cookie",
+    "te",
+    "trailer",
+    "www-authenticate",
 ];
 const MOST_LINES: usize = 200;

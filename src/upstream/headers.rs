@@ -68,7 +68,7 @@ pub(crate) fn prepare_request(head: &mut Parts, set: &[(HeaderName, HeaderValue)
 }
 
 /// Gives a request the form that HTTP/1.1 has, for a server at `address`.
-pub(super) fn fit_h1<B>(request: &mut Request<B>, address: &Authority) -> Result<(), http::Error> {
+pub(crate) fn fit_h1<B>(request: &mut Request<B>, address: &Authority) -> Result<(), http::Error> {
     if request.version() >= Version::HTTP_2 {
         join_cookies(request.headers_mut());
     }
@@ -85,7 +85,7 @@ pub(super) fn fit_h1<B>(request: &mut Request<B>, address: &Authority) -> Result
 }
 
 /// Gives a request the form that HTTP/2 has, for a server at `address`.
-pub(super) fn fit_h2<B>(
+pub(crate) fn fit_h2<B>(
     request: &mut Request<B>,
     scheme: Scheme,
     address: &Authority,
@@ -104,7 +104,7 @@ pub(super) fn fit_h2<B>(
 }
 
 /// Removes from trailers what neither side may say there.
-pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
+pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
     remove(trailers, |name| {
         is_hop_by_hop(name)
             || stays_in_request(name)
