@@ -47,6 +47,8 @@ pub(crate) fn prepare_request(head: &mut Parts, set: &[(HeaderName, HeaderValue)
     remove_nominated(headers);
     remove(headers, |name| is_hop_by_hop(name) || stays_in_request(name));
     mpp::strip(headers);
+    // Grown once, for what follows.
+    headers.reserve(set.len().saturating_add(OWN));
     if takes_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
@@ -55,10 +57,9 @@ pub(crate) fn prepare_request(head: &mut Parts, set: &[(HeaderName, HeaderValue)
     {
         headers.insert(FORWARDED_FOR, address);
     }
-    let scheme = head.uri.scheme_str().unwrap_or("http");
-    if let Ok(scheme) = HeaderValue::from_str(scheme) {
-        headers.insert(FORWARDED_PROTO, scheme);
-    }
+    let is_https = head.uri.scheme() == Some(&Scheme::HTTPS);
+    let scheme = HeaderValue::from_static(if is_https { "https" } else { "http" });
+    headers.insert(FORWARDED_PROTO, scheme);
     if let Some(host) = headers.get(header::HOST).cloned() {
         headers.insert(FORWARDED_HOST, host);
     }
@@ -284,6 +285,8 @@ fn split_unquoted(value: &[u8]) -> Vec<&[u8]> {
         .collect()
 }
 
+/// As many headers at most the gateway adds: three of where a request came from, `TE`, `Connection`, `Upgrade`, `Expect`.
+const OWN: usize = 7;
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");

@@ -14,6 +14,7 @@
 mod bodies;
 mod edge;
 mod exchange;
+mod far_h2;
 mod faults;
 mod flow;
 mod foreign;

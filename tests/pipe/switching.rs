@@ -8,7 +8,12 @@ use tokio::{
     time::Duration,
 };
 
-use crate::harness::{Gateway, Options, Origin, sorted, within};
+use tollgate::upstream::Protocol;
+
+use crate::{
+    exchange::{Trust, Version},
+    harness::{Gateway, Options, Origin, sorted, within},
+};
 
 const ASKING: &str = "GET /free/ws HTTP/1.1\r\nHost: gw\r\nConnection: keep-alive, Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -96,6 +101,55 @@ async fn ten_megabytes_pass_both_ways_at_once() {
     let ((), received) = within(async { tokio::join!(sending, receiving) }).await;
     assert_eq!(received.len(), sent.len() + 3);
     assert!(received.starts_with(&sent) && received.ends_with(b"bye"));
+}
+
+#[tokio::test]
+async fn ten_megabytes_pass_both_ways_over_tls() {
+    let trust = Trust::new();
+    let acceptor = trust.acceptor(&[b"http/1.1"]);
+    let origin = Origin::start(move |peer| {
+        let acceptor = acceptor.clone();
+        async move {
+            let mut stream = acceptor.accept(peer.stream).await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            stream.write_all(SWITCHED.as_bytes()).await.unwrap();
+            let (mut read, mut write) = tokio::io::split(stream);
+            tokio::io::copy(&mut read, &mut write).await.unwrap();
+            write.shutdown().await.unwrap();
+        }
+    })
+    .await;
+    let options = Options {
+        protocol: Protocol::Negotiated,
+        tls: Some(trust.trusted(Protocol::Negotiated)),
+        shown: Some(trust.shown()),
+        ..Options::default()
+    };
+    let gateway = Gateway::start(&[origin.address], options).await;
+    let mut client = trust.connect(gateway.address, Version::H1).await;
+    client.write_all(ASKING.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(within(client.read_u8()).await.unwrap());
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "));
+    let sent: Vec<u8> =
+        (0..10_000_000_u32).map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    let (mut read, mut write) = tokio::io::split(client);
+    let sending = async {
+        write.write_all(&sent).await.unwrap();
+        write.shutdown().await.unwrap();
+    };
+    let receiving = async {
+        let mut received = vec![0; sent.len()];
+        read.read_exact(&mut received).await.unwrap();
+        received
+    };
+    let ((), received) = within(async { tokio::join!(sending, receiving) }).await;
+    assert!(received == sent);
 }
 
 #[tokio::test]
