@@ -13,6 +13,7 @@
 //! To verify is to check what needs no ledger, to claim, and to ask the ledger: see [`Method::verify`].
 
 pub mod cors;
+pub mod grpc;
 mod lasting;
 mod page;
 mod paid;

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 
 use crate::{
     config::Settings,
-    guard::{Body, Guard, cors, problem::Problem},
+    guard::{Body, Guard, cors, grpc, problem::Problem},
     protocol::target::Target,
     route::{Access, Match},
     server::{self, Inbound, Refused},
@@ -42,7 +42,14 @@ impl server::Service for Road {
         &self,
         inbound: Inbound,
     ) -> impl Future<Output = Response<Self::Body>> + Send + 'static {
-        travel(self.current.load_full(), inbound)
+        let (configured, is_call) =
+            (self.current.load_full(), grpc::is_call(inbound.request.headers()));
+        async move {
+            match (is_call, travel(configured, inbound).await) {
+                (true, answer) => as_grpc(answer),
+                (false, answer) => answer,
+            }
+        }
     }
 
     fn refuse(&self, refused: Refused) -> Response<Self::Body> {
@@ -90,6 +97,15 @@ async fn preflight(
             cors::preflight_answer(asked, request.headers()).map(Either::Left)
         }
         _ => own(unmatched()),
+    }
+}
+
+/// The gateway's own answer as a gRPC client reads it; the upstream's as it is.
+fn as_grpc(answer: Response<Body<ResponseBody>>) -> Response<Body<ResponseBody>> {
+    let (head, body) = answer.into_parts();
+    match body {
+        Either::Left(own) => grpc::told(Response::from_parts(head, own)).map(Either::Left),
+        Either::Right(_) => Response::from_parts(head, body),
     }
 }
 

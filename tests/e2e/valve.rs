@@ -140,3 +140,63 @@ async fn a_person_with_a_browser_gets_a_page_and_the_challenge_all_the_same() {
     agent.ask(Method::GET, "/weather").await.assert_refused("Payment required");
     world.end().await;
 }
+
+#[tokio::test]
+async fn h09_scripts_of_any_origin_may_pay_and_none_gets_cookies() {
+    let world = World::start().await;
+    let agent = world.agent();
+    for origin in ["https://evil.example", "null", "https://app.example"] {
+        let ask = |builder: http::request::Builder| {
+            builder
+                .header("origin", origin)
+                .header("access-control-request-method", "GET")
+                .header("cookie", "session=1")
+                .body(Bytes::new())
+                .unwrap()
+        };
+        for request in
+            [ask(Request::options(world.url("/weather"))), ask(Request::get(world.url("/weather")))]
+        {
+            let is_preflight = request.method() == Method::OPTIONS;
+            let answer = read(agent.client.exchange(request).await.unwrap()).await;
+            assert_eq!(answer.headers["access-control-allow-origin"], "*", "{origin}");
+            assert!(!answer.headers.contains_key("access-control-allow-credentials"), "{origin}");
+            assert_eq!(answer.headers["cache-control"], "no-store");
+            if !is_preflight {
+                assert_eq!(answer.status, StatusCode::PAYMENT_REQUIRED);
+                let exposed = answer.headers["access-control-expose-headers"].to_str().unwrap();
+                for header in ["PAYMENT-REQUIRED", "PAYMENT-RESPONSE", "WWW-Authenticate"] {
+                    assert!(exposed.contains(header), "{exposed}");
+                }
+            }
+        }
+    }
+    assert!(world.upstream.hits().is_empty());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_grpc_call_is_told_the_price_as_a_grpc_status_and_a_paid_one_is_the_upstreams() {
+    let world = World::start().await;
+    let agent = world.agent();
+    let call = |path: &str| {
+        Request::get(world.url(path))
+            .header("content-type", "application/grpc+proto")
+            .body(Bytes::new())
+            .unwrap()
+    };
+    for (path, code) in [("/weather", "9"), ("/none", "12")] {
+        let told = read(agent.client.exchange(call(path)).await.unwrap()).await;
+        assert_eq!(told.status, StatusCode::OK, "{told:?}");
+        assert_eq!(told.headers["content-type"], "application/grpc");
+        assert_eq!(told.headers["grpc-status"], code, "{told:?}");
+        assert_eq!(told.headers["cache-control"], "no-store");
+        assert!(told.headers.contains_key("grpc-message") && told.body.is_empty(), "{told:?}");
+        assert_eq!(told.headers.contains_key("payment-required"), path == "/weather");
+    }
+    assert!(world.upstream.hits().is_empty());
+    let free = read(agent.client.exchange(call("/health")).await.unwrap()).await;
+    assert!(!free.headers.contains_key("grpc-status"));
+    assert_eq!(&free.body[..], BODY);
+    world.end().await;
+}

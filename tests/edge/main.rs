@@ -5,12 +5,14 @@
 
 #![expect(
     clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::unwrap_used,
     reason = "a test fails where its helpers do"
 )]
 
+mod differential;
 mod frames;
 mod framing;
 mod http2;

@@ -44,7 +44,7 @@ impl Site {
         let origin = Origin::start().await;
         let folder = tempfile::tempdir().unwrap();
         prepare(folder.path());
-        let settings = settings(listeners, &origin, folder.path()).unwrap();
+        let settings = settings(listeners, origin.address, folder.path()).unwrap();
         let gateway = Gateway::start(settings, Clock::system()).await.unwrap();
         Self { gateway, origin, folder }
     }
@@ -68,13 +68,12 @@ impl Site {
 /// The settings of a site.
 pub(crate) fn settings(
     listeners: &str,
-    origin: &Origin,
+    upstream: SocketAddr,
     folder: &Path,
 ) -> Result<Settings, config::Diagnostics> {
     let text = format!(
-        "version: 1\n{listeners}\nupstream: http://{}\nroutes:\n  - {{ match: ANY /free/*, free: true }}\n  \
+        "version: 1\n{listeners}\nupstream: http://{upstream}\nroutes:\n  - {{ match: ANY /free/*, free: true }}\n  \
          - {{ match: ANY /kept/*, deny: 403 }}\n",
-        origin.address
     );
     config::parse(&text, "gateway.yaml", folder, &Env::fixed([("", ""); 0]))
 }
@@ -112,11 +111,13 @@ impl Origin {
                 conversations.spawn(async move {
                     let mut wire = Wire::new(stream);
                     while let Some(request) = wire.message().await {
+                        let is_head = request.starts_with("HEAD ");
                         let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
                         log.lock().unwrap().push(request);
                         match path.as_str() {
                             "/free/never" => pending().await,
                             "/free/large" => wire.send(large()).await,
+                            _ if is_head => wire.send(OK.trim_end_matches("ok")).await,
                             _ => wire.send(OK).await,
                         }
                     }

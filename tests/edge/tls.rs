@@ -203,14 +203,14 @@ async fn a_new_certificate_is_shown_after_a_reload_and_connections_go_on() {
     let old = Visitor::trusting(&site, "a");
     let mut wire = Wire::new(old.visit(&site, "a.example").await.unwrap());
     issue_both(site.folder.path());
-    let reloaded = settings(ONE, &site.origin, site.folder.path()).unwrap();
+    let reloaded = settings(ONE, site.origin.address, site.folder.path()).unwrap();
     site.gateway.reload(reloaded).unwrap();
     assert!(old.visit(&site, "a.example").await.is_err());
     assert!(Visitor::trusting(&site, "a").visit(&site, "a.example").await.is_ok());
     wire.send(GET).await;
     assert_eq!(status_of(&wire.rest().await), 200);
     // What has to be bound anew needs a restart.
-    let plain = settings("listen: 127.0.0.1:0", &site.origin, site.folder.path()).unwrap();
+    let plain = settings("listen: 127.0.0.1:0", site.origin.address, site.folder.path()).unwrap();
     assert!(site.gateway.reload(plain).is_err());
 }
 
