@@ -284,3 +284,6 @@ const SWEEP: Duration = Duration::from_secs(2);
 const SETTLING: Duration = Duration::from_millis(10);
 /// The most streams on one session, whatever its server takes.
 const MOST_STREAMS: usize = 100;
+
+#[cfg(test)]
+mod tests;

@@ -59,6 +59,17 @@ async fn an_answer_reaches_the_client_as_it_was_sent() {
 }
 
 #[tokio::test]
+async fn the_reason_of_a_status_passes_as_it_is() {
+    let origin =
+        Origin::answering("HTTP/1.1 200 All Good: 100 %\r\nContent-Length: 0\r\n\r\n").await;
+    let gateway = Gateway::before(&origin).await;
+    let mut client = gateway.client().await;
+    client.send("GET /free/ HTTP/1.1\r\nHost: gw\r\n\r\n").await;
+    let head = client.head().await.unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 All Good: 100 %\r\n"), "{head}");
+}
+
+#[tokio::test]
 async fn h01_h02_h03_what_belongs_to_the_hop_the_payment_or_the_gateway_stays() {
     let origin = Origin::answering(OK).await;
     let set_headers = vec![("authorization", "Bearer upstream")];
