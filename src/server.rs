@@ -293,6 +293,8 @@ impl House {
         };
         let mut builder = conn::http1::Builder::new();
         builder.max_header_size(self.limits.header_bytes);
+        // Who hardly reads must not have much kept for it.
+        builder.max_buf_size(self.limits.header_bytes.saturating_add(BUFFER));
         if self.limits.headers > HYPERS_HEADERS {
             builder.max_headers(self.limits.headers);
         }
@@ -438,6 +440,9 @@ const HYPERS_HEADERS: usize = 100;
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PREFACE_PAUSE: Duration = Duration::from_millis(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What is kept at most of an answer that is not taken, besides as much as a head may have: so far the upstream is read
+/// ahead.
+const BUFFER: usize = 8 * 1024;
 /// Flow-control windows as Envoy recommends them at an edge.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;

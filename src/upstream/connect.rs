@@ -155,12 +155,18 @@ impl Dialer {
             });
             return Ok(Line::Session { sender, most });
         }
-        let (sender, connection) =
-            http1::Builder::new().handshake(io).await.map_err(DialError::Handshake)?;
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(BUFFER)
+            .handshake(io)
+            .await
+            .map_err(DialError::Handshake)?;
         let task = self.tasks.spawn(async move { note(connection.with_upgrades().await) });
         Ok(Line::Link(Link::new(sender, task)))
     }
 }
+
+/// What is kept at most of a body that is not taken, in either direction, and so the longest head of an answer.
+const BUFFER: usize = 32 * 1024;
 
 /// The tasks of an upstream's connections. Each ends when nobody holds its connection any more.
 #[derive(Clone, Debug, Default)]
