@@ -17,6 +17,18 @@ pub(crate) enum Kind {
     Reads,
 }
 
+impl Kind {
+    /// What a connection may cost the gateway at most, in KiB: two of them where a request goes through to the upstream, and
+    /// what is read ahead.
+    pub(crate) const fn most(self) -> u64 {
+        match self {
+            Self::Heads => 64,
+            Self::Bodies => 96,
+            Self::Reads => 192,
+        }
+    }
+}
+
 /// A running attack; it ends when dropped.
 pub(crate) struct Attack {
     child: Child,

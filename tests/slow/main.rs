@@ -75,12 +75,9 @@ async fn hold_out(kind: Kind) {
     );
     assert_eq!((calm.failed, stormy.failed), (0, 0), "{stormy}");
     assert!(stormy.served > 0 && calm.served > 0);
-    assert!(each <= MOST_KIB, "{each} KiB a connection");
+    assert!(each <= kind.most(), "{each} KiB a connection");
     site.end(&[calm, stormy]).await;
 }
-
-/// What a connection that dawdles may cost, whatever it does: its buffers in both directions.
-const MOST_KIB: u64 = 64;
 
 fn seconds() -> Duration {
     Duration::from_secs(variable("TOLLGATE_SLOW_SECONDS").unwrap_or(4))
