@@ -50,18 +50,21 @@ async fn f16_whoever_stands_behind_the_gateway_reads_what_it_has_read() {
         let mut conversations = JoinSet::new();
         for parser in &parsers {
             let (address, request) = (parser.gateway.addresses()[0], request.clone());
+            let name = parser.name;
             conversations.spawn(async move {
                 let mut wire = Wire::new(TcpStream::connect(address).await.unwrap());
                 wire.send(&request).await;
-                timeout(LONG / 2, wire.rest()).await.ok()
+                (name, timeout(LONG / 2, wire.rest()).await)
             });
         }
-        let answers = conversations.join_all().await;
-        let hangs = || String::from_utf8_lossy(&request).into_owned();
-        let answers: Option<Vec<String>> = answers.into_iter().collect();
-        let answers = answers.unwrap_or_else(|| panic!("{number} hangs: {:?}", hangs()));
-        let statuses: Vec<Vec<u16>> = answers.iter().map(|answer| statuses(answer)).collect();
         let text = String::from_utf8_lossy(&request);
+        let answers = conversations.join_all().await.into_iter();
+        let answers: Vec<String> = answers
+            .map(|(name, answer)| {
+                answer.unwrap_or_else(|_| panic!("{number} hangs before {name}: {text:?}"))
+            })
+            .collect();
+        let statuses: Vec<Vec<u16>> = answers.iter().map(|answer| statuses(answer)).collect();
         assert!(statuses.iter().all(|one| *one == statuses[0]), "{number}: {text:?}: {answers:?}");
         let expected = parsers[0].read();
         for parser in &parsers[1..] {
