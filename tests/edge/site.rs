@@ -160,10 +160,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(crate) async fn message(&mut self) -> Option<String> {
         let mut message = self.line_end(b"\r\n\r\n").await?;
         let head = message.to_ascii_lowercase();
-        if let Some((_, rest)) = head.split_once("content-length: ") {
+        if let Some((_, rest)) = head.split_once("\r\ncontent-length: ") {
             let length = rest.split("\r\n").next().unwrap().parse().unwrap();
             message += &self.take(length).await?;
-        } else if head.contains("transfer-encoding: chunked") {
+        } else if head.contains("\r\ntransfer-encoding: chunked") {
             loop {
                 let line = self.line_end(b"\r\n").await?;
                 let size = usize::from_str_radix(line.split([';', '\r']).next().unwrap(), 16);
