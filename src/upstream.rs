@@ -243,7 +243,12 @@ where
         mut request: Request<Upload<B>>,
     ) -> Result<(Response<Incoming>, Lease<B>), Obstacle> {
         loop {
-            let connected = self.server.connection(self.dialer, self.needs_h1).await;
+            // Whoever waits for others to connect waits no longer than for an answer; nothing of the request is sent yet.
+            let connected = self.server.connection(self.dialer, self.needs_h1);
+            let connected = timeout(self.patience, connected).await.map_err(|_| {
+                let what = format!("it was not connected within {:?}", self.patience);
+                Obstacle::Unreachable(what)
+            })?;
             let (connection, is_new) =
                 connected.map_err(|error| Obstacle::Unreachable(error.to_string()))?;
             let (sent, lease) = match connection {
@@ -268,6 +273,7 @@ where
         mut link: pool::Link<B>,
         mut request: Request<Upload<B>>,
     ) -> Result<(Sent<B>, Lease<B>), Obstacle> {
+        headers::frame(&mut request);
         headers::fit_h1(&mut request, &self.server.address).map_err(unwritable)?;
         answer::watch_interim(&mut request, link.cutter(), self.go_ahead.clone());
         let answer = link.sender.try_send_request(request);

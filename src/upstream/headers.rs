@@ -13,6 +13,7 @@ use http::{
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme},
 };
+use http_body::Body;
 
 use crate::protocol::mpp;
 
@@ -85,6 +86,17 @@ pub(crate) fn fit_h1<B>(request: &mut Request<B>, address: &Authority) -> Result
     Ok(())
 }
 
+/// Says on HTTP/1.1 that a body of unknown length comes in chunks: hyper takes a GET or a HEAD that says nothing for one
+/// without a body, and would leave it out.
+pub(super) fn frame<B: Body>(request: &mut Request<B>) {
+    let body = request.body();
+    let is_open_ended = !body.is_end_stream() && body.size_hint().exact().is_none();
+    let headers = request.headers_mut();
+    if is_open_ended && !headers.contains_key(header::CONTENT_LENGTH) {
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}
+
 /// Gives a request the form that HTTP/2 has, for a server at `address`.
 pub(crate) fn fit_h2<B>(
     request: &mut Request<B>,
@@ -94,6 +106,7 @@ pub(crate) fn fit_h2<B>(
     *request.version_mut() = Version::HTTP_2;
     let headers = request.headers_mut();
     headers.remove(header::EXPECT);
+    headers.remove(header::TRANSFER_ENCODING);
     let authority = match headers.remove(header::HOST) {
         Some(host) => Authority::try_from(host.as_bytes())?,
         None => address.clone(),

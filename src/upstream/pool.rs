@@ -126,9 +126,13 @@ where
             let line = Box::pin(dialer.dial(&self.address, needs_h1)).await?;
             return Ok((self.keep(line, needs_h1), true));
         }
-        let _turn = self.dialing.acquire().await;
+        let turn = self.dialing.acquire().await;
         if let Some(stream) = self.shelf().stream() {
             return Ok((Use::Stream(stream), false));
+        }
+        if self.shelf().chose_h1 {
+            // Each needs a connection of its own: there is nothing to take turns for.
+            drop(turn);
         }
         Ok((self.keep(Box::pin(dialer.dial(&self.address, false)).await?, false), true))
     }

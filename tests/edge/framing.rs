@@ -130,6 +130,26 @@ async fn f05_what_stands_behind_a_request_for_another_protocol_is_gated_on_its_o
     assert!(asked.contains("upgrade: foo\r\n"), "{asked}");
 }
 
+/// The answer comes before the body is read: what stands behind that is gated all the same.
+#[tokio::test]
+async fn f05_a_request_for_another_protocol_with_a_body_leaves_a_connection_that_goes_on() {
+    let site = Site::start().await;
+    let behind = "GET /free/x HTTP/1.1\r\nHost: gw\r\n\r\n";
+    let head = "POST /kept/x HTTP/1.1\r\nHost: gw\r\nUpgrade: foo\r\nConnection: upgrade\r\nX: ";
+    for (framing, body) in [
+        ("Content-Length: 5\r\n\r\n", "hello"),
+        ("Transfer-Encoding: chunked\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n"),
+    ] {
+        // The first that hyper reads is the head and nothing else.
+        let pad = "x".repeat(8192 - head.len() - 2 - framing.len());
+        let mut client = site.client().await;
+        client.send(format!("{head}{pad}\r\n{framing}{body}")).await;
+        assert_eq!(client.status().await, 403);
+        client.send(behind.to_owned()).await;
+        assert_eq!(client.status().await, 200, "{framing}");
+    }
+}
+
 #[tokio::test]
 async fn f06_no_upgrade_to_http2_is_asked_of_the_upstream() {
     let site = Site::start().await;
@@ -181,6 +201,18 @@ async fn f09_any_method_may_have_a_body_and_it_stays_one() {
     let requests = site.origin.requests();
     assert_eq!(requests.len(), 4);
     assert!(requests.iter().all(|request| request.ends_with(SMUGGLED)), "{requests:?}");
+    // And one that does not say its length.
+    for method in ["GET", "HEAD", "DELETE", "POST"] {
+        let length = SMUGGLED.len();
+        let request = format!(
+            "{method} /free/x HTTP/1.1\r\nHost: gw\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n\
+             {length:x}\r\n{SMUGGLED}\r\n0\r\n\r\n"
+        );
+        assert_eq!(status_of(&site.exchange(request).await), 200, "{method}");
+    }
+    let requests = site.origin.requests();
+    assert_eq!(requests.len(), 8);
+    assert!(requests.iter().all(|request| request.contains(SMUGGLED)), "{requests:?}");
 }
 
 #[tokio::test]
