@@ -6,7 +6,8 @@
 use std::net::SocketAddr;
 
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Uri, Version, header, request::Parts, uri::Scheme,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, request::Parts,
+    uri::Scheme,
 };
 
 use super::{Inbound, framing::Refused};
@@ -27,6 +28,7 @@ pub(super) fn read<B>(request: Request<B>, way: Way) -> Result<Inbound<B>, Refus
     let target = Target::read(&head.uri)?;
     let host = read_host(&head)?;
     check_codings(&head.headers)?;
+    check_length(&head.headers)?;
     let mut uri = Uri::builder().path_and_query(target.path_and_query().clone());
     if let Some(host) = host {
         uri = uri.scheme(way.scheme).authority(host.as_bytes());
@@ -115,6 +117,24 @@ fn check_codings(headers: &HeaderMap) -> Result<(), Refused> {
     } else {
         Err(Refused::Expectation)
     }
+}
+
+/// HTTP/2 frames by itself; what goes on by HTTP/1.1 must have one length there too.
+fn check_length(headers: &HeaderMap) -> Result<(), Refused> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let is_number = |length: &HeaderValue| {
+        !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit)
+    };
+    if !lengths.next().is_none_or(is_number) {
+        return Err(Refused::Length);
+    }
+    if lengths.next().is_some() {
+        return Err(Refused::TwoLengths);
+    }
+    // Servers that make variables of headers cannot tell these from the ones with hyphens.
+    let is_twin =
+        |name: &HeaderName| matches!(name.as_str(), "content_length" | "transfer_encoding");
+    if headers.keys().any(is_twin) { Err(Refused::Field) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -261,6 +281,24 @@ mod tests {
             &[""],
         ] {
             assert_eq!(with(codings), Err(Refused::TransferCoding), "{codings:?}");
+        }
+    }
+
+    #[test]
+    fn f02_a_length_is_one_number_in_http2_too() {
+        let with = |headers: &[(&str, &str)]| h2("http://gw/x", headers).map(|_| ());
+        assert_eq!(with(&[("content-length", "5")]), Ok(()));
+        let two = [("content-length", "5"), ("content-length", "5")];
+        assert_eq!(with(&two), Err(Refused::TwoLengths));
+        for odd in ["", "+5", "5, 5", "0x5", "-1"] {
+            assert_eq!(with(&[("content-length", odd)]), Err(Refused::Length), "{odd}");
+        }
+        for twin in ["content_length", "transfer_encoding"] {
+            assert_eq!(
+                with(&[("content-length", "5"), (twin, "0")]),
+                Err(Refused::Field),
+                "{twin}"
+            );
         }
     }
 

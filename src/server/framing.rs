@@ -148,6 +148,15 @@ impl Framing {
         matches!(self.state, State::Asked)
     }
 
+    /// Whether the last request asks for another protocol, be it that its body is yet to come.
+    pub(super) const fn asks(&self) -> bool {
+        match self.state {
+            State::Counted { asks, .. } | State::Chunked { asks, .. } => asks,
+            State::Asked => true,
+            State::Head(_) | State::Open | State::Closed => false,
+        }
+    }
+
     /// Whether the protocol has changed.
     pub(super) const fn is_open(&self) -> bool {
         matches!(self.state, State::Open)

@@ -189,8 +189,9 @@ impl Gate {
         self.framing.close();
     }
 
+    /// Before the head goes on: the answer may come before the body has.
     fn note_asking(&self) {
-        if self.framing.is_asked() {
+        if self.framing.asks() {
             self.keeper.0.asking.store(self.framing.heads(), Ordering::Relaxed);
         }
     }
