@@ -2,8 +2,8 @@
 //!
 //! A request whose end two readers see in two places is how one request is smuggled in another. What hyper tolerates is
 //! refused here, before hyper sees it: a length beside chunks, a second length, a line that ends with a bare line feed, a
-//! fragment, and the like. Heads are let through whole or not at all, bodies as they come. Each byte is looked at once and
-//! none is copied.
+//! fragment, and the like. Heads are let through whole or not at all, bodies as they come. Nothing is copied, and what came
+//! of a head is looked at again only where its last line was not whole.
 //!
 //! Pure: bytes in, a count of bytes out. It knows the framing and the grammar and no more; what hosts, methods and targets
 //! may be is the [edge](super::edge)'s. Source: RFC 9112.
