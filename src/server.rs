@@ -5,7 +5,7 @@
 //!
 //! Bounded here: connections, the size of a request's head and the number of its headers, the streams of an HTTP/2
 //! connection, and the time that a client may keep any of it for nothing. What hyper does not let an edge see is refused
-//! before hyper sees it ([`framing`]); what goes to the upstream is written anew and so has one framing.
+//! before hyper sees it (`framing`); what goes to the upstream is written anew and so has one framing.
 //!
 //! Source: RFC 9112 sections 3 and 6, RFC 9113 section 8.3.
 
