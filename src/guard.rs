@@ -66,7 +66,7 @@ pub trait Forward<B>: Clone + Send + Sync + 'static {
     /// Takes room for one request to the route's upstream, as soon as there is some.
     ///
     /// # Errors
-    /// [`Obstacle::Busy`] if there is none within `patience`.
+    /// [`Obstacle::Busy`] if there is none within `patience`, [`Obstacle::Down`] if there is nobody to ask.
     fn reserve(
         &self,
         route: &Route,
@@ -91,6 +91,9 @@ pub enum Obstacle {
     /// It has as many requests as it may have.
     #[error("the upstream has no room for another request")]
     Busy,
+    /// None of its servers can be asked now, which was known before.
+    #[error("no server of the upstream can be asked now")]
+    Down,
     /// It could not be reached; it has seen nothing of the request.
     #[error("the upstream cannot be reached: {0}")]
     Unreachable(String),
@@ -326,8 +329,9 @@ impl<F> Guard<F> {
         let response = match forwarded.and_then(not_asked_for_more) {
             Ok(response) => response,
             Err(obstacle) => {
-                let tried = !matches!(obstacle, Obstacle::Busy | Obstacle::Unreachable(_));
-                method.release(verified, tried).await;
+                let unsent =
+                    matches!(obstacle, Obstacle::Busy | Obstacle::Down | Obstacle::Unreachable(_));
+                method.release(verified, !unsent).await;
                 let mut problem = obstacle_problem(&obstacle, route);
                 if let Some(receipt) = receipt.filter(|receipt| receipt.with_failures) {
                     problem = problem.with_header(receipt.header.0, receipt.header.1);
@@ -457,6 +461,11 @@ fn obstacle_problem(obstacle: &Obstacle, route: &Route) -> Problem {
         Obstacle::Busy => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             format_args!("the service has as much to do as it can take; {nothing}"),
+        )
+        .with_retry_after(Duration::from_secs(1)),
+        Obstacle::Down => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format_args!("the service behind the gateway cannot be reached now; {nothing}"),
         )
         .with_retry_after(Duration::from_secs(1)),
         Obstacle::Unreachable(_) | Obstacle::Broken(_) | Obstacle::AsksForMoney => Problem::new(

@@ -5,48 +5,48 @@
 //! HTTP/1.1 or HTTP/2, with or without TLS. Knows neither routes' prices nor payments, but for the headers that carry
 //! them.
 //!
-//! A request is sent once. Only one that was handed back unsent, because a connection that had been idle was closed
-//! meanwhile, goes out on another.
+//! A request is sent once. Only one of which nothing was sent, because a connection that had been idle was closed
+//! meanwhile or because a server takes none, goes out on another connection or to another server.
+
+mod room;
+
+mod choice;
+mod health;
+
+mod sending;
 
 mod answer;
 mod body;
-mod connect;
 pub(crate) mod headers;
 mod lease;
 mod pace;
+
+mod connect;
 mod pool;
 mod tls;
 
-use std::{
-    error::Error as StdError,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue, Request, Response, StatusCode, Version, header,
-    uri::{Authority, Scheme},
+    HeaderName, HeaderValue, Request, Response, StatusCode, Version, header, uri::Authority,
 };
 use http_body::Body;
-use hyper::{body::Incoming, client::conn::TrySendError};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use hyper::body::Incoming;
 
 use self::{
     body::Upload,
+    choice::{Member, Servers},
     connect::{Dialer, Tasks},
-    lease::Lease,
-    pace::{Gate, GoAhead, Pace},
-    pool::{Server, Use},
+    health::Health,
+    pace::{Gate, Pace},
+    pool::Server,
+    room::{Place, Room},
+    sending::Sending,
 };
 pub use self::{
     body::{BodyError, ResponseBody},
+    health::Eject,
     tls::{Tls, TlsError, TlsSettings},
 };
 use crate::{
@@ -72,6 +72,10 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// How many requests may be under way at once.
     pub max_in_flight: u32,
+    /// How many may wait for one of those to end.
+    pub max_waiting: u32,
+    /// When a server is passed over for its answers.
+    pub eject: Eject,
     /// Headers set on every request to it, in place of the client's.
     pub set_headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -117,16 +121,11 @@ where
 
     async fn reserve(&self, route: &Route, patience: Duration) -> Result<Slot<B>, Obstacle> {
         let upstream = self.0.get(route.upstream).ok_or(Obstacle::Busy)?;
-        let permit = match upstream.room.clone().try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => {
-                let permit = timeout(patience, upstream.room.clone().acquire_owned()).await;
-                permit.map_err(|_| Obstacle::Busy)?.map_err(|_| Obstacle::Busy)?
-            }
-        };
-        let server = upstream.least_busy().ok_or(Obstacle::Busy)?;
-        let place = Place { _permit: permit, _load: server.load.clone() };
-        Ok(Slot { upstream: upstream.clone(), server, place })
+        let place = upstream.room.take(patience).await?;
+        if !upstream.servers.is_any_fit() {
+            return Err(Obstacle::Down);
+        }
+        Ok(Slot { upstream: upstream.clone(), place })
     }
 
     async fn forward(
@@ -139,19 +138,12 @@ where
     }
 }
 
-/// Room for one request to one server; kept until the answer's body has ended, and the request's.
+/// Room for one request; kept until the answer's body has ended, and the request's. Which server it goes to is found out
+/// when it is sent: by then one may be gone.
 #[derive(Debug)]
 pub struct Slot<B> {
     upstream: Arc<Upstream<B>>,
-    server: Arc<Server<B>>,
     place: Place,
-}
-
-/// What a request takes at its upstream while it is under way.
-#[derive(Debug)]
-struct Place {
-    _permit: OwnedSemaphorePermit,
-    _load: Arc<()>,
 }
 
 impl<B> Slot<B>
@@ -163,7 +155,7 @@ where
         route: &Route,
         request: Request<B>,
     ) -> Result<Response<ResponseBody<B>>, Obstacle> {
-        let Self { upstream, server, place } = self;
+        let Self { upstream, place } = self;
         let idle = upstream.idle_timeout;
         let (mut head, body) = request.into_parts();
         let has_body = !body.is_end_stream();
@@ -184,30 +176,26 @@ where
         let upload = Upload::new(body, idle, route.body_limit, pace.clone(), gate);
         let sending = Sending {
             dialer: &upstream.dialer,
-            server: &server,
+            servers: &upstream.servers,
             patience: route.timeout,
             needs_h1: wanted.is_some(),
             pace,
             go_ahead,
         };
         let (mut answer, mut lease) = sending.send(Request::from_parts(head, upload)).await?;
-        let broken = |what: &str| Err(Obstacle::Broken(what.to_owned()));
-        if let Some(fault) = answer::ambiguity(answer.headers()) {
-            return broken(fault);
-        }
         let status = answer.status();
         if status == StatusCode::SWITCHING_PROTOCOLS {
             let agreed = answer.headers().get(header::UPGRADE);
             let Some(agreed) = agreed.filter(|agreed| is_same(wanted.as_ref(), agreed)).cloned()
             else {
-                return broken("it switches protocols, unasked");
+                return Err(Obstacle::Broken("it switches protocols, unasked".to_owned()));
             };
-            lease.leave();
+            let load = lease.leave();
             let far = hyper::upgrade::on(&mut answer);
             headers::strip_response(answer.headers_mut());
             answer.headers_mut().insert(header::CONNECTION, UPGRADE);
             answer.headers_mut().insert(header::UPGRADE, agreed);
-            answer.extensions_mut().insert(Tunnel::new(far, idle, Arc::new(place)));
+            answer.extensions_mut().insert(Tunnel::new(far, idle, Arc::new((place, load))));
             return Ok(answer.map(|body| ResponseBody::new(body, idle, lease, None, None)));
         }
         if answer::is_last(answer.headers()) {
@@ -223,100 +211,12 @@ where
     }
 }
 
-/// A request on its way to a server.
-struct Sending<'a, B> {
-    dialer: &'a Dialer,
-    server: &'a Arc<Server<B>>,
-    patience: Duration,
-    needs_h1: bool,
-    pace: Pace,
-    go_ahead: Option<GoAhead>,
-}
-
-impl<B> Sending<'_, B>
-where
-    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
-{
-    /// Sends the request and waits for the head of its answer.
-    async fn send(
-        self,
-        mut request: Request<Upload<B>>,
-    ) -> Result<(Response<Incoming>, Lease<B>), Obstacle> {
-        loop {
-            // Whoever waits for others to connect waits no longer than for an answer; nothing of the request is sent yet.
-            let connected = self.server.connection(self.dialer, self.needs_h1);
-            let connected = timeout(self.patience, connected).await.map_err(|_| {
-                let what = format!("it was not connected within {:?}", self.patience);
-                Obstacle::Unreachable(what)
-            })?;
-            let (connection, is_new) =
-                connected.map_err(|error| Obstacle::Unreachable(error.to_string()))?;
-            let (sent, lease) = match connection {
-                Use::Link(link) => self.send_h1(link, request).await?,
-                Use::Stream(stream) => self.send_h2(stream, request).await?,
-            };
-            let mut failure = match sent {
-                Ok(answer) => return Ok((answer, lease)),
-                Err(failure) => failure,
-            };
-            match failure.take_message() {
-                // The connection was closed before anything of the request was on it.
-                Some(unsent) if !is_new => request = unsent,
-                Some(_) => return Err(Obstacle::Unreachable(causes(failure.error()))),
-                None => return Err(self.obstacle(failure.error())),
-            }
-        }
-    }
-
-    async fn send_h1(
-        &self,
-        mut link: pool::Link<B>,
-        mut request: Request<Upload<B>>,
-    ) -> Result<(Sent<B>, Lease<B>), Obstacle> {
-        headers::frame(&mut request);
-        headers::fit_h1(&mut request, &self.server.address).map_err(unwritable)?;
-        answer::watch_interim(&mut request, link.cutter(), self.go_ahead.clone());
-        let answer = link.sender.try_send_request(request);
-        // Dropped while it waits, it cuts the connection off.
-        let lease = Lease::of_link(link, self.server.clone(), self.pace.clone());
-        let sent = self.pace.wait(self.patience, answer).await.ok_or(Obstacle::TimedOut)?;
-        Ok((sent, lease))
-    }
-
-    async fn send_h2(
-        &self,
-        mut stream: pool::Stream<B>,
-        mut request: Request<Upload<B>>,
-    ) -> Result<(Sent<B>, Lease<B>), Obstacle> {
-        let scheme = if self.dialer.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
-        headers::fit_h2(&mut request, scheme, &self.server.address).map_err(unwritable)?;
-        request.extensions_mut().clear();
-        // Nothing tells here that the upstream wants the body.
-        if let Some(go_ahead) = &self.go_ahead {
-            go_ahead.give();
-        }
-        let lease = Lease::of_stream(stream.place.clone());
-        let answer = stream.sender.try_send_request(request);
-        let sent = self.pace.wait(self.patience, answer).await.ok_or(Obstacle::TimedOut)?;
-        Ok((sent, lease))
-    }
-
-    /// Why there is no answer to a request of which something was sent.
-    fn obstacle(&self, error: &hyper::Error) -> Obstacle {
-        self.pace.take_lost().unwrap_or_else(|| Obstacle::Broken(causes(error)))
-    }
-}
-
-type Sent<B> = Result<Response<Incoming>, TrySendError<Request<Upload<B>>>>;
-
 /// One upstream.
 #[derive(Debug)]
 struct Upstream<B> {
     dialer: Dialer,
-    servers: Vec<Arc<Server<B>>>,
-    /// Where the search for the least busy server begins, so that idle ones take turns.
-    turn: AtomicUsize,
-    room: Arc<Semaphore>,
+    servers: Servers<B>,
+    room: Room,
     idle_timeout: Duration,
     set_headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -327,8 +227,11 @@ where
 {
     fn new(settings: &Settings) -> Self {
         let tasks = Tasks::default();
-        let server = |address: &Authority| Server::new(address.clone(), tasks.clone());
-        let servers = settings.servers.iter().map(server).map(Arc::new).collect();
+        let member = |address: &Authority| {
+            let server = Arc::new(Server::new(address.clone(), tasks.clone()));
+            Arc::new(Member { server, health: Health::default() })
+        };
+        let servers = Servers::new(settings.servers.iter().map(member), settings.eject);
         let protocol = match (settings.protocol, &settings.tls) {
             (Protocol::Negotiated, None) => Protocol::Http1,
             (protocol, _) => protocol,
@@ -339,46 +242,19 @@ where
             timeout: settings.connect_timeout,
             tasks,
         };
-        let room = usize::try_from(settings.max_in_flight).unwrap_or(usize::MAX);
         Self {
             dialer,
             servers,
-            turn: AtomicUsize::new(0),
-            room: Arc::new(Semaphore::new(room)),
+            room: Room::new(settings.max_in_flight, settings.max_waiting),
             idle_timeout: settings.idle_timeout,
             set_headers: settings.set_headers.clone(),
         }
-    }
-
-    /// The server with the fewest requests under way.
-    fn least_busy(&self) -> Option<Arc<Server<B>>> {
-        if let [only] = self.servers.as_slice() {
-            return Some(only.clone());
-        }
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(self.servers.len())?;
-        let (first, last) = self.servers.split_at_checked(turn)?;
-        last.iter().chain(first).min_by_key(|server| Arc::strong_count(&server.load)).cloned()
     }
 }
 
 /// Whether an upstream switches to the protocol that was asked for.
 fn is_same(wanted: Option<&HeaderValue>, agreed: &HeaderValue) -> bool {
     wanted.is_some_and(|wanted| wanted.as_bytes().eq_ignore_ascii_case(agreed.as_bytes()))
-}
-
-fn unwritable(error: http::Error) -> Obstacle {
-    Obstacle::Unreachable(error.to_string())
-}
-
-/// An error with all that caused it.
-fn causes(error: &hyper::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 type BoxError = Box<dyn StdError + Send + Sync>;

@@ -16,9 +16,10 @@ use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
 use super::{
-    BoxError, Place, headers,
+    BoxError, headers,
     lease::Lease,
     pace::{Gate, Pace},
+    room::Place,
 };
 use crate::guard::Onward;
 

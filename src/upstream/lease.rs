@@ -23,25 +23,30 @@ enum Held<B> {
     Link {
         link: Link<B>,
         server: Arc<Server<B>>,
+        /// Counts the request among those that are under way at the server.
+        load: Arc<()>,
         pace: Pace,
         is_last: bool,
     },
     /// On a session, which ends a stream by itself.
-    Stream {
-        _place: Arc<()>,
-    },
+    Stream { _place: Arc<()>, load: Arc<()> },
 }
 
 impl<B> Lease<B>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
-    pub(super) const fn of_stream(place: Arc<()>) -> Self {
-        Self(Some(Held::Stream { _place: place }))
+    pub(super) const fn of_stream(place: Arc<()>, load: Arc<()>) -> Self {
+        Self(Some(Held::Stream { _place: place, load }))
     }
 
-    pub(super) const fn of_link(link: Link<B>, server: Arc<Server<B>>, pace: Pace) -> Self {
-        Self(Some(Held::Link { link, server, pace, is_last: false }))
+    pub(super) const fn of_link(
+        link: Link<B>,
+        server: Arc<Server<B>>,
+        load: Arc<()>,
+        pace: Pace,
+    ) -> Self {
+        Self(Some(Held::Link { link, server, load, pace, is_last: false }))
     }
 
     /// Notes that the upstream closes the connection after this answer.
@@ -53,7 +58,7 @@ where
 
     /// The answer has been read to its end.
     pub(super) fn end(&mut self) {
-        let Some(Held::Link { link, server, pace, is_last }) = self.0.take() else { return };
+        let Some(Held::Link { link, server, pace, is_last, .. }) = self.0.take() else { return };
         if pace.is_held() {
             link.cut();
         } else if !is_last && pace.is_over() {
@@ -68,9 +73,11 @@ where
         }
     }
 
-    /// Leaves the connection to itself: it is somebody else's now.
-    pub(super) fn leave(&mut self) {
-        self.0 = None;
+    /// Leaves the connection to itself: it is somebody else's now, who counts as a request while it holds what this gives.
+    pub(super) fn leave(&mut self) -> Option<Arc<()>> {
+        match self.0.take()? {
+            Held::Link { load, .. } | Held::Stream { load, .. } => Some(load),
+        }
     }
 }
 

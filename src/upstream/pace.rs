@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, Sleep, sleep, timeout},
 };
 
-use super::{Place, body::BodyError};
+use super::{body::BodyError, room::Place};
 use crate::guard::Obstacle;
 
 /// Whose turn it is while a request goes up: the client's to send more of its body, or the upstream's to take it or to

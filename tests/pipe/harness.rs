@@ -24,7 +24,7 @@ use tollgate::{
     route::{Access, Match, Pattern, Route, Table},
     server::{self, Door, Inbound, Limits, Refused, tls::Tls as Shown},
     telemetry::Clock,
-    upstream::{Protocol, ResponseBody, Settings, Tls, Upstreams},
+    upstream::{Eject, Protocol, ResponseBody, Settings, Tls, Upstreams},
 };
 
 /// Longer than anything a test waits for.
@@ -36,6 +36,7 @@ pub(crate) struct Options {
     pub(crate) patience: Duration,
     pub(crate) idle: Duration,
     pub(crate) max_in_flight: u32,
+    pub(crate) eject: Eject,
     pub(crate) body_limit: u64,
     pub(crate) limits: Limits,
     pub(crate) grace: Duration,
@@ -60,6 +61,7 @@ impl Default for Options {
             patience: LONG,
             idle: LONG,
             max_in_flight: 100,
+            eject: Eject::default(),
             body_limit: u64::MAX,
             limits: Limits::default(),
             grace: LONG,
@@ -88,6 +90,8 @@ impl Gateway {
             connect_timeout: LONG,
             idle_timeout: options.idle,
             max_in_flight: options.max_in_flight,
+            max_waiting: options.max_in_flight,
+            eject: options.eject,
             set_headers: options
                 .set_headers
                 .iter()
@@ -209,7 +213,14 @@ impl Origin {
         F: Fn(Peer) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::behind(TcpListener::bind("127.0.0.1:0").await.unwrap(), script)
+    }
+
+    fn behind<F, Fut>(listener: TcpListener, script: F) -> Self
+    where
+        F: Fn(Peer) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
         let address = listener.local_addr().unwrap();
         let heads = Arc::new(Mutex::new(Vec::new()));
         let mut serving = JoinSet::new();
@@ -232,12 +243,17 @@ impl Origin {
 
     /// Answers every request with this, once its head has come. For requests without bodies.
     pub(crate) async fn answering(answer: &'static str) -> Self {
-        Self::start(move |mut peer| async move {
+        Self::at("127.0.0.1:0".parse().unwrap(), answer).await
+    }
+
+    /// The same, at this address.
+    pub(crate) async fn at(address: SocketAddr, answer: &'static str) -> Self {
+        let script = move |mut peer: Peer| async move {
             while peer.head().await.is_some() {
                 peer.send(answer).await;
             }
-        })
-        .await
+        };
+        Self::behind(TcpListener::bind(address).await.unwrap(), script)
     }
 
     /// The heads of the requests that it has seen.

@@ -73,6 +73,8 @@ fn named(name: &str) -> Upstream {
         connect_timeout: CONNECT_TIMEOUT,
         idle_timeout: IDLE_TIMEOUT,
         max_in_flight: MAX_IN_FLIGHT,
+        max_waiting: MAX_IN_FLIGHT,
+        eject: upstream::Eject::default(),
         set_headers: Vec::new(),
     };
     Upstream { settings, timeout: TIMEOUT }
@@ -98,6 +100,8 @@ fn read_upstream(name: &str, spot: &Spot<'_>) -> Option<Upstream> {
         connect_timeout: connect_timeout.unwrap_or(CONNECT_TIMEOUT),
         idle_timeout: idle_timeout.unwrap_or(IDLE_TIMEOUT),
         max_in_flight: max_in_flight.unwrap_or(MAX_IN_FLIGHT),
+        max_waiting: max_in_flight.unwrap_or(MAX_IN_FLIGHT),
+        eject: upstream::Eject::default(),
         set_headers: set_headers.unwrap_or_default(),
     };
     Some(Upstream { settings, timeout: timeout.unwrap_or(TIMEOUT) })
