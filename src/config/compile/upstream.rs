@@ -73,7 +73,7 @@ fn named(name: &str) -> Upstream {
         connect_timeout: CONNECT_TIMEOUT,
         idle_timeout: IDLE_TIMEOUT,
         max_in_flight: MAX_IN_FLIGHT,
-        max_waiting: MAX_IN_FLIGHT,
+        max_waiting: MAX_WAITING,
         eject: upstream::Eject::default(),
         set_headers: Vec::new(),
     };
@@ -100,7 +100,7 @@ fn read_upstream(name: &str, spot: &Spot<'_>) -> Option<Upstream> {
         connect_timeout: connect_timeout.unwrap_or(CONNECT_TIMEOUT),
         idle_timeout: idle_timeout.unwrap_or(IDLE_TIMEOUT),
         max_in_flight: max_in_flight.unwrap_or(MAX_IN_FLIGHT),
-        max_waiting: max_in_flight.unwrap_or(MAX_IN_FLIGHT),
+        max_waiting: MAX_WAITING,
         eject: upstream::Eject::default(),
         set_headers: set_headers.unwrap_or_default(),
     };
@@ -233,3 +233,5 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 const MAX_IN_FLIGHT: u32 = 256;
+/// As many as payments may be under way at once: only who has paid waits.
+const MAX_WAITING: u32 = 1024;
