@@ -219,7 +219,7 @@ impl Parser {
     }
 }
 
-/// `METHOD target length` of a request that was written by the gateway, or by a proxy behind it.
+/// `METHOD target length` of a request that was written by the gateway, or by a proxy behind it; a letter is a byte.
 fn line_of(request: &str) -> String {
     let (head, body) = request.split_once("\r\n\r\n").unwrap();
     let line = head.split(" HTTP/1.1").next().unwrap();
@@ -231,11 +231,12 @@ fn line_of(request: &str) -> String {
                 break;
             }
             length += size;
-            rest = &behind[size + 2..];
+            let data: usize = behind.chars().take(size + 2).map(char::len_utf8).sum();
+            rest = &behind[data..];
         }
         length
     } else {
-        body.len()
+        body.chars().count()
     };
     format!("{line} {length}")
 }
