@@ -253,7 +253,7 @@ impl<A: Administered> Service for Admin<A> {
         self.clone().respond(inbound.request)
     }
 
-    fn refuse(&self, refused: Refused) -> Answer {
+    fn refuse(&self, refused: Refused, _: &HeaderMap) -> Answer {
         error(refused.status(), &refused.to_string())
     }
 }

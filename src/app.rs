@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use self::{
     payment::Payment,
-    road::{Configured, Road},
+    road::{Configured, Road, hop::Hop},
 };
 use crate::{
     admin::{Admin, LIMITS},
@@ -127,8 +127,9 @@ impl Gateway {
             ));
         }
         let (listening, stop_listening) = (TaskTracker::new(), CancellationToken::new());
+        let hop = Hop::draw();
         for ((listener, tls), limits) in listeners.into_iter().zip(&tls).zip(limits) {
-            let road = Road::new(current.clone());
+            let road = Road::new(current.clone(), hop.clone());
             let door = match tls {
                 Some(tls) => Door::with_tls(listener, tls.clone()),
                 None => Door::from(listener),

@@ -186,7 +186,7 @@ impl Service for Facilitate {
         self.clone().respond(inbound.request)
     }
 
-    fn refuse(&self, refused: Refused) -> Answer {
+    fn refuse(&self, refused: Refused, _: &HeaderMap) -> Answer {
         error(refused.status(), &refused.to_string())
     }
 }

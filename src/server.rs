@@ -24,10 +24,10 @@ mod turn;
 pub mod bearer;
 pub mod tls;
 
-use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Version, header, uri::Scheme};
+use http::{HeaderMap, HeaderValue, Request, Response, Version, header, uri::Scheme};
 use http_body::Body;
 use hyper::{body::Incoming, server::conn, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -46,7 +46,7 @@ use self::{
     stream::Stream,
     streams::Streams,
     switch::{Points, Switch},
-    tls::Tls,
+    tls::{Named, Tls},
     turn::Told,
 };
 use crate::protocol::target::Target;
@@ -68,19 +68,25 @@ pub trait Service: Clone + Send + Sync + 'static {
         inbound: Inbound,
     ) -> impl Future<Output = Response<Self::Body>> + Send + 'static;
 
-    /// Answers a request that the edge refused; the connection is closed after it.
-    fn refuse(&self, refused: Refused) -> Response<Self::Body>;
+    /// Answers a request that the edge refused, whose headers are empty if they could not be read; on HTTP/1 the connection
+    /// is closed after it.
+    fn refuse(&self, refused: Refused, headers: &HeaderMap) -> Response<Self::Body>;
 }
 
 /// A request with one reading.
 #[derive(Debug)]
 pub struct Inbound<B = Incoming> {
     /// The request. Its URI is the canonical target, with scheme and authority if it has a `Host`; HTTP/2 requests have
-    /// their `:authority` as `Host`. Its extensions hold the [`SocketAddr`] of who sent it.
+    /// their `:authority` as `Host`. Its extensions hold the [`SocketAddr`] of who sent it, and [`Secured`] if nobody
+    /// could read it on its way.
     pub request: Request<B>,
     /// The canonical target.
     pub target: Target,
 }
+
+/// That a request came over TLS, which ends here.
+#[derive(Clone, Copy, Debug)]
+pub struct Secured;
 
 /// Why a body ended early, of whatever type.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -183,7 +189,7 @@ pub async fn serve<S: Service>(
             }
             Err(full) => {
                 places.note(full);
-                let away = places.clone().turn_away(stream, is_plain);
+                let away = places.clone().turn_away(stream, is_plain, stop.clone());
                 house.tasks.spawn(house.cut.clone().run_until_cancelled_owned(away));
             }
         }
@@ -243,9 +249,9 @@ impl House {
             else {
                 return Ok(());
             };
-            let (stream, is_h2) = entered?;
+            let (stream, is_h2, named) = entered?;
             let scheme = if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
-            let way = Way { peer, scheme };
+            let way = Way { peer, scheme, named };
             let ended = if is_h2 {
                 // Boxed: what most connections are not would make all of them larger.
                 Box::pin(self.converse_h2(stream, way, place, service)).await
@@ -259,18 +265,18 @@ impl House {
         }
     }
 
-    /// Makes a connection ready to be spoken on, and finds out whether HTTP/2 is.
-    async fn enter(&self, stream: TcpStream) -> io::Result<(Stream, bool)> {
+    /// Makes a connection ready to be spoken on, and finds out whether HTTP/2 is, and with whom.
+    async fn enter(&self, stream: TcpStream) -> io::Result<(Stream, bool, Option<Arc<Named>>)> {
         match &self.tls {
             Some(tls) => {
-                let stream =
+                let (stream, named) =
                     timeout(self.limits.handshake_timeout, Box::pin(tls.accept(stream))).await??;
                 let is_h2 = tls::speaks_h2(&stream);
-                Ok((Stream::Tls(Box::new(stream)), is_h2))
+                Ok((Stream::Tls(Box::new(stream)), is_h2, named))
             }
             None => {
                 let is_h2 = timeout(self.limits.header_timeout, speaks_h2(&stream)).await??;
-                Ok((Stream::Plain(stream), is_h2))
+                Ok((Stream::Plain(stream), is_h2, None))
             }
         }
     }
@@ -317,7 +323,7 @@ impl House {
         if let Some((stream, is_owed)) = keeper.take_back()
             && (is_owed || ended.is_err())
         {
-            Box::pin(linger::linger(stream)).await;
+            Box::pin(linger::linger(stream, &self.stop)).await;
         }
         ended
     }
@@ -387,22 +393,22 @@ async fn answer<S: Service>(
     let pace = if turn.is_none() { streams::current() } else { None };
     let open = pace.as_ref().map(|pace| pace.open());
     let read = match turn.as_ref().and_then(|turn| turn.refused(&request)) {
-        Some(refused) => Err(refused),
+        Some(refused) => Err((refused, HeaderMap::new())),
         None => edge::read(request, way),
     };
     let answered = match read {
         Ok(inbound) => {
             let response = points.set(service.answer(inbound).await);
             match turn.as_ref().and_then(|turn| turn.answered(response.status())) {
-                Some(refused) => Err(refused),
+                Some(refused) => Err((refused, HeaderMap::new())),
                 None => Ok(response),
             }
         }
         Err(refused) => Err(refused),
     };
-    let response = answered.unwrap_or_else(|refused| {
+    let response = answered.unwrap_or_else(|(refused, headers)| {
         debug!(%refused, %peer, "request refused at the edge");
-        let mut response = service.refuse(refused);
+        let mut response = service.refuse(refused, &headers);
         // What follows on this connection may have been framed by the same hand. HTTP/2 frames for itself.
         if version < Version::HTTP_2 {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

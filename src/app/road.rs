@@ -1,18 +1,22 @@
 //! The road of one request: its target, its route, the guard.
 
+pub(super) mod hop;
+mod sense;
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Either;
 use hyper::body::Incoming;
 
+use self::hop::{Hop, Looped};
 use crate::{
     config::Settings,
     guard::{Body, Guard, cors, grpc, problem::Problem},
     protocol::target::Target,
     route::{Access, Match},
-    server::{self, Inbound, Refused},
+    server::{self, Inbound, Refused, Secured},
     upstream::{ResponseBody, Upstreams},
 };
 
@@ -27,11 +31,12 @@ pub(super) struct Configured {
 #[derive(Clone, Debug)]
 pub(super) struct Road {
     current: Arc<ArcSwap<Configured>>,
+    hop: Hop,
 }
 
 impl Road {
-    pub(super) const fn new(current: Arc<ArcSwap<Configured>>) -> Self {
-        Self { current }
+    pub(super) const fn new(current: Arc<ArcSwap<Configured>>, hop: Hop) -> Self {
+        Self { current, hop }
     }
 }
 
@@ -42,24 +47,27 @@ impl server::Service for Road {
         &self,
         inbound: Inbound,
     ) -> impl Future<Output = Response<Self::Body>> + Send + 'static {
-        let (configured, is_call) =
-            (self.current.load_full(), grpc::is_call(inbound.request.headers()));
-        async move {
-            match (is_call, travel(configured, inbound).await) {
-                (true, answer) => as_grpc(answer),
-                (false, answer) => answer,
-            }
-        }
+        let (configured, hop) = (self.current.load_full(), self.hop.clone());
+        let speech = Speech::of(inbound.request.headers());
+        async move { speech.put(travel(configured, inbound, hop).await) }
     }
 
-    fn refuse(&self, refused: Refused) -> Response<Self::Body> {
-        own(Problem::new(refused.status(), refused))
+    fn refuse(&self, refused: Refused, headers: &HeaderMap) -> Response<Self::Body> {
+        Speech::of(headers).put(own(Problem::new(refused.status(), refused)))
     }
 }
 
-async fn travel(configured: Arc<Configured>, inbound: Inbound) -> Response<Body<ResponseBody>> {
-    let Inbound { request, target } = inbound;
+async fn travel(
+    configured: Arc<Configured>,
+    inbound: Inbound,
+    hop: Hop,
+) -> Response<Body<ResponseBody>> {
+    let Inbound { mut request, target } = inbound;
     let table = &configured.settings.table;
+    if let Err(Looped) = hop.mark(request.headers_mut()) {
+        let detail = "the request comes back to a gateway that it went through before";
+        return own(Problem::new(StatusCode::LOOP_DETECTED, detail));
+    }
     if let Some(asked) = cors::preflight_of(request.method(), request.headers()) {
         // Boxed: it is rare, and every connection has room for what is not.
         return Box::pin(preflight(&configured, &asked, &target, request)).await;
@@ -78,6 +86,15 @@ async fn travel(configured: Arc<Configured>, inbound: Inbound) -> Response<Body<
         }
         Match::Unmatched => return own(unmatched()),
     };
+    if sense::is_disguised(table, request.method(), &target, &route) {
+        let detail = "`_method` asks for a method that is another route's: send that method itself";
+        return own(Problem::new(StatusCode::BAD_REQUEST, detail));
+    }
+    if matches!(route.access, Access::Priced(_))
+        && let Some(url) = secure_url(&configured.settings, &request)
+    {
+        return own(elsewhere(url, &target));
+    }
     configured.guard.answer(request, route, target.as_str()).await
 }
 
@@ -100,12 +117,62 @@ async fn preflight(
     }
 }
 
-/// The gateway's own answer as a gRPC client reads it; the upstream's as it is.
-fn as_grpc(answer: Response<Body<ResponseBody>>) -> Response<Body<ResponseBody>> {
-    let (head, body) = answer.into_parts();
-    match body {
-        Either::Left(own) => grpc::told(Response::from_parts(head, own)).map(Either::Left),
-        Either::Right(_) => Response::from_parts(head, body),
+/// Where a priced request has to come, if it came over plain HTTP though clients know the gateway by `https`: who reads
+/// along could take the payment, or its answer.
+///
+/// TLS ends here where a listener speaks it. Where none does, it ends at a proxy, which says so if a client came to it
+/// without: a client that says that itself has only itself sent away.
+fn secure_url<'s, B>(settings: &'s Settings, request: &Request<B>) -> Option<&'s str> {
+    let url = settings.public_url.as_deref().filter(|url| url.starts_with("https://"))?;
+    if request.extensions().get::<Secured>().is_some() {
+        return None;
+    }
+    let ends_here = settings.listeners.iter().any(|listener| listener.tls.is_some());
+    let protocol = request.headers().get("x-forwarded-proto").map(HeaderValue::as_bytes);
+    let is_told = protocol.is_some_and(|told| told.trim_ascii().eq_ignore_ascii_case(b"http"));
+    (ends_here || is_told).then_some(url)
+}
+
+fn elsewhere(url: &str, target: &Target) -> Problem {
+    let detail = "payments are taken over TLS: send the request there, and no payment here";
+    let problem = Problem::new(StatusCode::PERMANENT_REDIRECT, detail);
+    match HeaderValue::try_from(format!("{url}{target}")) {
+        Ok(there) => problem.with_header(header::LOCATION, there),
+        Err(_) => problem,
+    }
+}
+
+/// How a client is told what is the gateway's own to say; an answer of the upstream passes as it is.
+#[derive(Clone, Copy)]
+struct Speech {
+    is_call: bool,
+    is_cross_origin: bool,
+}
+
+impl Speech {
+    fn of(headers: &HeaderMap) -> Self {
+        Self {
+            is_call: grpc::is_call(headers),
+            is_cross_origin: headers.contains_key(header::ORIGIN),
+        }
+    }
+
+    fn put(self, answer: Response<Body<ResponseBody>>) -> Response<Body<ResponseBody>> {
+        if !self.is_call && !self.is_cross_origin {
+            return answer;
+        }
+        let (head, body) = answer.into_parts();
+        match body {
+            Either::Left(own) => {
+                let mut answer = Response::from_parts(head, own);
+                if self.is_cross_origin {
+                    cors::show_problem(&mut answer);
+                }
+                let answer = if self.is_call { grpc::told(answer) } else { answer };
+                answer.map(Either::Left)
+            }
+            Either::Right(_) => Response::from_parts(head, body),
+        }
     }
 }
 

@@ -47,6 +47,7 @@ pub fn told(answer: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
 fn code_of(status: StatusCode) -> u16 {
     match status {
         StatusCode::PAYMENT_REQUIRED | StatusCode::GONE => FAILED_PRECONDITION,
+        StatusCode::UNAUTHORIZED => UNAUTHENTICATED,
         StatusCode::FORBIDDEN => PERMISSION_DENIED,
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
             UNIMPLEMENTED
@@ -93,6 +94,7 @@ const ABORTED: u16 = 10;
 const UNIMPLEMENTED: u16 = 12;
 const INTERNAL: u16 = 13;
 const UNAVAILABLE: u16 = 14;
+const UNAUTHENTICATED: u16 = 16;
 
 #[cfg(test)]
 mod tests {

@@ -56,6 +56,6 @@ pub(crate) fn split(bytes: &[u8], mut size: impl FnMut() -> usize) -> Split {
 
 /// Reads a request's head as it came on a connection without TLS.
 pub(crate) fn read<B>(request: Request<B>) -> Option<Inbound<B>> {
-    let way = Way { peer: ([192, 0, 2, 1], 4711).into(), scheme: Scheme::HTTP };
+    let way = Way { peer: ([192, 0, 2, 1], 4711).into(), scheme: Scheme::HTTP, named: None };
     edge::read(request, way).ok()
 }

@@ -3,14 +3,14 @@
 //! The second line in HTTP/1, behind the [framing](super::framing); the only one of ours in HTTP/2, whose framing is h2's.
 //! Knows nothing of routes; the target's own rules are in [`crate::protocol::target`].
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, request::Parts,
     uri::Scheme,
 };
 
-use super::{Inbound, framing::Refused};
+use super::{Inbound, Secured, framing::Refused, tls::Named};
 use crate::protocol::target::Target;
 
 /// How a request came in.
@@ -19,24 +19,48 @@ pub(super) struct Way {
     pub(super) peer: SocketAddr,
     /// `https` behind TLS.
     pub(super) scheme: Scheme,
+    /// Whom the client asked for in its handshake, where others are here too.
+    pub(super) named: Option<Arc<Named>>,
 }
 
-/// Reads the head of a request.
-pub(super) fn read<B>(request: Request<B>, way: Way) -> Result<Inbound<B>, Refused> {
+/// Reads the head of a request; the headers of one that is refused tell how to say so.
+pub(super) fn read<B>(request: Request<B>, way: Way) -> Result<Inbound<B>, (Refused, HeaderMap)> {
     let (mut head, body) = request.into_parts();
-    check_method(&head.method)?;
-    let target = Target::read(&head.uri)?;
-    let host = read_host(&head)?;
-    check_codings(&head.headers)?;
-    check_length(&head.headers)?;
-    let mut uri = Uri::builder().path_and_query(target.path_and_query().clone());
+    let is_secured = way.scheme == Scheme::HTTPS;
+    let peer = way.peer;
+    let (target, host, uri) = match check(&head, way) {
+        Ok(read) => read,
+        Err(refused) => return Err((refused, head.headers)),
+    };
     if let Some(host) = host {
-        uri = uri.scheme(way.scheme).authority(host.as_bytes());
         head.headers.insert(header::HOST, host);
     }
-    head.uri = uri.build().map_err(|_| Refused::BadHost)?;
-    head.extensions.insert(way.peer);
+    head.uri = uri;
+    head.extensions.insert(peer);
+    if is_secured {
+        head.extensions.insert(Secured);
+    }
     Ok(Inbound { request: Request::from_parts(head, body), target })
+}
+
+/// The target, the host and the whole URI of a request with one reading.
+fn check(head: &Parts, way: Way) -> Result<(Target, Option<HeaderValue>, Uri), Refused> {
+    check_method(&head.method)?;
+    let target = Target::read(&head.uri)?;
+    let host = read_host(head)?;
+    check_codings(&head.headers)?;
+    check_length(&head.headers)?;
+    if let (Some(named), Some(host)) = (&way.named, &host)
+        && !named.answers_for(host)
+    {
+        return Err(Refused::Misdirected);
+    }
+    let mut uri = Uri::builder().path_and_query(target.path_and_query().clone());
+    if let Some(host) = &host {
+        uri = uri.scheme(way.scheme).authority(host.as_bytes());
+    }
+    let uri = uri.build().map_err(|_| Refused::BadHost)?;
+    Ok((target, host, uri))
 }
 
 fn check_method(method: &Method) -> Result<(), Refused> {
@@ -151,15 +175,19 @@ mod tests {
     }
 
     fn h1(method: &str, uri: &str, headers: &[(&str, &str)]) -> Result<Inbound<()>, Refused> {
-        read(head(method, uri, Version::HTTP_11, headers), way())
+        reading(head(method, uri, Version::HTTP_11, headers))
     }
 
     fn h2(uri: &str, headers: &[(&str, &str)]) -> Result<Inbound<()>, Refused> {
-        read(head("GET", uri, Version::HTTP_2, headers), way())
+        reading(head("GET", uri, Version::HTTP_2, headers))
+    }
+
+    fn reading(request: Request<()>) -> Result<Inbound<()>, Refused> {
+        read(request, way()).map_err(|(refused, _)| refused)
     }
 
     fn way() -> Way {
-        Way { peer: peer(), scheme: Scheme::HTTP }
+        Way { peer: peer(), scheme: Scheme::HTTP, named: None }
     }
 
     fn peer() -> SocketAddr {
@@ -218,7 +246,7 @@ mod tests {
         let two = h1("GET", "/", &[("host", "gw"), ("host", "gw")]);
         assert_eq!(two.unwrap_err(), Refused::TwoHosts);
         assert_eq!(h1("GET", "/", &[]).unwrap_err(), Refused::NoHost);
-        let old = read(head("GET", "/", Version::HTTP_10, &[]), way()).unwrap();
+        let old = reading(head("GET", "/", Version::HTTP_10, &[])).unwrap();
         assert_eq!(old.request.uri(), "/");
         assert_eq!(host_of(h1("GET", "/", &[("host", "gw")])), "gw");
     }

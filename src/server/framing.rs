@@ -98,7 +98,7 @@ impl Framing {
                 Ok(None) => Ok(0),
                 Ok(Some(read)) => {
                     self.heads = self.heads.saturating_add(1);
-                    self.state = State::behind(&read);
+                    self.state = State::behind(&read, self.bounds);
                     Ok(read.length)
                 }
                 Err(refused) => {
@@ -179,12 +179,12 @@ impl Framing {
 }
 
 impl State {
-    fn behind(read: &Read) -> Self {
+    fn behind(read: &Read, bounds: Bounds) -> Self {
         let asks = read.asks_for_upgrade;
         match read.body {
             Body::Counted(0) => Self::after(asks),
             Body::Counted(left) => Self::Counted { left, asks },
-            Body::Chunked => Self::Chunked { chunks: Chunks::default(), asks },
+            Body::Chunked => Self::Chunked { chunks: Chunks::new(bounds), asks },
         }
     }
 

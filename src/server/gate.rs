@@ -70,7 +70,8 @@ struct Shared {
     ended: AtomicU64,
     /// The request that asks for another protocol.
     asking: AtomicU64,
-    refused: OnceLock<Refused>,
+    /// What was refused, and of which request: nothing is read behind it, so there is but one on a connection.
+    refused: OnceLock<(u64, Refused)>,
     desk: Mutex<Desk>,
 }
 
@@ -135,7 +136,7 @@ impl Turn {
     /// Why the request that this one stands for was refused, if it stands for one.
     pub(super) fn refused<B>(&self, request: &Request<B>) -> Option<Refused> {
         let is_stand_in = request.method() == Method::TRACE && request.uri().path() == "*";
-        is_stand_in.then(|| self.keeper.0.refused.get().copied()).flatten()
+        is_stand_in.then(|| self.own_refusal()).flatten()
     }
 
     /// Tells what the service has answered; the status that the client is to see instead, if the request's body was
@@ -153,7 +154,13 @@ impl Turn {
             }
         }
         let is_lost = status == StatusCode::REQUEST_TIMEOUT;
-        is_lost.then(|| shared.refused.get().copied()).flatten()
+        is_lost.then(|| self.own_refusal()).flatten()
+    }
+
+    /// Why this request was refused, and not one that was read ahead.
+    fn own_refusal(&self) -> Option<Refused> {
+        let (number, refused) = *self.keeper.0.refused.get()?;
+        (number == self.number).then_some(refused)
     }
 }
 
@@ -178,9 +185,11 @@ impl Gate {
 
     /// Has the service answer with a refusal, in its turn.
     fn refuse(&mut self, refused: Refused) {
-        // There is but one on a connection: nothing is read behind it.
-        let _first = self.keeper.0.refused.set(refused);
-        if self.framing.is_in_body() {
+        let is_body = self.framing.is_in_body();
+        let heads = self.framing.heads();
+        let number = if is_body { heads } else { heads.saturating_add(1) };
+        let _first = self.keeper.0.refused.set((number, refused));
+        if is_body {
             self.broken = Some(refused);
         } else {
             self.held.extend_from_slice(STAND_IN);

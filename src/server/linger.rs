@@ -8,15 +8,24 @@ use std::{io, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    time::timeout,
+    time::{sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::stream::Stream;
 
-/// Ends a stream: says that no more will be sent, and waits for the client to say the same.
-pub(super) async fn linger(stream: Stream) {
-    // A client that is gone already, or stays for ever, is no concern any more.
-    drop(timeout(LONGEST, read_out(stream)).await);
+/// Ends a stream: says that no more will be sent, and waits for the client to say the same; once it is to `stop`, not for
+/// long.
+pub(super) async fn linger(stream: Stream, stop: &CancellationToken) {
+    let stopped = async {
+        stop.cancelled().await;
+        sleep(QUIET).await;
+    };
+    tokio::select! {
+        // A client that is gone already, or stays for ever, is no concern any more.
+        ended = timeout(LONGEST, read_out(stream)) => drop(ended),
+        () = stopped => {}
+    }
 }
 
 async fn read_out(mut stream: Stream) -> io::Result<()> {

@@ -13,6 +13,7 @@ use tokio::{
     sync::Semaphore,
     time::{Instant, timeout},
 };
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{Limits, linger::linger, stream::Stream};
@@ -98,10 +99,15 @@ impl Places {
     }
 
     /// Says that there is no place, if that can be said without TLS and not too many are being told the same.
-    pub(super) async fn turn_away(self, mut stream: TcpStream, is_plain: bool) {
+    pub(super) async fn turn_away(
+        self,
+        mut stream: TcpStream,
+        is_plain: bool,
+        stop: CancellationToken,
+    ) {
         let Ok(_room) = self.0.foyer.try_acquire() else { return };
         if is_plain && let Ok(Ok(())) = timeout(TOLD_WITHIN, stream.write_all(FULL)).await {
-            linger(Stream::Plain(stream)).await;
+            linger(Stream::Plain(stream), &stop).await;
         }
     }
 

@@ -1,14 +1,15 @@
 //! TLS on a listener: which certificate is shown to whom, and which HTTP is spoken behind it.
 //!
 //! TLS 1.2 and newer; no 0-RTT, whose requests can be sent again by whoever has seen them, payments among them; no
-//! renegotiation. A client that names a host is shown the certificate of that host or none at all; one that names none is
-//! shown the first. What is shown can be replaced while connections go on.
+//! renegotiation. A client that names a host is shown the certificate of that host or none at all, and is answered for no
+//! host that it is not for; one that names none is shown the first. What is shown can be replaced while connections go on.
 //!
-//! Knows nothing of HTTP but its names in ALPN. Source: RFC 8446, RFC 6066 section 3, RFC 7301.
+//! Knows nothing of HTTP but its names in ALPN, and how a host is written. Source: RFC 8446, RFC 6066 section 3, RFC 7301.
 
 use std::{fmt, fs, io, path::Path, sync::Arc};
 
 use arc_swap::ArcSwap;
+use http::HeaderValue;
 use rustls::{
     ServerConfig,
     client::verify_server_name,
@@ -23,11 +24,18 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 /// What a listener shows to those who come in; clones share it.
 #[derive(Clone)]
-pub struct Tls(Arc<ArcSwap<ServerConfig>>);
+pub struct Tls(Arc<ArcSwap<Stage>>);
 
 /// A certificate with its chain, and its key.
 #[derive(Clone)]
 pub struct Identity(Arc<CertifiedKey>);
+
+/// Whom a client asked for by name, and was shown the certificate of.
+#[derive(Debug)]
+pub(super) struct Named {
+    host: String,
+    identity: Identity,
+}
 
 /// A version of HTTP that a listener speaks behind TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +72,8 @@ impl Tls {
     /// # Errors
     /// [`Error::Unusable`] if the cryptography gives no key for session tickets.
     pub fn new(identities: Vec<Identity>, protocols: &[Protocol]) -> Result<Self, Error> {
-        config(identities, protocols).map(|config| Self(Arc::new(ArcSwap::from(config))))
+        let stage = Stage::new(identities, protocols)?;
+        Ok(Self(Arc::new(ArcSwap::from_pointee(stage))))
     }
 
     /// Shows from now on what `other` shows; connections that stand go on as they are.
@@ -72,9 +81,19 @@ impl Tls {
         self.0.store(other.0.load_full());
     }
 
-    /// Takes a client through its handshake. The client is gone, or has none of what is asked, if it fails.
-    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        TlsAcceptor::from(self.0.load_full()).accept(stream).await
+    /// Takes a client through its handshake, and tells whom it asked for where others could be shown. The client is gone,
+    /// or has none of what is asked, if it fails.
+    pub(super) async fn accept(
+        &self,
+        stream: TcpStream,
+    ) -> io::Result<(TlsStream<TcpStream>, Option<Arc<Named>>)> {
+        let stage = self.0.load_full();
+        let stream = TlsAcceptor::from(stage.config.clone()).accept(stream).await?;
+        let named = match stream.get_ref().1.server_name() {
+            Some(host) if stage.shown.identities.len() > 1 => stage.shown.named(host),
+            _ => None,
+        };
+        Ok((stream, named.map(Arc::new)))
     }
 }
 
@@ -106,6 +125,7 @@ impl Identity {
         })
     }
 
+    /// Whether its certificate is for this host: a name or an address, without a port.
     fn is_of(&self, host: &str) -> bool {
         let Ok(name) = ServerName::try_from(host) else { return false };
         let leaf = self.0.cert.first().map(ParsedCertificate::try_from);
@@ -146,25 +166,70 @@ impl fmt::Debug for Tls {
     }
 }
 
+/// What is played for those who come in at one time.
+struct Stage {
+    config: Arc<ServerConfig>,
+    shown: Arc<Shown>,
+}
+
 /// The certificates of a listener, in the order of its configuration.
 #[derive(Debug)]
-struct Shown(Vec<Identity>);
+struct Shown {
+    identities: Vec<Identity>,
+    /// A client that chooses no protocol gets HTTP/1.1: where that is not spoken, it gets nothing.
+    needs_choice: bool,
+}
+
+impl Named {
+    /// Whether what was shown is good for this `Host` as well: RFC 9110 section 7.4.
+    pub(super) fn answers_for(&self, host: &HeaderValue) -> bool {
+        let Ok(host) = host.to_str() else { return false };
+        let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((address, _)) => address,
+            None => host.split(':').next().unwrap_or_default(),
+        };
+        name.eq_ignore_ascii_case(&self.host) || self.identity.is_of(name)
+    }
+}
+
+impl Shown {
+    /// What is shown to who asks for `host`.
+    fn to(&self, host: &str) -> Option<&Identity> {
+        self.identities.iter().find(|identity| identity.is_of(host))
+    }
+
+    fn named(&self, host: &str) -> Option<Named> {
+        let identity = self.to(host)?.clone();
+        Some(Named { host: host.to_owned(), identity })
+    }
+}
 
 impl ResolvesServerCert for Shown {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if self.needs_choice && hello.alpn().is_none() {
+            return None;
+        }
         let identity = match hello.server_name() {
-            Some(host) => self.0.iter().find(|identity| identity.is_of(host)),
-            None => self.0.first(),
+            Some(host) => self.to(host),
+            None => self.identities.first(),
         };
         identity.map(|identity| identity.0.clone())
     }
 }
 
-fn config(identities: Vec<Identity>, protocols: &[Protocol]) -> Result<Arc<ServerConfig>, Error> {
+impl Stage {
+    fn new(identities: Vec<Identity>, protocols: &[Protocol]) -> Result<Self, Error> {
+        let needs_choice = !protocols.contains(&Protocol::Http1);
+        let shown = Arc::new(Shown { identities, needs_choice });
+        Ok(Self { config: config(shown.clone(), protocols)?, shown })
+    }
+}
+
+fn config(shown: Arc<Shown>, protocols: &[Protocol]) -> Result<Arc<ServerConfig>, Error> {
     let builder = ServerConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(Error::Unusable)?;
-    let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(Shown(identities)));
+    let mut config = builder.with_no_client_auth().with_cert_resolver(shown);
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.name().to_vec()).collect();
     config.max_early_data_size = 0;
     // Sessions are resumed from what the client keeps: nothing is kept here for clients that do not come back.

@@ -2,7 +2,15 @@
 
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use crate::{
     frames::{
@@ -123,6 +131,31 @@ async fn g02_g03_the_authority_is_one_and_plain() {
 }
 
 #[tokio::test]
+async fn a_grpc_call_that_the_edge_refuses_is_told_so_as_a_grpc_status() {
+    let site = Site::start().await;
+    let stream = tokio::net::TcpStream::connect(site.address()).await.unwrap();
+    let (mut sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let mut running = JoinSet::new();
+    running.spawn(async move { drop(connection.await) });
+    let mut call = async |kind: &str, host: &str| {
+        let request = Request::post("http://gw/free/x").header("host", host);
+        let request = request.header("content-type", kind).body(Full::<Bytes>::default()).unwrap();
+        within(sender.send_request(request)).await.unwrap()
+    };
+    let told = call("application/grpc", "evil").await;
+    assert_eq!(told.status(), 200);
+    assert_eq!(told.headers()["grpc-status"], "3");
+    assert_eq!(told.headers()["grpc-message"], "the request names two hosts");
+    let told = call("application/json", "evil").await;
+    assert_eq!(told.headers().get("grpc-status"), None);
+    assert_eq!(told.status(), 400);
+    let served = call("application/grpc", "gw").await;
+    assert_eq!(served.headers().get("grpc-status"), None);
+    assert_eq!(site.origin.targets(), ["POST /free/x"]);
+}
+
+#[tokio::test]
 async fn g04_connect_is_not_served_in_either_form() {
     let site = Site::start().await;
     for bad in [
@@ -210,7 +243,7 @@ async fn g06_floods_of_settings_and_pings_keep_nobody_out() {
     for flood in [frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 255, 255]), frame(PING, 0, 0, &[7; 8])] {
         let frames = Frames::connect(&site, &[]).await;
         let flood = flood.repeat(1000);
-        let mut flooding = tokio::task::JoinSet::new();
+        let mut flooding = JoinSet::new();
         flooding.spawn(async move {
             let mut frames = frames;
             // Nobody reads what is said to it.

@@ -17,5 +17,6 @@ mod frames;
 mod framing;
 mod http2;
 mod limits;
+mod loops;
 mod site;
 mod tls;

@@ -88,8 +88,8 @@ fn large() -> Vec<u8> {
 /// The size of the body at `/free/large`.
 pub(crate) const LARGE: usize = 32 << 20;
 
-/// An upstream that writes down every request as it came, and answers with [`OK`]; with much at `/free/large`, and not at
-/// all at `/free/never`.
+/// An upstream that writes down every request as it came, and answers with [`OK`]; with much at `/free/large`, with 408 at
+/// `/free/late`, and not at all at `/free/never`.
 pub(crate) struct Origin {
     pub(crate) address: SocketAddr,
     requests: Arc<Mutex<Vec<String>>>,
@@ -117,6 +117,7 @@ impl Origin {
                         match path.as_str() {
                             "/free/never" => pending().await,
                             "/free/large" => wire.send(large()).await,
+                            "/free/late" => wire.send(OK.replace("200 OK", "408 Late")).await,
                             _ if is_head => wire.send(OK.trim_end_matches("ok")).await,
                             _ => wire.send(OK).await,
                         }
@@ -210,8 +211,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                 return None;
             }
         }
-        let taken: Vec<u8> = self.buffer.drain(..length).collect();
-        Some(String::from_utf8_lossy(&taken).into_owned())
+        // A letter for each byte, whatever they are.
+        Some(self.buffer.drain(..length).map(char::from).collect())
     }
 
     /// Reads some more; 0 at the end.

@@ -128,7 +128,7 @@ async fn g09_each_host_is_shown_its_own_certificate_and_a_strange_one_none() {
         ("a", "127.0.0.1"),
     ] {
         let mut wire = Wire::new(Visitor::trusting(&site, name).visit(&site, host).await.unwrap());
-        wire.send(GET).await;
+        wire.send(GET.replace("a.example", host)).await;
         assert_eq!(status_of(&wire.rest().await), 200, "{host}");
     }
     for host in ["c.example", "example", "x.y.wild.example", "wild.example"] {
@@ -136,6 +136,51 @@ async fn g09_each_host_is_shown_its_own_certificate_and_a_strange_one_none() {
         assert!(refused.to_string().contains("alert"), "{host}: {refused}");
     }
     assert_eq!(site.origin.requests().len(), 4);
+}
+
+/// RFC 9110 section 7.4: what is asked for on a connection has to be what its certificate is for.
+#[tokio::test]
+async fn g09_a_request_for_a_host_of_another_certificate_is_misdirected() {
+    let site = Site::with(TWO, issue_both).await;
+    let ask = async |name: &str, visited: &str, host: &str| {
+        let mut wire =
+            Wire::new(Visitor::trusting(&site, name).visit(&site, visited).await.unwrap());
+        wire.send(GET.replace("a.example", host)).await;
+        status_of(&wire.rest().await)
+    };
+    for (name, visited, host, status) in [
+        ("a", "a.example", "b.example", 421),
+        ("b", "b.example", "a.example:8443", 421),
+        ("b", "x.wild.example", "c.example", 421),
+        ("a", "a.example", "[::1]", 421),
+        ("a", "a.example", "A.Example:8443", 200),
+        ("a", "a.example", "127.0.0.1:1", 200),
+        // One certificate for many hosts lets a client ask for all of them on one connection.
+        ("b", "b.example", "y.wild.example", 200),
+        // Who names no host is shown the first certificate, and may be a machine that checks none.
+        ("a", "127.0.0.1", "b.example", 200),
+    ] {
+        assert_eq!(ask(name, visited, host).await, status, "{visited}, {host}");
+    }
+    assert_eq!(site.origin.requests().len(), 4);
+    // Where there is but one, everybody has seen all that there is.
+    let site = Site::with(ONE, issue_both).await;
+    let stream = Visitor::trusting(&site, "a").visit(&site, "a.example").await.unwrap();
+    let mut wire = Wire::new(stream);
+    wire.send(GET.replace("a.example", "b.example")).await;
+    assert_eq!(status_of(&wire.rest().await), 200);
+}
+
+#[tokio::test]
+async fn g09_where_only_http2_is_spoken_a_client_has_to_choose_it() {
+    let only = ONE.replace("a.key }", "a.key, alpn: [h2] }");
+    let site = Site::with(&only, issue_both).await;
+    assert!(Visitor::trusting(&site, "a").visit(&site, "a.example").await.is_err());
+    let visitor = Visitor::trusting(&site, "a").offering(&["http/1.1"]);
+    assert!(visitor.visit(&site, "a.example").await.is_err());
+    let visitor = Visitor::trusting(&site, "a").offering(&["h2"]);
+    let stream = visitor.visit(&site, "a.example").await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
 }
 
 #[tokio::test]

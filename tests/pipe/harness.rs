@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use http_body_util::Either;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -189,7 +189,7 @@ impl server::Service for Road {
         }
     }
 
-    fn refuse(&self, refused: Refused) -> Response<Self::Body> {
+    fn refuse(&self, refused: Refused, _: &HeaderMap) -> Response<Self::Body> {
         own(refused.status(), &refused.to_string())
     }
 }

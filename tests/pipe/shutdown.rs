@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::{
+    io::AsyncWriteExt as _,
     net::TcpStream,
     sync::Notify,
     time::{Duration, sleep},
@@ -35,6 +36,24 @@ async fn reached(origin: &Origin) {
     while origin.heads().is_empty() {
         sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_reads_any_more_does_not_hold_up_the_end() {
+    let origin = Origin::answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+    let gateway = Gateway::before(&origin).await;
+    let mut client = gateway.client().await;
+    client.send("POST /kept/ HTTP/1.1\r\nHost: gw\r\nContent-Length: 1000000\r\n\r\n").await;
+    assert_eq!(client.status().await, 403);
+    let mut dribbling = tokio::task::JoinSet::new();
+    dribbling.spawn(async move {
+        while client.stream.write_all(b"b").await.is_ok() {
+            sleep(SHORT).await;
+        }
+    });
+    gateway.stop();
+    // What the client still sends would go on for longer than the gateway waits.
+    assert_eq!(gateway.stopped().await, 0);
 }
 
 #[tokio::test]

@@ -2,16 +2,17 @@
 //!
 //! Source: RFC 9112 section 7.1. Blanks around a size, which some readers take and some do not, are refused.
 
-use super::head::is_token;
+use super::{Bounds, head::is_token};
 
 /// A chunked body as it comes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Chunks {
     state: State,
-    /// The bytes of the extensions of all chunks so far.
+    /// As many bytes the extensions of all chunks to come may have.
     extensions: usize,
-    /// The bytes of the trailers so far.
+    /// As many bytes the trailers to come may have, with their ends of lines, and as many there may be.
     trailers: usize,
+    fields: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +31,12 @@ enum State {
 }
 
 impl Chunks {
+    /// A body whose trailers are bounded as heads are, and more: whoever reads them next must have no bound below.
+    pub(super) fn new(bounds: Bounds) -> Self {
+        let trailers = bounds.bytes.saturating_sub(1).min(MOST_BYTES);
+        Self { state: State::default(), extensions: MOST_BYTES, trailers, fields: bounds.fields }
+    }
+
     /// Reads on: how many of the bytes are the body's, and whether it ends with them.
     ///
     /// # Errors
@@ -56,6 +63,9 @@ impl Chunks {
     }
 
     fn next(&mut self, byte: u8) -> Option<State> {
+        if self.state.is_behind_chunks() {
+            take(&mut self.trailers)?;
+        }
         match (self.state, byte) {
             (State::Size { digits, size }, _) if byte.is_ascii_hexdigit() => {
                 let digit = u64::from(char::from(byte).to_digit(16)?);
@@ -68,7 +78,7 @@ impl Chunks {
                 Some(State::SizeEnd { size })
             }
             (State::Extension { .. }, _) if is_text(byte) => {
-                count(&mut self.extensions)?;
+                take(&mut self.extensions)?;
                 Some(self.state)
             }
             (State::SizeEnd { size: 0 }, b'\n') => Some(State::TrailerStart),
@@ -76,21 +86,32 @@ impl Chunks {
             (State::DataCr, b'\r') => Some(State::DataLf),
             (State::DataLf, b'\n') => Some(State::Size { digits: 0, size: 0 }),
             (State::TrailerStart, b'\r') => Some(State::End),
-            (State::TrailerStart | State::TrailerName, _) if is_token(byte) => {
-                count(&mut self.trailers)?;
+            (State::TrailerStart, _) if is_token(byte) => {
+                take(&mut self.fields)?;
                 Some(State::TrailerName)
             }
+            (State::TrailerName, _) if is_token(byte) => Some(State::TrailerName),
             (State::TrailerName, b':') => Some(State::TrailerValue),
             (State::TrailerValue, b'\r') => Some(State::TrailerEnd),
-            (State::TrailerValue, _) if is_text(byte) => {
-                count(&mut self.trailers)?;
-                Some(State::TrailerValue)
-            }
+            (State::TrailerValue, _) if is_text(byte) => Some(State::TrailerValue),
             (State::TrailerEnd, b'\n') => Some(State::TrailerStart),
             // Nothing is read behind the end.
             (State::End, b'\n') => Some(State::End),
             _ => None,
         }
+    }
+}
+
+impl State {
+    const fn is_behind_chunks(self) -> bool {
+        matches!(
+            self,
+            Self::TrailerStart
+                | Self::TrailerName
+                | Self::TrailerValue
+                | Self::TrailerEnd
+                | Self::End
+        )
     }
 }
 
@@ -100,9 +121,9 @@ impl Default for State {
     }
 }
 
-/// Counts one more byte, up to the most that there may be.
-fn count(bytes: &mut usize) -> Option<()> {
-    *bytes = bytes.checked_add(1).filter(|bytes| *bytes <= MOST_BYTES)?;
+/// Takes one of those that there may be.
+fn take(left: &mut usize) -> Option<()> {
+    *left = left.checked_sub(1)?;
     Some(())
 }
 
@@ -113,5 +134,5 @@ const fn is_text(byte: u8) -> bool {
 /// More than any chunk has, and less than overflows.
 const MOST_DIGITS: u8 = 15;
 /// The most that the extensions of a body may have together, and the most that its trailers may have; hyper takes twice as
-/// much of either.
+/// much of extensions, and of trailers as much as of a head.
 const MOST_BYTES: usize = 8 * 1024;

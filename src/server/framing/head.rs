@@ -1,5 +1,6 @@
 //! One head: its first line, its fields, and what they say of the body.
 
+use http::Uri;
 use memchr::memchr;
 
 use super::{Bounds, Refused};
@@ -12,6 +13,8 @@ pub(super) struct Head {
     read: usize,
     /// As many bytes have no line feed behind the last that was read.
     searched: usize,
+    /// As many bytes of the line that has begun have no control character.
+    vetted: usize,
     stage: Stage,
     fields: usize,
     is_old: bool,
@@ -54,7 +57,7 @@ impl Head {
             let end = self.searched.saturating_add(found);
             let line = bytes.get(self.read..end).unwrap_or_default();
             self.read = end.saturating_add(1);
-            self.searched = self.read;
+            (self.searched, self.vetted) = (self.read, 0);
             self.bound(self.read, bounds)?;
             let line = line.strip_suffix(b"\r").ok_or(Refused::LineEnd)?;
             match self.stage {
@@ -78,7 +81,12 @@ impl Head {
         // What can be no line is not waited for.
         let begun = bytes.get(self.read..).unwrap_or_default();
         let begun = begun.strip_suffix(b"\r").unwrap_or(begun);
-        if has_control(begun) { Err(control(begun)) } else { Ok(None) }
+        // However it dribbles in, it is looked at once.
+        if has_control(begun.get(self.vetted..).unwrap_or_default()) {
+            return Err(control(begun));
+        }
+        self.vetted = begun.len();
+        Ok(None)
     }
 
     fn bound(&self, length: usize, bounds: Bounds) -> Result<(), Refused> {
@@ -177,7 +185,11 @@ fn check_target(target: &[u8]) -> Result<(), Refused> {
     let scheme = |name: &[u8]| target.get(..name.len()).is_some_and(|it| is(it, name));
     let path = match target {
         [b'/', ..] => target,
-        _ if scheme(b"http://") || scheme(b"https://") => target,
+        _ if scheme(b"http://") || scheme(b"https://") => match Uri::try_from(target) {
+            Ok(_) => target,
+            Err(_) if target.len() > LONGEST_TARGET => target,
+            Err(_) => return Err(Refused::Target(Ambiguous::Illegal)),
+        },
         [] => return Err(Refused::FirstLine),
         _ => return Err(Refused::Target(Ambiguous::NotAPath)),
     };

@@ -70,6 +70,9 @@ pub enum Refused {
     /// `Host` is another than the one in the target or in `:authority`.
     #[error("the request names two hosts")]
     OtherHost,
+    /// A host that the certificate shown to this client is not for, where others are shown too.
+    #[error("the request is for another host than its connection: open one for that host")]
+    Misdirected,
     /// A method that the gateway does not know.
     #[error("the request's method is not one of GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS")]
     UnknownMethod,
@@ -91,6 +94,7 @@ impl Refused {
             Self::ForbiddenMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::TooManyFields | Self::HeadTooLong => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             _ => StatusCode::BAD_REQUEST,
