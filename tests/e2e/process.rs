@@ -90,6 +90,11 @@ impl Process {
         self.tell("prlimit", &["--fsize=0", "--pid"]).await;
     }
 
+    /// Lets it have no more than so many files and sockets open, from now on.
+    pub async fn limit_files(&self, count: usize) {
+        self.tell("prlimit", &[&format!("--nofile={count}:1024"), "--pid"]).await;
+    }
+
     /// The memory that it has in use, in KiB.
     pub fn resident_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();

@@ -175,6 +175,36 @@ async fn h09_scripts_of_any_origin_may_pay_and_none_gets_cookies() {
     world.end().await;
 }
 
+/// A script learns why it is refused, whatever the reason; what the upstream answers is the upstream's to show.
+#[tokio::test]
+async fn h09_scripts_read_each_refusal_and_no_answer_of_the_upstream() {
+    let world = World::start().await;
+    let agent = world.agent();
+    let long = Bytes::from(vec![b'b'; (1 << 20) + 1]);
+    for (method, path, body, status) in [
+        (Method::GET, "/none", Bytes::new(), 404),
+        (Method::POST, "/weather", Bytes::new(), 405),
+        (Method::GET, "/WEATHER", Bytes::new(), 404),
+        (Method::POST, "/order", long.clone(), 413),
+        (Method::POST, "/order?_method=PUT", Bytes::new(), 400),
+    ] {
+        let mut request = agent.request(method, path).map(|_| body);
+        let answer = read(agent.client.exchange(request.clone()).await.unwrap()).await;
+        assert_eq!(answer.status, status, "{path}");
+        assert!(!answer.headers.contains_key("access-control-allow-origin"), "{path}");
+        request.headers_mut().insert("origin", "https://app.example".parse().unwrap());
+        let answer = read(agent.client.exchange(request).await.unwrap()).await;
+        assert_eq!(answer.status, status, "{path}");
+        assert_eq!(answer.headers["access-control-allow-origin"], "*", "{path}");
+    }
+    let mut request = agent.request(Method::GET, "/health");
+    request.headers_mut().insert("origin", "https://app.example".parse().unwrap());
+    let free = read(agent.client.exchange(request).await.unwrap()).await;
+    assert_eq!(free.status, StatusCode::OK);
+    assert!(!free.headers.contains_key("access-control-allow-origin"));
+    world.end().await;
+}
+
 #[tokio::test]
 async fn a_grpc_call_is_told_the_price_as_a_grpc_status_and_a_paid_one_is_the_upstreams() {
     let world = World::start().await;

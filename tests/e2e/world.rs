@@ -35,6 +35,8 @@ pub struct World {
 /// What a world is made of; the default is what most tests want.
 #[derive(Debug)]
 pub struct Plan<'a> {
+    /// Where the gateway listens, and what clients call it.
+    pub listen: &'a str,
     /// The entries of `routes:`.
     pub routes: &'a str,
     /// More lines of `stellar:`.
@@ -59,6 +61,7 @@ pub struct Plan<'a> {
 impl Default for Plan<'_> {
     fn default() -> Self {
         Self {
+            listen: "listen: 127.0.0.1:0",
             routes: ROUTES,
             stellar: "",
             x402: "",
@@ -306,7 +309,7 @@ pub async fn until(what: &str, is_so: impl Fn() -> bool) {
 
 /// The `gateway.yaml` of `plan`.
 pub fn yaml(upstream: &Upstream, plan: &Plan<'_>) -> String {
-    let Plan { routes, stellar, x402, payments, store, network, .. } = plan;
+    let Plan { listen, routes, stellar, x402, payments, store, network, .. } = plan;
     let server = plan.upstream.unwrap_or(upstream.address);
     let (sponsors, payments) = match plan.sponsored {
         true => (
@@ -317,7 +320,7 @@ pub fn yaml(upstream: &Upstream, plan: &Plan<'_>) -> String {
     };
     format!(
         r#"version: 1
-listen: 127.0.0.1:0
+{listen}
 upstream: http://{server}
 network: {network}
 stellar:
