@@ -99,7 +99,7 @@ impl Gateway {
             public_url: public_url.into(),
         };
         let drain = settings.drain;
-        let current = Arc::new(ArcSwap::from_pointee(parts.configure(settings)));
+        let current = Arc::new(ArcSwap::from_pointee(parts.configure(settings, None)));
         if let Some(payment) = &parts.payment {
             let stop = parts.stop_background.child_token();
             parts.background.spawn(resume::resume(payment.store.clone(), current.clone(), stop));
@@ -193,7 +193,8 @@ impl Gateway {
             }
         }
         let hash = settings.hash;
-        self.current.store(Arc::new(self.parts.configure(settings)));
+        let next = self.parts.configure(settings, Some(&running));
+        self.current.store(Arc::new(next));
         info!(config = %hash, "configuration swapped");
         Ok(())
     }
@@ -241,15 +242,25 @@ impl Gateway {
 }
 
 impl Parts {
-    fn configure(&self, settings: Settings) -> Configured {
+    /// What requests run on from now on; `running` is what they run on still.
+    fn configure(&self, settings: Settings, running: Option<&Configured>) -> Configured {
         let public_url = settings.public_url.as_ref().unwrap_or(&self.public_url);
         let methods = match (&self.payment, &settings.payment) {
             (Some(parts), Some(now)) => parts.methods(now, public_url),
             _ => Methods::default(),
         };
-        let upstreams = Upstreams::new(&settings.upstreams);
-        let guard = Guard::new(upstreams, methods, self.clock.clone(), self.paid.clone());
-        Configured { settings, guard }
+        let upstreams = match running {
+            Some(running) => running.upstreams.followed_by(&settings.upstreams),
+            None => Upstreams::new(&settings.upstreams),
+        };
+        if let Some(running) = running {
+            running.stop_watching.cancel();
+        }
+        let stop_watching = self.stop_background.child_token();
+        upstreams.watch(&self.background, &stop_watching);
+        let (clock, paid) = (self.clock.clone(), self.paid.clone());
+        let guard = Guard::new(upstreams.clone(), methods, clock, paid);
+        Configured { settings, guard, upstreams, stop_watching }
     }
 }
 

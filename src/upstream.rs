@@ -10,6 +10,7 @@
 
 mod room;
 
+mod check;
 mod choice;
 mod health;
 
@@ -33,12 +34,13 @@ use http::{
 };
 use http_body::Body;
 use hyper::body::Incoming;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
     body::Upload,
     choice::{Member, Servers},
-    connect::{Dialer, Tasks},
-    health::Health,
+    connect::Dialer,
+    health::{Health, Standing},
     pace::{Gate, Pace},
     pool::Server,
     room::{Place, Room},
@@ -46,6 +48,7 @@ use self::{
 };
 pub use self::{
     body::{BodyError, ResponseBody},
+    check::Check,
     health::Eject,
     tls::{Tls, TlsError, TlsSettings},
 };
@@ -76,6 +79,8 @@ pub struct Settings {
     pub max_waiting: u32,
     /// When a server is passed over for its answers.
     pub eject: Eject,
+    /// How servers are asked how they are, if they are.
+    pub check: Option<Check>,
     /// Headers set on every request to it, in place of the client's.
     pub set_headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -102,7 +107,51 @@ where
     /// The upstreams of `settings`; routes name them by their index.
     #[must_use]
     pub fn new(settings: &[Settings]) -> Self {
-        Self(settings.iter().map(|settings| Arc::new(Upstream::new(settings))).collect())
+        let upstream = |settings| Arc::new(Upstream::new(settings, None));
+        Self(settings.iter().map(upstream).collect())
+    }
+
+    /// The upstreams of `settings`, in place of these. A server of the same upstream that is still there, and is spoken to
+    /// as before, keeps its connections, and what is known of it; requests under way count as before.
+    #[must_use]
+    pub fn followed_by(&self, settings: &[Settings]) -> Self {
+        let upstream = |settings: &Settings| {
+            let before = self.0.iter().find(|before| before.name == settings.name);
+            Arc::new(Upstream::new(settings, before.map(|before| &**before)))
+        };
+        Self(settings.iter().map(upstream).collect())
+    }
+
+    /// Looks after the servers on `tasks` until `stop`: what their health checks find keeps requests from them. New ones
+    /// are connected to once.
+    pub fn watch(&self, tasks: &TaskTracker, stop: &CancellationToken) {
+        for upstream in &*self.0 {
+            let (members, dialer) = (upstream.servers.all().to_vec(), upstream.dialer.clone());
+            let stop = stop.clone();
+            match upstream.check.clone() {
+                Some(check) => {
+                    let checks =
+                        check::check_all(members, dialer, check, upstream.set_headers.clone());
+                    tasks.spawn(async move { stop.run_until_cancelled(checks).await });
+                }
+                None => {
+                    let greeting = check::greet_all(members, dialer);
+                    tasks.spawn(async move { stop.run_until_cancelled(greeting).await });
+                }
+            }
+        }
+    }
+
+    /// All servers, and how they are.
+    pub fn servers(&self) -> impl Iterator<Item = ServerState<'_>> {
+        self.0.iter().flat_map(|upstream| {
+            upstream.servers.all().iter().map(|member| ServerState {
+                upstream: &upstream.name,
+                address: &member.server.address,
+                is_healthy: member.standing() == Standing::Fit,
+                under_way: member.under_way(),
+            })
+        })
     }
 }
 
@@ -136,6 +185,19 @@ where
     ) -> Result<Response<ResponseBody<B>>, Obstacle> {
         slot.forward(route, request.into_inner()).await
     }
+}
+
+/// How one server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerState<'a> {
+    /// The name of its upstream.
+    pub upstream: &'a str,
+    /// Where it is.
+    pub address: &'a Authority,
+    /// Whether requests go to it.
+    pub is_healthy: bool,
+    /// How many are under way at it.
+    pub under_way: usize,
 }
 
 /// Room for one request; kept until the answer's body has ended, and the request's. Which server it goes to is found out
@@ -214,9 +276,11 @@ where
 /// One upstream.
 #[derive(Debug)]
 struct Upstream<B> {
+    name: String,
     dialer: Dialer,
     servers: Servers<B>,
-    room: Room,
+    check: Option<Check>,
+    room: Arc<Room>,
     idle_timeout: Duration,
     set_headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -225,13 +289,8 @@ impl<B> Upstream<B>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
-    fn new(settings: &Settings) -> Self {
-        let tasks = Tasks::default();
-        let member = |address: &Authority| {
-            let server = Arc::new(Server::new(address.clone(), tasks.clone()));
-            Arc::new(Member { server, health: Health::default() })
-        };
-        let servers = Servers::new(settings.servers.iter().map(member), settings.eject);
+    /// The upstream of `settings`, in place of the one `before`.
+    fn new(settings: &Settings, before: Option<&Self>) -> Self {
         let protocol = match (settings.protocol, &settings.tls) {
             (Protocol::Negotiated, None) => Protocol::Http1,
             (protocol, _) => protocol,
@@ -240,12 +299,35 @@ where
             tls: settings.tls.clone(),
             protocol,
             timeout: settings.connect_timeout,
-            tasks,
+            tasks: before.map(|before| before.dialer.tasks.clone()).unwrap_or_default(),
+        };
+        let known = before.filter(|before| before.dialer.speaks_as(&dialer));
+        let known = known.map(|before| before.servers.all()).unwrap_or_default();
+        let member = |address: &Authority| {
+            let known = known.iter().find(|member| member.server.address == *address).cloned();
+            known.unwrap_or_else(|| {
+                let server = Arc::new(Server::new(address.clone(), dialer.tasks.clone()));
+                Arc::new(Member { server, health: Health::default() })
+            })
+        };
+        let servers = Servers::new(settings.servers.iter().map(member), settings.eject);
+        if settings.check.is_none() {
+            servers.all().iter().for_each(|member| member.health.forget_checks());
+        }
+        let (places, most_waiting) = (settings.max_in_flight, settings.max_waiting);
+        let room = match before {
+            Some(before) => {
+                before.room.resize(places, most_waiting);
+                before.room.clone()
+            }
+            None => Arc::new(Room::new(places, most_waiting)),
         };
         Self {
+            name: settings.name.clone(),
             dialer,
             servers,
-            room: Room::new(settings.max_in_flight, settings.max_waiting),
+            check: settings.check.clone(),
+            room,
             idle_timeout: settings.idle_timeout,
             set_headers: settings.set_headers.clone(),
         }

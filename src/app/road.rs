@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Either;
 use hyper::body::Incoming;
+use tokio_util::sync::CancellationToken;
 
 use self::hop::{Hop, Looped};
 use crate::{
@@ -25,6 +26,9 @@ use crate::{
 pub(super) struct Configured {
     pub(super) settings: Settings,
     pub(super) guard: Guard<Upstreams>,
+    pub(super) upstreams: Upstreams,
+    /// Ends what looks after the upstreams.
+    pub(super) stop_watching: CancellationToken,
 }
 
 /// Takes requests from the server to the guard.

@@ -6,6 +6,7 @@
 mod admin;
 mod asset;
 mod channel;
+mod health;
 mod listener;
 mod mpp;
 mod payment;

@@ -5,6 +5,7 @@ mod admin;
 mod channel;
 mod charge;
 mod env_file;
+mod health;
 mod listener;
 mod money;
 mod mpp;

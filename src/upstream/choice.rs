@@ -42,6 +42,10 @@ impl<B> Servers<B> {
         Self { all: all.collect(), eject, ejecting: Mutex::default() }
     }
 
+    pub(super) fn all(&self) -> &[Arc<Member<B>>] {
+        &self.all
+    }
+
     /// Whether there is one to ask.
     pub(super) fn is_any_fit(&self) -> bool {
         self.all.iter().any(|member| member.standing() != Standing::Unfit)

@@ -68,6 +68,16 @@ impl Dialer {
         !matches!(self.protocol, Protocol::Http1)
     }
 
+    /// Whether connections of one are as good as those of the other.
+    pub(super) fn speaks_as(&self, other: &Self) -> bool {
+        let is_same_tls = match (&self.tls, &other.tls) {
+            (None, None) => true,
+            (Some(one), Some(other)) => one.is_same(other),
+            _ => false,
+        };
+        is_same_tls && self.protocol == other.protocol
+    }
+
     /// Connects to `address`; with HTTP/1.1 if `needs_h1`.
     pub(super) async fn dial<B>(
         &self,

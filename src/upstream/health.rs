@@ -35,6 +35,12 @@ pub(super) struct Health {
     born: Instant,
     /// No connection could be made, until one can.
     is_down: AtomicBool,
+    /// Its health checks say no.
+    is_sick: AtomicBool,
+    /// Whether it was ever looked at but by a request.
+    is_known: AtomicBool,
+    /// Checks in a row that say the contrary.
+    contrary: AtomicU32,
     /// Failures in a row.
     failures: AtomicU32,
     /// How often in a row it was ejected.
@@ -58,7 +64,7 @@ pub(super) enum Standing {
 
 impl Health {
     pub(super) fn standing(&self) -> Standing {
-        if self.is_down.load(Ordering::Relaxed) {
+        if self.is_down.load(Ordering::Relaxed) || self.is_sick.load(Ordering::Relaxed) {
             Standing::Unfit
         } else if self.ejected_until.load(Ordering::Relaxed) != 0 {
             Standing::Ejected
@@ -70,6 +76,37 @@ impl Health {
     /// Notes whether connections can be made; says whether that is new.
     pub(super) fn set_down(&self, is_down: bool) -> bool {
         self.is_down.swap(is_down, Ordering::Relaxed) != is_down
+    }
+
+    /// Whether nobody has looked at it yet; the next who asks is told that somebody has.
+    pub(super) fn is_first_look(&self) -> bool {
+        !self.is_known.swap(true, Ordering::Relaxed)
+    }
+
+    /// Notes what a health check found; says whether that is new. The first one counts at once, after that it takes so many
+    /// good ones, or so many bad ones, in a row.
+    pub(super) fn note_check(&self, is_good: bool, (good, bad): (u32, u32)) -> bool {
+        let is_sick = self.is_sick.load(Ordering::Relaxed);
+        if is_good != is_sick {
+            self.is_known.store(true, Ordering::Relaxed);
+            self.contrary.store(0, Ordering::Relaxed);
+            return false;
+        }
+        let contrary = self.contrary.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let needed = if is_good { good } else { bad };
+        if contrary < needed && !self.is_first_look() {
+            return false;
+        }
+        self.is_known.store(true, Ordering::Relaxed);
+        self.contrary.store(0, Ordering::Relaxed);
+        self.is_sick.store(!is_good, Ordering::Relaxed);
+        true
+    }
+
+    /// Forgets what checks have found: there are none any more.
+    pub(super) fn forget_checks(&self) {
+        self.is_sick.store(false, Ordering::Relaxed);
+        self.contrary.store(0, Ordering::Relaxed);
     }
 
     /// Notes an answer that is one; says whether it ends an ejection.
@@ -129,6 +166,9 @@ impl Default for Health {
         Self {
             born: Instant::now(),
             is_down: AtomicBool::new(false),
+            is_sick: AtomicBool::new(false),
+            is_known: AtomicBool::new(false),
+            contrary: AtomicU32::new(0),
             failures: AtomicU32::new(0),
             ejections: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
@@ -199,6 +239,27 @@ mod tests {
         assert_eq!(times, [1, 2, 4, 8, 16, 30, 30]);
         health.succeed();
         assert_eq!(health.eject(&EJECT), EJECT.time);
+    }
+
+    #[test]
+    fn the_first_check_counts_at_once_and_later_ones_when_there_are_enough_in_a_row() {
+        let health = Health::default();
+        let note = |is_good| health.note_check(is_good, (2, 3));
+        assert!(note(false));
+        assert_eq!(health.standing(), Standing::Unfit);
+        assert!(!note(true) && !note(false) && !note(true));
+        assert_eq!(health.standing(), Standing::Unfit);
+        assert!(note(true));
+        assert_eq!(health.standing(), Standing::Fit);
+        assert!(!note(false) && !note(false) && !note(true) && !note(false) && !note(false));
+        assert_eq!(health.standing(), Standing::Fit);
+        assert!(note(false));
+        health.forget_checks();
+        assert_eq!(health.standing(), Standing::Fit);
+
+        let health = Health::default();
+        assert!(!health.note_check(true, (2, 3)));
+        assert!(!health.note_check(false, (2, 3)), "it was well before");
     }
 
     #[test]

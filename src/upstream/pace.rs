@@ -66,6 +66,11 @@ impl Pace {
         (Self(Some(Arc::new(Shared { state, _place: place }))), None)
     }
 
+    /// The pace of a request without a body.
+    pub(super) const fn none() -> Self {
+        Self(None)
+    }
+
     /// Waits for `answer` until the upstream has had its turn for as long as `patience`.
     pub(super) async fn wait<F: Future>(&self, patience: Duration, answer: F) -> Option<F::Output> {
         let mut answer = pin!(answer);

@@ -68,8 +68,9 @@ where
         until: Instant,
     ) -> Outcome<B> {
         let server = &member.server;
-        let load = server.load.clone();
         loop {
+            // It counts from here on, so that those who come while it connects go elsewhere.
+            let load = server.load.clone();
             let connected = server.connection(self.dialer, self.needs_h1);
             let (connection, is_new) = match timeout_at(until, connected).await {
                 Ok(Ok(connected)) => connected,
@@ -84,10 +85,8 @@ where
                 }
             };
             let sent = match connection {
-                Use::Link(link) => self.send_h1(server, link, load.clone(), request).await,
-                Use::Stream(stream) => {
-                    self.send_h2(&server.address, stream, load.clone(), request).await
-                }
+                Use::Link(link) => self.send_h1(server, link, load, request).await,
+                Use::Stream(stream) => self.send_h2(&server.address, stream, load, request).await,
             };
             let (sent, lease) = match sent {
                 Ok(sent) => sent,

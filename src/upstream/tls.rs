@@ -9,6 +9,7 @@ use rustls::{
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName},
 };
+use sha2::{Digest as _, Sha256};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -41,6 +42,8 @@ pub struct Tls {
     /// Offers HTTP/1.1 alone: for what only that can do.
     h1: TlsConnector,
     server_name: Option<ServerName<'static>>,
+    /// Of everything that was said about it.
+    digest: [u8; 32],
 }
 
 impl Tls {
@@ -49,6 +52,7 @@ impl Tls {
     /// # Errors
     /// [`TlsError`] names what cannot be used.
     pub fn new(settings: TlsSettings, protocol: Protocol) -> Result<Self, TlsError> {
+        let digest = digest(&settings);
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -79,7 +83,12 @@ impl Tls {
             Protocol::Http2 => offering(&[H2]),
             Protocol::Negotiated => offering(&[H2, H1]),
         };
-        Ok(Self { usual, h1: offering(&[H1]), server_name: settings.server_name })
+        Ok(Self { usual, h1: offering(&[H1]), server_name: settings.server_name, digest })
+    }
+
+    /// Whether the same was said about both: what one trusts, the other does.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.digest == other.digest
     }
 
     /// Secures `stream`, which leads to `address`.
@@ -105,6 +114,24 @@ impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls").field("server_name", &self.server_name).finish_non_exhaustive()
     }
+}
+
+fn digest(settings: &TlsSettings) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    let mut add = |part: &[u8]| {
+        // With its length, so that what follows cannot be taken for a piece of it.
+        digest.update(part.len().to_le_bytes());
+        digest.update(part);
+    };
+    add(&[u8::from(settings.authorities.is_some()), u8::from(settings.identity.is_some())]);
+    settings.authorities.iter().flatten().for_each(|authority| add(authority));
+    add(b"the gateway's own");
+    if let Some((chain, key)) = &settings.identity {
+        add(key.secret_der());
+        chain.iter().for_each(|certificate| add(certificate));
+    }
+    add(settings.server_name.as_ref().map(ServerName::to_str).unwrap_or_default().as_bytes());
+    digest.finalize().into()
 }
 
 /// What TLS cannot be set up with.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::{task::JoinSet, time::timeout};
 
+pub(crate) use self::origin::Deserted;
 use self::{
     cell::Cell,
     rail::{Rail, Settle},
@@ -186,7 +187,7 @@ async fn hold(part: &[Line], rail: Rail, settle: Settle) {
 async fn check(row: Row, rail: Rail, settle: Settle, outcome: Outcome) {
     let (site, trouble) = row.site();
     let mut cell = Cell::start(rail, settle, &site).await;
-    row.prepare(&cell, &trouble);
+    row.prepare(&cell, &trouble).await;
     let proof = rail.pay(&cell).await;
     let heard = row.happen(&mut cell, &proof).await;
 

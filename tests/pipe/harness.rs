@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::Either;
 use tokio::{
@@ -24,7 +25,7 @@ use tollgate::{
     route::{Access, Match, Pattern, Route, Table},
     server::{self, Door, Inbound, Limits, Refused, tls::Tls as Shown},
     telemetry::Clock,
-    upstream::{Eject, Protocol, ResponseBody, Settings, Tls, Upstreams},
+    upstream::{Check, Eject, Protocol, ResponseBody, Settings, Tls, Upstreams},
 };
 
 /// Longer than anything a test waits for.
@@ -37,6 +38,8 @@ pub(crate) struct Options {
     pub(crate) idle: Duration,
     pub(crate) max_in_flight: u32,
     pub(crate) eject: Eject,
+    /// How its servers are asked how they are; nobody looks after them without.
+    pub(crate) check: Option<Check>,
     pub(crate) body_limit: u64,
     pub(crate) limits: Limits,
     pub(crate) grace: Duration,
@@ -62,6 +65,7 @@ impl Default for Options {
             idle: LONG,
             max_in_flight: 100,
             eject: Eject::default(),
+            check: None,
             body_limit: u64::MAX,
             limits: Limits::default(),
             grace: LONG,
@@ -76,13 +80,16 @@ impl Default for Options {
 /// A gateway: `ANY /free/*` is free, `ANY /kept/*` is denied with 403, all else is unmatched.
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
+    settings: Settings,
+    pub(crate) upstreams: Upstreams,
+    guard: Arc<ArcSwap<Guard<Upstreams>>>,
     stop: CancellationToken,
     serving: JoinSet<usize>,
 }
 
 impl Gateway {
     pub(crate) async fn start(servers: &[SocketAddr], options: Options) -> Self {
-        let upstreams = Upstreams::new(&[Settings {
+        let settings = Settings {
             name: "origin".to_owned(),
             servers: servers.iter().map(|server| server.to_string().parse().unwrap()).collect(),
             protocol: options.protocol,
@@ -92,12 +99,18 @@ impl Gateway {
             max_in_flight: options.max_in_flight,
             max_waiting: options.max_in_flight,
             eject: options.eject,
+            check: options.check,
             set_headers: options
                 .set_headers
                 .iter()
                 .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
                 .collect(),
-        }]);
+        };
+        let upstreams = Upstreams::new(std::slice::from_ref(&settings));
+        let stop = CancellationToken::new();
+        if settings.check.is_some() {
+            upstreams.watch(&TaskTracker::new(), &stop);
+        }
         let route = |pattern: &str, access| Route {
             name: pattern.into(),
             pattern: Pattern::parse(pattern).unwrap(),
@@ -110,18 +123,17 @@ impl Gateway {
             route(options.free, Access::Free),
             route("ANY /kept/*", Access::Denied(StatusCode::FORBIDDEN)),
         ]);
-        let guard = Guard::new(upstreams, Methods::default(), Clock::system(), TaskTracker::new());
-        let road = Road { table: Arc::new(table.unwrap()), guard };
+        let guard = Arc::new(ArcSwap::from_pointee(guard(upstreams.clone())));
+        let road = Road { table: Arc::new(table.unwrap()), guard: guard.clone() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let stop = CancellationToken::new();
         let mut serving = JoinSet::new();
         let door = match options.shown {
             Some(shown) => Door::with_tls(listener, shown),
             None => Door::from(listener),
         };
         serving.spawn(server::serve(door, road, options.limits, options.grace, stop.clone()));
-        Self { address, stop, serving }
+        Self { address, settings, upstreams, guard, stop, serving }
     }
 
     /// Before an upstream with ordinary settings.
@@ -147,6 +159,13 @@ impl Gateway {
         client.status().await
     }
 
+    /// Has other settings for the upstream from now on.
+    pub(crate) fn reload(&mut self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.settings);
+        self.upstreams = self.upstreams.followed_by(std::slice::from_ref(&self.settings));
+        self.guard.store(Arc::new(guard(self.upstreams.clone())));
+    }
+
     /// Begins to stop.
     pub(crate) fn stop(&self) {
         self.stop.cancel();
@@ -164,10 +183,14 @@ impl Drop for Gateway {
     }
 }
 
+fn guard(upstreams: Upstreams) -> Guard<Upstreams> {
+    Guard::new(upstreams, Methods::default(), Clock::system(), TaskTracker::new())
+}
+
 #[derive(Clone)]
 struct Road {
     table: Arc<Table>,
-    guard: Guard<Upstreams>,
+    guard: Arc<ArcSwap<Guard<Upstreams>>>,
 }
 
 impl server::Service for Road {
@@ -177,7 +200,7 @@ impl server::Service for Road {
         &self,
         inbound: Inbound,
     ) -> impl Future<Output = Response<Self::Body>> + Send + 'static {
-        let Self { table, guard } = self.clone();
+        let (table, guard) = (self.table.clone(), self.guard.load_full());
         async move {
             let Inbound { request, target } = inbound;
             match table.find(request.method(), target.path()) {

@@ -22,6 +22,7 @@ mod harness;
 mod headers;
 mod http2;
 mod links;
+mod reload;
 mod servers;
 mod shutdown;
 mod switching;

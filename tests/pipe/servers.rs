@@ -12,7 +12,7 @@ use tokio::{
     net::TcpListener,
     time::{Duration, sleep},
 };
-use tollgate::upstream::Eject;
+use tollgate::upstream::{Check, Eject};
 
 use crate::harness::{Gateway, Options, Origin, within};
 
@@ -155,4 +155,84 @@ async fn answers_of_500_count_for_nothing_unless_the_operator_says_so() {
         failed += usize::from(gateway.status(GET).await == 500);
     }
     assert!(failed > 20, "{failed}");
+}
+
+const MOMENT: Duration = Duration::from_millis(50);
+
+fn checked(unhealthy_after: u32) -> Options {
+    let check = Check {
+        path: "/ready?deep=1".parse().unwrap(),
+        interval: MOMENT,
+        timeout: MOMENT,
+        healthy_after: 2,
+        unhealthy_after,
+        expect: 200..=399,
+    };
+    let set_headers = vec![("x-api-key", "secret")];
+    Options { check: Some(check), set_headers, ..Options::default() }
+}
+
+#[tokio::test]
+async fn a_server_that_fails_its_health_checks_is_asked_by_no_request_until_it_passes_them() {
+    let is_bad = Arc::new(AtomicBool::new(true));
+    let (bad, good) = (moody(&is_bad).await, Origin::answering(OK).await);
+    let gateway = Gateway::start(&[bad.address, good.address], checked(3)).await;
+    let health =
+        || -> Vec<bool> { gateway.upstreams.servers().map(|server| server.is_healthy).collect() };
+    let become_so = async |wanted: [bool; 2]| {
+        while health() != wanted {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    // The very first check counts.
+    within(become_so([false, true])).await;
+    for _ in 0..20 {
+        assert_eq!(gateway.status(GET).await, 200);
+    }
+    let heads = bad.heads();
+    assert!(
+        heads.iter().all(|head| head.starts_with("GET /ready?deep=1 HTTP/1.1\r\n")),
+        "{heads:?}"
+    );
+    let head = &heads[0];
+    assert!(head.contains(&format!("\r\nhost: {}\r\n", bad.address)), "{head}");
+    assert!(head.contains("\r\nx-api-key: secret\r\n"), "{head}");
+    assert!(head.contains("\r\nuser-agent: tollgate-health\r\n"), "{head}");
+    is_bad.store(false, Ordering::Relaxed);
+    within(become_so([true, true])).await;
+    let asked = async {
+        while !bad.heads().iter().any(|head| head.starts_with("GET /free/ ")) {
+            assert_eq!(gateway.status(GET).await, 200);
+        }
+    };
+    within(asked).await;
+    // A single bad answer does not count any more.
+    is_bad.store(true, Ordering::Relaxed);
+    within(become_so([false, true])).await;
+}
+
+#[tokio::test]
+async fn an_upstream_whose_servers_all_fail_their_checks_is_503_and_comes_back() {
+    let is_bad = Arc::new(AtomicBool::new(true));
+    let origin = moody(&is_bad).await;
+    let gateway = Gateway::start(&[origin.address], checked(1)).await;
+    until(&gateway, 503).await;
+    is_bad.store(false, Ordering::Relaxed);
+    until(&gateway, 200).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_silent_when_it_is_asked_fails_its_checks() {
+    let silent = Origin::start(|mut peer| async move {
+        peer.rest().await;
+    })
+    .await;
+    let gateway = Gateway::start(&[silent.address], checked(1)).await;
+    let unhealthy = async {
+        while gateway.upstreams.servers().any(|server| server.is_healthy) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within(unhealthy).await;
+    assert_eq!(gateway.status(GET).await, 503);
 }

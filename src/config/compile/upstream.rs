@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use http::{HeaderName, HeaderValue, uri::Authority};
 use secrecy::ExposeSecret as _;
 
-use super::trust;
+use super::{health, trust};
 use crate::{
     config::{
         diagnostic::quoted,
@@ -75,6 +75,7 @@ fn named(name: &str) -> Upstream {
         max_in_flight: MAX_IN_FLIGHT,
         max_waiting: MAX_WAITING,
         eject: upstream::Eject::default(),
+        check: None,
         set_headers: Vec::new(),
     };
     Upstream { settings, timeout: TIMEOUT }
@@ -89,6 +90,12 @@ fn read_upstream(name: &str, spot: &Spot<'_>) -> Option<Upstream> {
     let timeout = fields.duration("timeout");
     let idle_timeout = fields.duration("idle_timeout");
     let max_in_flight = fields.get("max_in_flight").and_then(|spot| spot.number(1..=1_000_000));
+    let max_waiting = fields.get("max_waiting").and_then(|spot| spot.number(0..=1_000_000));
+    let check = match fields.get("health") {
+        Some(spot) => health::read_check(&spot).map(Some),
+        None => Some(None),
+    };
+    let eject = fields.get("eject").and_then(|eject| health::read_eject(&eject));
     let set_headers = fields.get("headers").and_then(|headers| read_headers(&headers));
     let (is_https, servers) = servers?;
     let (protocol, tls) = trust::read(&fields, is_https)?;
@@ -100,8 +107,9 @@ fn read_upstream(name: &str, spot: &Spot<'_>) -> Option<Upstream> {
         connect_timeout: connect_timeout.unwrap_or(CONNECT_TIMEOUT),
         idle_timeout: idle_timeout.unwrap_or(IDLE_TIMEOUT),
         max_in_flight: max_in_flight.unwrap_or(MAX_IN_FLIGHT),
-        max_waiting: MAX_WAITING,
-        eject: upstream::Eject::default(),
+        max_waiting: max_waiting.unwrap_or(MAX_WAITING),
+        eject: eject.unwrap_or_default(),
+        check: check?,
         set_headers: set_headers.unwrap_or_default(),
     };
     Some(Upstream { settings, timeout: timeout.unwrap_or(TIMEOUT) })
@@ -204,9 +212,12 @@ const UPSTREAM: Keys = Keys {
         "timeout",
         "idle_timeout",
         "max_in_flight",
+        "max_waiting",
+        "health",
+        "eject",
         "headers",
     ],
-    later: &["health"],
+    later: &[],
 };
 const HEADERS: Keys = Keys { known: &["set"], later: &[] };
 

@@ -5,17 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use tokio::{
-    io::AsyncWriteExt as _,
-    net::{TcpSocket, TcpStream},
-    time::sleep,
-};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::sleep};
 use tollgate::client::{Credential, Overrides};
 use tollgate_sandbox::{Fault, Method as Rpc, Times};
 
 use super::{by_hand, order, payer, present, pull, send, soon, unsponsored};
 use crate::{
     forge::Spent,
+    table::Deserted,
     upstream::Script,
     world::{Agent, Answer, PRICE, Plan, World, read},
 };
@@ -67,10 +64,9 @@ async fn d10_an_rpc_of_another_network_takes_no_charges() {
 
 #[tokio::test]
 async fn an_upstream_that_is_not_there_uses_up_no_attempt_and_one_that_fails_does() {
-    let deserted = TcpSocket::new_v4().unwrap();
-    deserted.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let nowhere = Some(deserted.local_addr().unwrap());
-    let world = World::build(Plan { upstream: nowhere, ..unsponsored() }).await;
+    let deserted = Deserted::new();
+    let world = World::build(Plan { upstream: Some(deserted.address), ..unsponsored() }).await;
+    deserted.leave().await;
     let (agent, _) = payer(&world);
     let before = world.payee_usdc();
     let credential = pulled(&agent, "/order").await;

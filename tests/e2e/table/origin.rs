@@ -47,9 +47,10 @@ struct State {
     turns: watch::Sender<usize>,
 }
 
-/// An address where nobody listens, for as long as this lives.
-pub(super) struct Deserted {
-    pub(super) address: SocketAddr,
+/// An address where somebody listens until the gateway has seen it, and then nobody for as long as this lives.
+pub(crate) struct Deserted {
+    pub(crate) address: SocketAddr,
+    listener: Mutex<Option<TcpListener>>,
     _socket: TcpSocket,
 }
 
@@ -94,10 +95,25 @@ impl Drop for Origin {
 }
 
 impl Deserted {
-    pub(super) fn new() -> Self {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        Self { address: socket.local_addr().unwrap(), _socket: socket }
+    pub(crate) fn new() -> Self {
+        let at = |address: SocketAddr| {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_reuseport(true).unwrap();
+            socket.bind(address).unwrap();
+            socket
+        };
+        let socket = at("127.0.0.1:0".parse().unwrap());
+        let address = socket.local_addr().unwrap();
+        let listener = Mutex::new(Some(at(address).listen(8).unwrap()));
+        Self { address, listener, _socket: socket }
+    }
+
+    /// Goes away, once the gateway has connected to see who is there.
+    pub(crate) async fn leave(&self) {
+        let listener = self.listener.lock().unwrap().take();
+        if let Some(listener) = listener {
+            listener.accept().await.unwrap();
+        }
     }
 }
 

@@ -95,7 +95,10 @@ impl Row {
     }
 
     /// Readies the trouble, before the payment is made.
-    pub(super) fn prepare(self, cell: &Cell, trouble: &Trouble) {
+    pub(super) async fn prepare(self, cell: &Cell, trouble: &Trouble) {
+        if let Some(deserted) = &trouble.deserted {
+            deserted.leave().await;
+        }
         cell.origin.behave(match self {
             Self::UpstreamResets => Conduct::Resets,
             Self::UpstreamAnswers404 => Conduct::Answers(404),
