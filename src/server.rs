@@ -172,6 +172,7 @@ pub async fn serve<S: Service>(
     stop: CancellationToken,
 ) -> usize {
     let Door { listener, tls } = door.into();
+    stream::keep_little_unsent(&listener);
     let places = Places::new(&limits);
     let is_plain = tls.is_none();
     let house = House {

@@ -8,9 +8,10 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
 };
 use tokio_rustls::server::TlsStream;
+use tracing::debug;
 
 /// A connection as the server reads and writes it.
 #[derive(Debug)]
@@ -18,6 +19,18 @@ pub(super) enum Stream {
     Plain(TcpStream),
     /// Boxed: it is many times as large as the other.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Has the kernel take little of what it cannot send yet, on each connection that comes in at `listener`.
+///
+/// Left to itself it takes up to four megabytes for a client that hardly reads, and more work for that than for one that
+/// does: a narrow window has it cut them into pieces. What was sent and not acknowledged does not count, so it slows nobody.
+pub(super) fn keep_little_unsent(listener: &TcpListener) {
+    // Other systems have no such option, or another one.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = socket2::SockRef::from(listener).set_tcp_notsent_lowat(MOST_UNSENT) {
+        debug!(%error, "the kernel takes as much as it likes");
+    }
 }
 
 impl AsyncRead for Stream {
@@ -74,3 +87,7 @@ impl AsyncWrite for Stream {
         true
     }
 }
+
+/// As much waits in the kernel to be sent.
+#[cfg(target_os = "linux")]
+const MOST_UNSENT: u32 = 64 * 1024;
