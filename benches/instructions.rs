@@ -214,6 +214,7 @@ fn route(pattern: &str, access: Access) -> Route {
         upstream: 0,
         timeout: Duration::ZERO,
         body_limit: 0,
+        tunnel: None,
     }
 }
 

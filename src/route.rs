@@ -34,6 +34,8 @@ pub struct Route {
     pub timeout: Duration,
     /// The most bytes that a request's body may have; a longer one is refused.
     pub body_limit: u64,
+    /// How long a connection that a request has switched to another protocol may go on, if that has an end.
+    pub tunnel: Option<Duration>,
 }
 
 /// What a route asks of a request.

@@ -8,6 +8,7 @@
 use std::{
     any::Any,
     fmt,
+    future::pending,
     pin::Pin,
     sync::{
         Arc,
@@ -32,6 +33,7 @@ use tracing::debug;
 pub struct Tunnel {
     far: OnUpgrade,
     idle: Duration,
+    most: Option<Duration>,
     hold: Arc<dyn Any + Send + Sync>,
 }
 
@@ -39,15 +41,21 @@ impl Tunnel {
     /// A tunnel to `far`, which ends when nothing has moved for `idle`, or at most twice as long; `hold` is kept until then.
     #[must_use]
     pub const fn new(far: OnUpgrade, idle: Duration, hold: Arc<dyn Any + Send + Sync>) -> Self {
-        Self { far, idle, hold }
+        Self { far, idle, most: None, hold }
     }
 
-    /// Joins both ends, once they have been switched, until both are done, one breaks, or nothing moves.
+    /// The same tunnel, which ends after `most` whatever moves, if that is given.
+    #[must_use]
+    pub fn for_at_most(self, most: Option<Duration>) -> Self {
+        Self { most, ..self }
+    }
+
+    /// Joins both ends, once they have been switched, until both are done, one breaks, nothing moves, or its time is over.
     ///
     /// # Cancellation
     /// Both ends are closed.
     pub async fn join(self, near: OnUpgrade) {
-        let Self { far, idle, hold } = self;
+        let Self { far, idle, most, hold } = self;
         let (near, far) = match (near.await, far.await) {
             (Ok(near), Ok(far)) => (near, far),
             (near, far) => {
@@ -63,6 +71,12 @@ impl Tunnel {
                 sleep(idle).await;
             }
         };
+        let over = async {
+            match most {
+                Some(most) => sleep(most).await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
             copied = copy_bidirectional_with_sizes(&mut near, &mut far, PIECE, PIECE) => {
                 if let Err(error) = copied {
@@ -70,6 +84,7 @@ impl Tunnel {
                 }
             }
             () = silence => debug!("nothing moved in a tunnel, so it ends"),
+            () = over => debug!("the time of a tunnel is over"),
         }
         drop(hold);
     }

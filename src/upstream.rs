@@ -257,7 +257,8 @@ where
             headers::strip_response(answer.headers_mut());
             answer.headers_mut().insert(header::CONNECTION, UPGRADE);
             answer.headers_mut().insert(header::UPGRADE, agreed);
-            answer.extensions_mut().insert(Tunnel::new(far, idle, Arc::new((place, load))));
+            let tunnel = Tunnel::new(far, idle, Arc::new((place, load)));
+            answer.extensions_mut().insert(tunnel.for_at_most(route.tunnel));
             return Ok(answer.map(|body| ResponseBody::new(body, idle, lease, None, None)));
         }
         if answer::is_last(answer.headers()) {

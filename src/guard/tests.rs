@@ -129,6 +129,7 @@ async fn carried(patience: Option<Duration>, takes: Duration) -> (StatusCode, Ve
         upstream: 0,
         timeout: asked.terms.timeout,
         body_limit: 1_024,
+        tunnel: None,
     };
     let guard =
         Guard::new(Slow(takes), Methods::default(), Clock::fixed(1_000), TaskTracker::new());

@@ -10,6 +10,7 @@ fn route(pattern: &str, access: Access) -> Route {
         upstream: 0,
         timeout: Duration::from_secs(1),
         body_limit: 0,
+        tunnel: None,
     }
 }
 

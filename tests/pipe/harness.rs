@@ -41,6 +41,7 @@ pub(crate) struct Options {
     /// How its servers are asked how they are; nobody looks after them without.
     pub(crate) check: Option<Check>,
     pub(crate) body_limit: u64,
+    pub(crate) tunnel: Option<Duration>,
     pub(crate) limits: Limits,
     pub(crate) grace: Duration,
     pub(crate) set_headers: Vec<(&'static str, &'static str)>,
@@ -67,6 +68,7 @@ impl Default for Options {
             eject: Eject::default(),
             check: None,
             body_limit: u64::MAX,
+            tunnel: None,
             limits: Limits::default(),
             grace: LONG,
             set_headers: Vec::new(),
@@ -118,6 +120,7 @@ impl Gateway {
             upstream: 0,
             timeout: options.patience,
             body_limit: options.body_limit,
+            tunnel: options.tunnel,
         };
         let table = Table::new(vec![
             route(options.free, Access::Free),

@@ -235,6 +235,36 @@ async fn what_moves_nothing_any_more_ends() {
     assert_eq!(client.rest().await, b"helloxxxxxx");
 }
 
+/// G05: what was bought at the handshake has an end, if the operator says so.
+#[tokio::test]
+async fn g05_what_was_switched_ends_when_its_time_is_over_whatever_moves() {
+    let origin = echo().await;
+    for (tunnel, is_over) in [(Some(SHORT), true), (None, false)] {
+        let gateway =
+            Gateway::start(&[origin.address], Options { tunnel, ..Options::default() }).await;
+        let mut client = gateway.client().await;
+        client.send(ASKING).await;
+        assert_eq!(client.status().await, 101);
+        let (mut heard, mut said) = (b"hello".to_vec(), 0);
+        assert_eq!(client.take(5).await, heard);
+        // More often than anything has to move, and for longer than this one may go on.
+        let talking = async {
+            loop {
+                tokio::time::sleep(SHORT / 10).await;
+                client.send("x").await;
+                match client.stream.read_u8().await {
+                    Ok(byte) => heard.push(byte),
+                    Err(_) => return said,
+                }
+                said += 1;
+            }
+        };
+        let talked = tokio::time::timeout(SHORT * 10, talking).await;
+        assert_eq!(talked.is_ok(), is_over, "{talked:?}");
+        assert!(heard.len() > 5);
+    }
+}
+
 #[tokio::test]
 async fn what_was_switched_goes_on_while_the_gateway_stops_and_ends_with_the_grace() {
     let origin = echo().await;

@@ -73,6 +73,7 @@ mod tests {
             upstream: 0,
             timeout: std::time::Duration::ZERO,
             body_limit: 0,
+            tunnel: None,
         };
         let table = Table::new(vec![
             route("POST /orders", Access::Free),

@@ -103,7 +103,8 @@ impl<'a> RouteReader<'_, 'a> {
         let timeout = fields.duration("timeout");
         let timeout = timeout.or_else(|| Some(self.upstreams?.get(upstream?)?.timeout));
         let limits = fields.get("limits").and_then(|limits| limits.fields(&LIMITS));
-        let body = limits.and_then(|limits| limits.get("body")?.size());
+        let body = limits.as_ref().and_then(|limits| limits.get("body")?.size());
+        let tunnel = limits.as_ref().and_then(|limits| limits.duration("tunnel"));
         let access = match read_kind(&fields) {
             None => None,
             Some(Kind::Free) => Some(Access::Free),
@@ -121,6 +122,7 @@ impl<'a> RouteReader<'_, 'a> {
             upstream: upstream.unwrap_or_default(),
             timeout: timeout.unwrap_or_default(),
             body_limit: body.unwrap_or(self.defaults.body),
+            tunnel,
         };
         Some((route, is_whole))
     }
@@ -441,7 +443,7 @@ const ROUTE: Keys = Keys {
     ],
     later: &[],
 };
-const LIMITS: Keys = Keys { known: &["body"], later: &["unpaid_rps_per_ip"] };
+const LIMITS: Keys = Keys { known: &["body", "tunnel"], later: &["unpaid_rps_per_ip"] };
 const DESCRIBE: Keys =
     Keys { known: &["summary"], later: &["example_response", "request_schema_file"] };
 

@@ -107,7 +107,7 @@ routes:
     redelivery: {{ attempts: 1, for: 1h }}
     timeout: 120s
     pay_to: {OTHER}
-    limits: {{ body: 8MiB }}
+    limits: {{ body: 8MiB, tunnel: 1h }}
   - {{ match: ANY /internal/*, deny: 404 }}
 unmatched: 404
 drain: {{ delay: 5s, timeout: 20s }}
@@ -150,12 +150,14 @@ reload: {{ watch: false, debounce: 250ms }}
     let [city, chat, internal] = settings.table.routes() else { panic!() };
     let Access::Priced(terms) = &city.access else { panic!() };
     assert_eq!((&*city.name, city.upstream, city.timeout), ("weather", 0, seconds(20)));
+    assert_eq!(city.tunnel, None);
     assert_eq!((city.body_limit, terms.settle), (2 << 20, SettleOrder::BeforeForward));
     assert_eq!(&*terms.description, "Current weather for a city");
     assert_eq!((terms.charge_when.below, terms.redelivery.attempts), (500, 9));
     assert_eq!((terms.offers[0].amount.units(), &*terms.offers[0].asset.name), (1_000, "TUSD"));
     let Access::Priced(terms) = &chat.access else { panic!() };
     assert_eq!((chat.upstream, chat.timeout, terms.timeout), (1, seconds(120), seconds(120)));
+    assert_eq!(chat.tunnel, Some(Duration::from_secs(3600)));
     assert_eq!((chat.body_limit, terms.settle), (8 << 20, SettleOrder::AfterHead));
     assert_eq!((terms.charge_when.below, terms.redelivery.within), (300, seconds(3_600)));
     assert_eq!((terms.offers[0].amount.units(), &*terms.offers[0].asset.name), (200_000, "XLM"));
