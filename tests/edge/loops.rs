@@ -1,7 +1,6 @@
 //! G11: a request that comes back to its gateway ends there, however the gateway came to be its own upstream.
 
 use tokio::{
-    io::copy_bidirectional,
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
@@ -25,7 +24,7 @@ async fn ask(gateway: &Gateway, request: &str) -> String {
 }
 
 /// As many gateways one behind the other as `between` says, the last of which leads to the first; what a request to the
-/// first is answered, and how many connections came back to it.
+/// first is answered, and how many requests came back to it.
 async fn round(between: usize) -> (String, usize) {
     let relay = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut upstream = relay.local_addr().unwrap();
@@ -38,11 +37,15 @@ async fn round(between: usize) -> (String, usize) {
     let mut relaying = JoinSet::new();
     relaying.spawn(async move {
         let mut conversations = JoinSet::new();
-        while let Ok((mut near, _)) = relay.accept().await {
-            count.send_modify(|count| *count += 1);
+        while let Ok((near, _)) = relay.accept().await {
+            let (mut near, count) = (Wire::new(near), count.clone());
             conversations.spawn(async move {
-                let mut far = TcpStream::connect(upstream).await.unwrap();
-                drop(copy_bidirectional(&mut near, &mut far).await);
+                let mut far = Wire::new(TcpStream::connect(upstream).await.unwrap());
+                while let Some(request) = near.message().await {
+                    count.send_modify(|count| *count += 1);
+                    far.send(request).await;
+                    near.send(far.message().await.unwrap_or_default()).await;
+                }
             });
         }
     });
