@@ -215,6 +215,7 @@ fn route(pattern: &str, access: Access) -> Route {
         timeout: Duration::ZERO,
         body_limit: 0,
         tunnel: None,
+        rewrite: None,
     }
 }
 

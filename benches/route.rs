@@ -61,6 +61,7 @@ fn route(pattern: &str, access: Access) -> Route {
         timeout: Duration::ZERO,
         body_limit: 0,
         tunnel: None,
+        rewrite: None,
     }
 }
 

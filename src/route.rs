@@ -9,14 +9,18 @@
 //! request's, the answer is 405, and never a less specific route that happens to be free.
 
 mod pattern;
+mod rewrite;
 mod tree;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, StatusCode};
 
-pub use self::pattern::{Pattern, PatternError};
 use self::{pattern::Segment, tree::Tree};
+pub use self::{
+    pattern::{Pattern, PatternError},
+    rewrite::{HeaderChanges, Prefix, PrefixError, Rewrite},
+};
 use crate::pay::Terms;
 
 /// One route of the configuration.
@@ -36,6 +40,8 @@ pub struct Route {
     pub body_limit: u64,
     /// How long a connection that a request has switched to another protocol may go on, if that has an end.
     pub tunnel: Option<Duration>,
+    /// What the upstream sees otherwise than it was sent, if something.
+    pub rewrite: Option<Box<Rewrite>>,
 }
 
 /// What a route asks of a request.

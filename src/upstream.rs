@@ -29,9 +29,7 @@ mod tls;
 use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{
-    HeaderName, HeaderValue, Request, Response, StatusCode, Version, header, uri::Authority,
-};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header, uri::Authority};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -54,7 +52,7 @@ pub use self::{
 };
 use crate::{
     guard::{Admitted, Forward, Obstacle, Onward},
-    route::Route,
+    route::{HeaderChanges, Route},
     tunnel::Tunnel,
 };
 
@@ -81,8 +79,8 @@ pub struct Settings {
     pub eject: Eject,
     /// How servers are asked how they are, if they are.
     pub check: Option<Check>,
-    /// Headers set on every request to it, in place of the client's.
-    pub set_headers: Vec<(HeaderName, HeaderValue)>,
+    /// What it sees of every request's headers.
+    pub headers: HeaderChanges,
 }
 
 /// What an upstream speaks.
@@ -131,7 +129,7 @@ where
             match upstream.check.clone() {
                 Some(check) => {
                     let checks =
-                        check::check_all(members, dialer, check, upstream.set_headers.clone());
+                        check::check_all(members, dialer, check, upstream.headers.set.clone());
                     tasks.spawn(async move { stop.run_until_cancelled(checks).await });
                 }
                 None => {
@@ -225,7 +223,7 @@ where
         let can_h1 = upstream.dialer.protocol != Protocol::Http2;
         let wanted = headers::wanted_upgrade(&head).filter(|_| can_h1 && !has_body);
         let is_held = has_body && headers::expects_continue(&head) && can_h1;
-        headers::prepare_request(&mut head, &upstream.set_headers);
+        headers::prepare_request(&mut head, &upstream.headers, route.rewrite.as_deref())?;
         if let Some(protocol) = &wanted {
             head.headers.insert(header::CONNECTION, UPGRADE);
             head.headers.insert(header::UPGRADE, protocol.clone());
@@ -283,7 +281,7 @@ struct Upstream<B> {
     check: Option<Check>,
     room: Arc<Room>,
     idle_timeout: Duration,
-    set_headers: Vec<(HeaderName, HeaderValue)>,
+    headers: HeaderChanges,
 }
 
 impl<B> Upstream<B>
@@ -330,7 +328,7 @@ where
             check: settings.check.clone(),
             room,
             idle_timeout: settings.idle_timeout,
-            set_headers: settings.set_headers.clone(),
+            headers: settings.headers.clone(),
         }
     }
 }

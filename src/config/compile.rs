@@ -11,6 +11,7 @@ mod listener;
 mod mpp;
 mod payment;
 mod price;
+mod rewrite;
 mod route;
 mod rule;
 mod store;

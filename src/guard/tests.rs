@@ -130,6 +130,7 @@ async fn carried(patience: Option<Duration>, takes: Duration) -> (StatusCode, Ve
         timeout: asked.terms.timeout,
         body_limit: 1_024,
         tunnel: None,
+        rewrite: None,
     };
     let guard =
         Guard::new(Slow(takes), Methods::default(), Clock::fixed(1_000), TaskTracker::new());

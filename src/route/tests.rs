@@ -11,6 +11,7 @@ fn route(pattern: &str, access: Access) -> Route {
         timeout: Duration::from_secs(1),
         body_limit: 0,
         tunnel: None,
+        rewrite: None,
     }
 }
 

@@ -15,7 +15,11 @@ use http::{
 };
 use http_body::Body;
 
-use crate::protocol::mpp;
+use crate::{
+    guard::Obstacle,
+    protocol::mpp,
+    route::{HeaderChanges, Prefix, Rewrite},
+};
 
 /// The protocol that a request asks to switch to, if it is one that may pass.
 ///
@@ -41,7 +45,14 @@ pub(super) fn expects_continue(head: &Parts) -> bool {
 /// Makes a client's request head what the upstream sees.
 ///
 /// What the client's `Connection` nominates goes first, so that it can remove nothing that the gateway sets.
-pub(crate) fn prepare_request(head: &mut Parts, set: &[(HeaderName, HeaderValue)]) {
+///
+/// # Errors
+/// [`Obstacle::Unreachable`] if the target is none that the route takes.
+pub(crate) fn prepare_request(
+    head: &mut Parts,
+    changes: &HeaderChanges,
+    rewrite: Option<&Rewrite>,
+) -> Result<(), Obstacle> {
     let takes_trailers =
         list(&head.headers, header::TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
     let headers = &mut head.headers;
@@ -49,7 +60,7 @@ pub(crate) fn prepare_request(head: &mut Parts, set: &[(HeaderName, HeaderValue)
     remove(headers, |name| is_hop_by_hop(name) || stays_in_request(name));
     mpp::strip(headers);
     // Grown once, for what follows.
-    headers.reserve(set.len().saturating_add(OWN));
+    headers.reserve(changes.set.len().saturating_add(OWN));
     if takes_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
@@ -64,9 +75,41 @@ pub(crate) fn prepare_request(head: &mut Parts, set: &[(HeaderName, HeaderValue)
     if let Some(host) = headers.get(header::HOST).cloned() {
         headers.insert(FORWARDED_HOST, host);
     }
-    for (name, value) in set {
+    let Some(Rewrite { strip_prefix, headers: own }) = rewrite else {
+        change(headers, &[changes]);
+        return Ok(());
+    };
+    if let Some(prefix) = strip_prefix {
+        headers.insert(FORWARDED_PREFIX, prefix.text().clone());
+        head.uri = stripped(&head.uri, prefix).ok_or_else(|| {
+            Obstacle::Unreachable("its route does not begin as it should".to_owned())
+        })?;
+    }
+    change(headers, &[changes, own]);
+    Ok(())
+}
+
+/// Makes the operator's changes: what the later ones set holds.
+fn change(headers: &mut HeaderMap, all: &[&HeaderChanges]) {
+    if all.iter().all(|changes| changes.is_empty()) {
+        return;
+    }
+    remove(headers, |name| {
+        let set = all.iter().flat_map(|changes| changes.set.iter().map(|(name, _)| name));
+        let gone = all.iter().flat_map(|changes| &changes.remove);
+        set.chain(gone).any(|changed| hyphenated(changed.as_str()) == name)
+    });
+    for (name, value) in all.iter().flat_map(|changes| &changes.set) {
         headers.insert(name, value.clone());
     }
+}
+
+/// The same target without the first segments of its path.
+fn stripped(uri: &Uri, prefix: &Prefix) -> Option<Uri> {
+    let mut parts = uri.clone().into_parts();
+    let left = prefix.strip(parts.path_and_query.as_ref()?.as_str())?;
+    parts.path_and_query = Some(left.parse().ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 /// Gives a request the form that HTTP/1.1 has, for a server at `address`.
@@ -235,7 +278,7 @@ fn stays_in_request(name: &str) -> bool {
     ) || name.starts_with("x-forwarded-")
 }
 
-/// What only the gateway says to a client.
+/// What only the gateway says to a client, or nobody.
 fn stays_in_response(name: &str) -> bool {
     matches!(
         name,
@@ -246,6 +289,8 @@ fn stays_in_response(name: &str) -> bool {
             | "payment-next"
             | "settlement-overrides"
             | "extension-responses"
+            // Where else the service is: a client that goes there goes past the gateway.
+            | "alt-svc"
     )
 }
 
@@ -298,10 +343,11 @@ fn split_unquoted(value: &[u8]) -> Vec<&[u8]> {
         .collect()
 }
 
-/// As many headers at most the gateway adds: three of where a request came from, `TE`, `Connection`, `Upgrade`, `Expect`.
-const OWN: usize = 7;
+/// As many headers at most the gateway adds: four of where a request came from, `TE`, `Connection`, `Upgrade`, `Expect`.
+const OWN: usize = 8;
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 #[cfg(test)]

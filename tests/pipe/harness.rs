@@ -10,7 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Response, StatusCode};
 use http_body_util::Either;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -22,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tollgate::{
     guard::{Body, Guard, problem::Problem},
     pay::methods::Methods,
-    route::{Access, Match, Pattern, Route, Table},
+    route::{Access, HeaderChanges, Match, Pattern, Rewrite, Route, Table},
     server::{self, Door, Inbound, Limits, Refused, tls::Tls as Shown},
     telemetry::Clock,
     upstream::{Check, Eject, Protocol, ResponseBody, Settings, Tls, Upstreams},
@@ -45,6 +45,9 @@ pub(crate) struct Options {
     pub(crate) limits: Limits,
     pub(crate) grace: Duration,
     pub(crate) set_headers: Vec<(&'static str, &'static str)>,
+    pub(crate) remove_headers: Vec<HeaderName>,
+    /// What its routes change.
+    pub(crate) rewrite: Option<Rewrite>,
     pub(crate) protocol: Protocol,
     pub(crate) tls: Option<Tls>,
     /// What its listener shows, if it speaks TLS.
@@ -72,6 +75,8 @@ impl Default for Options {
             limits: Limits::default(),
             grace: LONG,
             set_headers: Vec::new(),
+            remove_headers: Vec::new(),
+            rewrite: None,
             protocol: Protocol::Http1,
             tls: None,
             shown: None,
@@ -91,6 +96,8 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) async fn start(servers: &[SocketAddr], options: Options) -> Self {
+        let parsed = |(name, value): &(&str, &str)| (name.parse().unwrap(), value.parse().unwrap());
+        let set = options.set_headers.iter().map(parsed).collect();
         let settings = Settings {
             name: "origin".to_owned(),
             servers: servers.iter().map(|server| server.to_string().parse().unwrap()).collect(),
@@ -102,11 +109,7 @@ impl Gateway {
             max_waiting: options.max_in_flight,
             eject: options.eject,
             check: options.check,
-            set_headers: options
-                .set_headers
-                .iter()
-                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-                .collect(),
+            headers: HeaderChanges { set, remove: options.remove_headers },
         };
         let upstreams = Upstreams::new(std::slice::from_ref(&settings));
         let stop = CancellationToken::new();
@@ -121,6 +124,7 @@ impl Gateway {
             timeout: options.patience,
             body_limit: options.body_limit,
             tunnel: options.tunnel,
+            rewrite: options.rewrite.clone().map(Box::new),
         };
         let table = Table::new(vec![
             route(options.free, Access::Free),

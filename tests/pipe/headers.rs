@@ -1,5 +1,7 @@
 //! What passes, what is rewritten and what stays behind, on the wire.
 
+use tollgate::route::{HeaderChanges, Pattern, Prefix, Rewrite};
+
 use crate::harness::{Gateway, Options, Origin, sorted};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -136,4 +138,37 @@ async fn connections_to_the_upstream_are_used_again() {
     }
     assert_eq!(origin.heads().len(), 5);
     assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
+async fn e17_the_upstream_sees_the_path_that_was_matched_without_its_prefix() {
+    let origin = Origin::answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let pattern = Pattern::parse("ANY /api/paid/*").unwrap();
+    let rewrite = Rewrite {
+        strip_prefix: Some(Prefix::parse("/api/paid", &pattern).unwrap()),
+        headers: HeaderChanges::default(),
+    };
+    let options = Options { free: "ANY /api/paid/*", rewrite: Some(rewrite), ..Options::default() };
+    let gateway = Gateway::start(&[origin.address], options).await;
+    let get = |target: &str| {
+        format!("GET {target} HTTP/1.1\r\nHost: gw\r\nX-Forwarded-Prefix: /evil\r\n\r\n")
+    };
+    for (target, seen) in [
+        ("/api/paid/x", "/x"),
+        ("/api/paid/", "/"),
+        ("/api/paid/%C3%A9%20b/c,d%2Ce?a=%2e%2e/&b=//", "/%C3%A9%20b/c,d%2Ce?a=%2e%2e/&b=//"),
+    ] {
+        assert_eq!(gateway.status(&get(target)).await, 200, "{target}");
+        let head = origin.heads().pop().unwrap();
+        assert!(head.starts_with(&format!("GET {seen} HTTP/1.1\r\n")), "{head}");
+        assert!(head.contains("\r\nx-forwarded-prefix: /api/paid\r\n"), "{head}");
+        assert!(!head.contains("evil"), "{head}");
+    }
+    for target in
+        ["/api/paid//x", "/api/paid/../x", "/api/paid/..", "/api/paid/%2e%2e/x", "/api/paid%2fx"]
+    {
+        assert_eq!(gateway.status(&get(target)).await, 400, "{target}");
+    }
+    assert_eq!(gateway.status(&get("/api/paid")).await, 404);
+    assert_eq!(origin.heads().len(), 3);
 }

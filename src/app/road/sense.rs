@@ -74,6 +74,7 @@ mod tests {
             timeout: std::time::Duration::ZERO,
             body_limit: 0,
             tunnel: None,
+            rewrite: None,
         };
         let table = Table::new(vec![
             route("POST /orders", Access::Free),

@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use super::{
     mpp,
     payment::{LIVES, Money, Payee},
-    price,
+    price, rewrite,
     rule::{self, Defaults},
     upstream::Upstream,
 };
@@ -115,6 +115,7 @@ impl<'a> RouteReader<'_, 'a> {
         };
         let is_whole =
             name.is_some() && access.is_some() && upstream.is_some() && timeout.is_some();
+        let rewrite = rewrite::read(&fields, pattern.as_ref());
         let route = Route {
             name: name.unwrap_or_default().into(),
             pattern: pattern?,
@@ -123,6 +124,7 @@ impl<'a> RouteReader<'_, 'a> {
             timeout: timeout.unwrap_or_default(),
             body_limit: body.unwrap_or(self.defaults.body),
             tunnel,
+            rewrite: rewrite.map(Box::new),
         };
         Some((route, is_whole))
     }
@@ -439,6 +441,8 @@ const ROUTE: Keys = Keys {
         "timeout",
         "pay_to",
         "limits",
+        "strip_prefix",
+        "headers",
         "describe",
     ],
     later: &[],

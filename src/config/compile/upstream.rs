@@ -2,16 +2,16 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use http::{HeaderName, HeaderValue, uri::Authority};
-use secrecy::ExposeSecret as _;
+use http::uri::Authority;
 
-use super::{health, trust};
+use super::{health, rewrite, trust};
 use crate::{
     config::{
         diagnostic::quoted,
         read::{Fields, Keys, Spot},
         value::{NAME_HINT, is_name},
     },
+    route::HeaderChanges,
     upstream,
 };
 
@@ -76,7 +76,7 @@ fn named(name: &str) -> Upstream {
         max_waiting: MAX_WAITING,
         eject: upstream::Eject::default(),
         check: None,
-        set_headers: Vec::new(),
+        headers: HeaderChanges::default(),
     };
     Upstream { settings, timeout: TIMEOUT }
 }
@@ -96,7 +96,7 @@ fn read_upstream(name: &str, spot: &Spot<'_>) -> Option<Upstream> {
         None => Some(None),
     };
     let eject = fields.get("eject").and_then(|eject| health::read_eject(&eject));
-    let set_headers = fields.get("headers").and_then(|headers| read_headers(&headers));
+    let headers = fields.get("headers").and_then(|spot| rewrite::read_headers(&spot));
     let (is_https, servers) = servers?;
     let (protocol, tls) = trust::read(&fields, is_https)?;
     let settings = upstream::Settings {
@@ -110,7 +110,7 @@ fn read_upstream(name: &str, spot: &Spot<'_>) -> Option<Upstream> {
         max_waiting: max_waiting.unwrap_or(MAX_WAITING),
         eject: eject.unwrap_or_default(),
         check: check?,
-        set_headers: set_headers.unwrap_or_default(),
+        headers: headers.unwrap_or_default(),
     };
     Some(Upstream { settings, timeout: timeout.unwrap_or(TIMEOUT) })
 }
@@ -161,48 +161,6 @@ fn read_server(spot: &Spot<'_>) -> Option<Server> {
     Some(Server { address: url.uri.into_parts().authority?, is_https })
 }
 
-fn read_headers(spot: &Spot<'_>) -> Option<Vec<(HeaderName, HeaderValue)>> {
-    let set = spot.fields(&HEADERS)?.get("set")?;
-    let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::new();
-    for (entry, value) in set.entries()? {
-        let fault = |what: String, hint: &str| {
-            value.reading.fault_at(entry.key_at, &set.path, &what, hint);
-        };
-        let name = match HeaderName::from_bytes(entry.key.as_bytes()) {
-            Err(_) => {
-                fault(format!("{} is no header name", quoted(&entry.key)), "such as `X-Api-Key`");
-                None
-            }
-            Ok(name) if OURS.contains(&name.as_str()) => {
-                fault(
-                    format!("`{name}` belongs to the connection or to the payment"),
-                    "the gateway sets or removes it itself: remove it here",
-                );
-                None
-            }
-            Ok(name) if headers.iter().any(|(known, _)| *known == name) => {
-                fault(format!("`{name}` is given twice"), "header names ignore case: keep one");
-                None
-            }
-            Ok(name) => Some(name),
-        };
-        let Some(secret) = value.secret() else { continue };
-        let header = HeaderValue::from_str(secret.text.expose_secret());
-        match (name, header) {
-            (Some(name), Ok(mut header)) => {
-                header.set_sensitive(true);
-                headers.push((name, header));
-            }
-            (None, _) => {}
-            (Some(_), Err(_)) => {
-                let what = format!("{} cannot be a header's value", secret.origin);
-                value.fault::<()>(what, "a header's value is one line of printable ASCII");
-            }
-        }
-    }
-    Some(headers)
-}
-
 const UPSTREAM: Keys = Keys {
     known: &[
         "servers",
@@ -219,25 +177,7 @@ const UPSTREAM: Keys = Keys {
     ],
     later: &[],
 };
-const HEADERS: Keys = Keys { known: &["set"], later: &[] };
 
-/// Headers that are not the operator's to set.
-const OURS: &[&str] = &[
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "keep-alive",
-    "payment-signature",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "x-payment",
-];
 const UPSTREAM_HINT: &str = "say where the API is: `upstream: http://127.0.0.1:3000`";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);

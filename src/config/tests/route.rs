@@ -404,3 +404,63 @@ fn there_is_a_route_at_least_and_what_matches_none_is_404() {
     ");
     assert!(read(&format!("{SHORT}unmatched: 404\n")).is_ok());
 }
+
+#[test]
+fn what_is_changed_of_a_request_is_a_prefix_and_headers() {
+    let route = "{ match: ANY /api/*, free: true, strip_prefix: /api, headers: { set: { X-Key: { env: SPONSOR_SECRET } }, remove: [Cookie, x_debug] } }";
+    let settings = read(&changed("{ match: GET /health, free: true }", route)).unwrap();
+    let rewrite = settings.table.routes()[1].rewrite.as_ref().unwrap();
+    assert_eq!(rewrite.strip_prefix.as_ref().unwrap().text(), "/api");
+    assert_eq!(rewrite.headers.set[0].0, "x-key");
+    assert!(rewrite.headers.set[0].1.is_sensitive());
+    assert_eq!(rewrite.headers.remove, ["cookie", "x_debug"]);
+    assert!(settings.table.routes()[0].rewrite.is_none());
+}
+
+#[test]
+fn a_change_that_cannot_be_made_is_a_fault() {
+    let route = |more: &str| {
+        let route = format!("{{ match: ANY /api/*, free: true, {more} }}");
+        broken("{ match: GET /health, free: true }", &route)
+    };
+    assert_snapshot!(route("strip_prefix: api"), @r"
+    gateway.yaml:13:52: routes[1].strip_prefix: `api` does not begin with a slash, or ends with one
+
+    hint: write whole segments, such as `/api`
+    ");
+    assert_snapshot!(route("strip_prefix: /api/"), @r"
+    gateway.yaml:13:52: routes[1].strip_prefix: `/api/` does not begin with a slash, or ends with one
+
+    hint: write whole segments, such as `/api`
+    ");
+    assert_snapshot!(route("strip_prefix: /ap"), @r"
+    gateway.yaml:13:52: routes[1].strip_prefix: `/ap` is not how the route's paths begin
+
+    hint: write the first segments of `/api/*`, and leave it at least one
+    ");
+    assert_snapshot!(route("strip_prefix: \"/api/*\""), @r"
+    gateway.yaml:13:52: routes[1].strip_prefix: `/api/*` is not how the route's paths begin
+
+    hint: write the first segments of `/api/*`, and leave it at least one
+    ");
+    assert_snapshot!(route("headers: { remove: [Host] }"), @r"
+    gateway.yaml:13:58: routes[1].headers.remove[0]: `host` belongs to the connection or to the payment
+
+    hint: the gateway sets or removes it itself: remove it here
+    ");
+    assert_snapshot!(route("headers: { remove: [\"a b\"] }"), @r"
+    gateway.yaml:13:58: routes[1].headers.remove[0]: `a b` is no header name
+
+    hint: such as `X-Api-Key`
+    ");
+    assert_snapshot!(route("headers: { set: { X-Key: plain } }"), @r"
+    gateway.yaml:13:63: routes[1].headers.set.X-Key: a secret must not be written in this file
+
+    hint: put it into the environment, `{ env: NAME }`, or a file, `{ file: PATH }`
+    ");
+    assert_snapshot!(route("headers: { add: {} }"), @r"
+    gateway.yaml:13:49: routes[1].headers: unknown key `add`
+
+    hint: known here: `set` or `remove`
+    ");
+}

@@ -193,7 +193,7 @@ fn j06_secrets_do_not_show_in_debug() {
     let mut shown = format!("{env:#?}");
     for text in [text, remote] {
         let settings = read_with(&text, &env).unwrap();
-        assert_eq!(settings.upstreams[0].set_headers[0].1, HEADER);
+        assert_eq!(settings.upstreams[0].headers.set[0].1, HEADER);
         if let Some(FacilitatorSettings::Remote(remote)) =
             settings.payment.as_ref().map(|p| &p.x402.as_ref().unwrap().facilitator)
         {

@@ -145,7 +145,7 @@ reload: {{ watch: false, debounce: 250ms }}
     assert_eq!(weather.servers, ["127.0.0.1:3000", "[::1]:3001"]);
     assert_eq!((weather.connect_timeout, weather.idle_timeout), (seconds(1), seconds(120)));
     assert_eq!(weather.max_in_flight, 7);
-    assert_eq!(llm.set_headers, [("x-api-key".parse().unwrap(), SPONSOR.parse().unwrap())]);
+    assert_eq!(llm.headers.set, [("x-api-key".parse().unwrap(), SPONSOR.parse().unwrap())]);
 
     let [city, chat, internal] = settings.table.routes() else { panic!() };
     let Access::Priced(terms) = &city.access else { panic!() };

@@ -14,7 +14,8 @@ fn seen(headers: &[(&str, &str)], set: &[(&'static str, &'static str)]) -> Vec<S
         .iter()
         .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
         .collect();
-    prepare_request(&mut head, &set);
+    let changes = HeaderChanges { set: set.clone(), remove: Vec::new() };
+    prepare_request(&mut head, &changes, None).unwrap();
     let own = ["x-forwarded-for: 192.0.2.1", "x-forwarded-proto: http", "x-forwarded-host: gw"];
     let mut lines = lines(&head.headers);
     if set.is_empty() {
@@ -251,4 +252,47 @@ fn a_payment_challenge_is_taken_out_of_a_list_of_challenges() {
             "{value}"
         );
     }
+}
+
+#[test]
+fn what_the_operator_sets_has_no_twin_with_underscores() {
+    let headers = [("x_api_key", "forged"), ("x-api_key", "forged"), ("x_api", "stays")];
+    let lines = seen(&headers, &[("x-api-key", "own")]);
+    assert!(lines.contains(&"x-api-key: own".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"x_api: stays".to_owned()), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.ends_with("forged")), "{lines:?}");
+}
+
+#[test]
+fn what_the_operator_removes_is_gone_and_what_a_route_sets_holds() {
+    let header = |name: &'static str, value: &'static str| {
+        (HeaderName::from_static(name), HeaderValue::from_static(value))
+    };
+    let of_upstream = HeaderChanges {
+        set: vec![header("x-key", "upstream"), header("x-team", "upstream")],
+        remove: vec![HeaderName::from_static("cookie")],
+    };
+    let of_route = HeaderChanges {
+        set: vec![header("x-key", "route")],
+        remove: ["x-forwarded-for", "x-debug", "x-team"].map(HeaderName::from_static).to_vec(),
+    };
+    let request = Request::builder().uri("http://gw/x").header("cookie", "a").header("x-tea", "t");
+    let request = request.header("x_debug", "1").header("x-team", "client");
+    let mut head = request.body(()).unwrap().into_parts().0;
+    head.extensions.insert(SocketAddr::from(([192, 0, 2, 1], 4711)));
+    let rewrite = Rewrite { strip_prefix: None, headers: of_route };
+    prepare_request(&mut head, &of_upstream, Some(&rewrite)).unwrap();
+    assert_eq!(
+        lines(&head.headers),
+        ["x-forwarded-proto: http", "x-key: route", "x-tea: t", "x-team: upstream"]
+    );
+}
+
+#[test]
+fn an_answer_does_not_tell_where_else_the_service_is() {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::ALT_SVC, HeaderValue::from_static("h3=\":443\""));
+    headers.insert(header::ETAG, HeaderValue::from_static("x"));
+    strip_response(&mut headers);
+    assert_eq!(lines(&headers), ["etag: x"]);
 }
