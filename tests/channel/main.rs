@@ -15,6 +15,7 @@ mod client;
 mod load;
 mod malformed;
 mod pay;
+mod servers;
 mod slow;
 mod world;
 

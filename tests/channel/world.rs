@@ -45,11 +45,13 @@ pub(crate) struct Plan<'a> {
     /// More members of `payments`, each with a comma before it.
     pub(crate) payments: &'a str,
     pub(crate) clock: Clock,
+    /// In place of the recording upstream.
+    pub(crate) upstream: Option<&'a str>,
 }
 
 impl Default for Plan<'_> {
     fn default() -> Self {
-        Self { routes: ROUTES, channel: "", payments: "", clock: Clock::system() }
+        Self { routes: ROUTES, channel: "", payments: "", clock: Clock::system(), upstream: None }
     }
 }
 
@@ -157,12 +159,12 @@ impl World {
 }
 
 fn yaml(upstream: &Upstream, plan: &Plan<'_>) -> String {
-    let Plan { routes, channel, payments, .. } = plan;
+    let Plan { routes, channel, payments, upstream: own, .. } = plan;
     let code = hex::encode(tollgate_sandbox::channel_code());
     format!(
         r#"version: 1
 listen: 127.0.0.1:0
-upstream: http://{server}
+{upstream}
 network: stellar:testnet
 stellar:
   rpc_url: {{ env: STELLAR_RPC_URL }}
@@ -173,7 +175,8 @@ drain: {{ delay: 0s, timeout: 10s }}
 routes:
 {routes}
 "#,
-        server = upstream.address,
+        upstream =
+            own.map_or_else(|| format!("upstream: http://{}", upstream.address), str::to_owned),
     )
 }
 
