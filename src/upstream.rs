@@ -23,6 +23,7 @@ mod lease;
 mod pace;
 
 mod connect;
+mod names;
 mod pool;
 mod tls;
 
@@ -298,6 +299,7 @@ where
             tls: settings.tls.clone(),
             protocol,
             timeout: settings.connect_timeout,
+            names: before.map(|before| before.dialer.names.clone()).unwrap_or_default(),
             tasks: before.map(|before| before.dialer.tasks.clone()).unwrap_or_default(),
         };
         let known = before.filter(|before| before.dialer.speaks_as(&dialer));

@@ -23,7 +23,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    net::{TcpStream, lookup_host},
+    net::TcpStream,
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::task::TaskTracker;
@@ -31,6 +31,7 @@ use tracing::debug;
 
 use super::{
     BoxError, Protocol,
+    names::Names,
     pool::{Line, Link},
     tls::Tls,
 };
@@ -42,6 +43,7 @@ pub(super) struct Dialer {
     pub(super) protocol: Protocol,
     /// For all of it: the name, TCP, TLS, the protocol.
     pub(super) timeout: Duration,
+    pub(super) names: Arc<Names>,
     pub(super) tasks: Tasks,
 }
 
@@ -120,8 +122,7 @@ impl Dialer {
         let port = address.port_u16().unwrap_or(usual);
         let host = address.host().trim_start_matches('[').trim_end_matches(']');
         let end = Instant::now().checked_add(self.timeout).unwrap_or_else(Instant::now);
-        let found = lookup_host((host, port)).await.map_err(DialError::Tcp)?;
-        let found: Vec<_> = found.collect();
+        let found = self.names.find(host, port).await.map_err(DialError::Tcp)?;
         let mut failure = DialError::NoAddress;
         for (tried, address) in found.iter().enumerate() {
             let others = u32::try_from(found.len().saturating_sub(tried)).unwrap_or(u32::MAX);
@@ -134,6 +135,7 @@ impl Dialer {
                 Err(_) => failure = DialError::TimedOut(self.timeout),
             }
         }
+        self.names.forget(host, port);
         Err(failure)
     }
 
