@@ -23,7 +23,7 @@ use self::{
 use crate::{
     admin::{Admin, LIMITS},
     config::{self, Settings},
-    guard::Guard,
+    guard::{Guard, Rooms},
     ledger::facilitator::NotReady,
     pay::methods::Methods,
     server::{self, Door, tls::Tls},
@@ -58,6 +58,7 @@ struct Parts {
     background: TaskTracker,
     stop_background: CancellationToken,
     payment: Option<Payment>,
+    rooms: Rooms,
     public_url: Arc<str>,
 }
 
@@ -96,6 +97,7 @@ impl Gateway {
             background,
             stop_background,
             payment,
+            rooms: Rooms::default(),
             public_url: public_url.into(),
         };
         let drain = settings.drain;
@@ -259,7 +261,7 @@ impl Parts {
         let stop_watching = self.stop_background.child_token();
         upstreams.watch(&self.background, &stop_watching);
         let (clock, paid) = (self.clock.clone(), self.paid.clone());
-        let guard = Guard::new(upstreams.clone(), methods, clock, paid);
+        let guard = Guard::new(upstreams.clone(), methods, clock, paid).within(self.rooms.clone());
         Configured { settings, guard, upstreams, stop_watching }
     }
 }

@@ -15,35 +15,49 @@
 pub mod cors;
 pub mod grpc;
 mod lasting;
+mod obstacle;
 mod page;
 mod paid;
 mod permit;
 pub mod problem;
+mod rooms;
 mod unpaid;
 mod whole;
 
-use std::{error::Error as StdError, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    error::Error as StdError,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method as HttpMethod, Request, Response, StatusCode, header};
 use http_body::Body as HttpBody;
 use http_body_util::{Either, Full};
-use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, warn};
 
 use self::{
     lasting::Lasting,
+    obstacle::{Money, problem_of},
     problem::Problem,
     unpaid::{unnamed, unpaid},
-    whole::{Read, Room},
+    whole::Read,
 };
-pub use self::{permit::Admitted, whole::Onward};
+pub use self::{
+    obstacle::Obstacle,
+    permit::{Admitted, Reached},
+    rooms::Rooms,
+    whole::{Onward, Whole},
+};
 use crate::{
     pay::{
         Bound, Denied, Draw, Fault, FaultKind, Method, Refusal, RefusalKind, SettleOrder, Terms,
         channel::{Asker, Channel, Named},
         methods::{Asked, Credential, Methods, Wanted},
+        room::{Room, Seat},
     },
     protocol::mpp,
     route::{Access, Route},
@@ -73,6 +87,12 @@ pub trait Forward<B>: Clone + Send + Sync + 'static {
         patience: Duration,
     ) -> impl Future<Output = Result<Self::Slot, Obstacle>> + Send;
 
+    /// Room for uploads that nobody has paid for yet, as much as the route's upstream has for requests, of which nobody gets
+    /// all: a client may take long to send one.
+    fn uploads(&self, _route: &Route) -> Option<&Room> {
+        None
+    }
+
     /// Forwards the request; returns when the head of the answer has come.
     ///
     /// # Errors
@@ -85,35 +105,6 @@ pub trait Forward<B>: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Response<Self::Body>, Obstacle>> + Send;
 }
 
-/// Why the upstream gave no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum Obstacle {
-    /// It has as many requests as it may have.
-    #[error("the upstream has no room for another request")]
-    Busy,
-    /// None of its servers can be asked now, which was known before.
-    #[error("no server of the upstream can be asked now")]
-    Down,
-    /// It could not be reached; it has seen nothing of the request.
-    #[error("the upstream cannot be reached: {0}")]
-    Unreachable(String),
-    /// It did not begin to answer in time.
-    #[error("the upstream did not begin to answer in time")]
-    TimedOut,
-    /// It asks for money itself, which the client would take for the gateway's question.
-    #[error("the upstream answers 402 to a paid request")]
-    AsksForMoney,
-    /// The connection broke, or the answer was no HTTP.
-    #[error("the upstream broke off: {0}")]
-    Broken(String),
-    /// The client did not send the whole body of its request, or took too long.
-    #[error("the request's body did not come: {0}")]
-    BodyLost(String),
-    /// The body of the request is longer than its route takes.
-    #[error("the request's body is longer than the {0} bytes that its route takes")]
-    BodyTooLong(u64),
-}
-
 /// The body of an answer: the gateway's own, or the upstream's.
 pub type Body<B> = Either<Full<Bytes>, B>;
 
@@ -124,17 +115,19 @@ pub struct Guard<F> {
     methods: Methods,
     clock: Clock,
     tasks: TaskTracker,
-    /// Places for requests with a payment: what they hold, and what they ask of the ledger, has an end.
-    paying: Arc<Semaphore>,
-    /// Room for bodies that are read whole.
-    whole: Room,
+    rooms: Rooms,
 }
 
 impl<F> Guard<F> {
     /// A guard before `inner` with the methods that are configured. Paid requests run on `tasks` and outlive their client.
     pub fn new(inner: F, methods: Methods, clock: Clock, tasks: TaskTracker) -> Self {
-        let paying = Arc::new(Semaphore::new(MOST_PAYING));
-        Self { inner, methods, clock, tasks, paying, whole: Room::default() }
+        Self { inner, methods, clock, tasks, rooms: Rooms::default() }
+    }
+
+    /// The same guard, whose requests take their room in `rooms`.
+    #[must_use]
+    pub fn within(self, rooms: Rooms) -> Self {
+        Self { rooms, ..self }
     }
 
     /// The methods that it takes payments by.
@@ -156,7 +149,7 @@ impl<F> Guard<F> {
         // Before any payment; a body that does not say its length is measured on its way to the upstream.
         let is_open = !matches!(route.access, Access::Denied(_));
         if is_open && declared_length(request.headers()) > route.body_limit {
-            return own(obstacle_problem(&Obstacle::BodyTooLong(route.body_limit), &route));
+            return own(problem_of(&Obstacle::BodyTooLong(route.body_limit), &route, Money::Still));
         }
         match &route.access {
             Access::Denied(status) => own(Problem::new(*status, "this is not served here")),
@@ -179,11 +172,33 @@ impl<F> Guard<F> {
         F: Forward<Onward<B>>,
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
+        let address = request.extensions().get::<SocketAddr>().map(SocketAddr::ip);
+        let uploading = self.upload::<B>(route, address, !request.body().is_end_stream());
+        let _uploading = match uploading {
+            Ok(seat) => seat,
+            Err(obstacle) => return own(problem_of(&obstacle, route, Money::Still)),
+        };
         let request = request.map(Either::Left);
         match self.forward_within(Duration::ZERO, route, request).await {
             Ok(response) => response.map(Either::Right),
-            Err(obstacle) => own(obstacle_problem(&obstacle, route)),
+            Err(obstacle) => own(problem_of(&obstacle, route, Money::Still)),
         }
+    }
+
+    /// A share of the room for uploads, where one `streams` that nobody has paid for yet.
+    fn upload<B>(
+        &self,
+        route: &Route,
+        address: Option<IpAddr>,
+        streams: bool,
+    ) -> Result<Option<Seat>, Obstacle>
+    where
+        F: Forward<Onward<B>>,
+    {
+        let Some(room) = self.inner.uploads(route).filter(|_| streams) else { return Ok(None) };
+        let mut seat = room.enter(address);
+        seat.take(1).map_err(|_| Obstacle::Busy)?;
+        Ok(Some(seat))
     }
 
     /// Forwards the request as soon as there is room for it.
@@ -215,18 +230,25 @@ impl<F> Guard<F> {
         let wanted = Wanted::of(request.headers());
         let address = request.extensions().get::<SocketAddr>().map(SocketAddr::ip);
         let asker = Asker::of(request.headers(), address);
+        let parsed = self.methods.parse(&terms, request.headers());
         let (request, read) = match terms.bind_body {
             false => (request.map(Either::Left), None),
-            true => match Box::pin(self.whole.read(request, route.body_limit, route.timeout)).await
-            {
-                Ok((request, read)) => (request, Some(read)),
-                Err(obstacle) => return own(obstacle_problem(&obstacle, &route)),
-            },
+            true => {
+                // What pays nothing is not kept, but a challenge to pay for it names its digest.
+                let pays = matches!(parsed, Ok(Some(_)));
+                let seat = pays.then(|| self.rooms.whole.enter(address));
+                match Box::pin(whole::read(request, route.body_limit, route.timeout, seat)).await {
+                    Ok((request, read)) => (request, Some(read)),
+                    Err(obstacle) => return own(problem_of(&obstacle, &route, Money::Still)),
+                }
+            }
         };
         let body = read.as_ref().map(|read| read.digest);
-        let bound = Bound { method: priced_as(request.method()), target: target.to_owned(), body };
+        let streams = body.is_none() && !request.body().is_end_stream();
+        let bound =
+            Bound { method: priced_as(request.method()), target: target.to_owned(), body, streams };
         let asked = Asked { terms, bound, wanted, asker };
-        let credential = match self.methods.parse(&asked.terms, request.headers()) {
+        let credential = match parsed {
             Ok(Some(credential)) => credential,
             Ok(None) => {
                 let problem = self.refused(&asked, unpaid()).await;
@@ -258,29 +280,30 @@ impl<F> Guard<F> {
             asked.asker = asked.asker.paying_with(credential);
         }
         let room = self.inner.reserve(&route, Duration::ZERO).await.map(drop);
-        let place = self.paying.clone().try_acquire_owned().map_err(|_| Obstacle::Busy);
-        let place = match room.and(place) {
-            Ok(place) => place,
-            Err(obstacle) => return own(obstacle_problem(&obstacle, &route)),
-        };
+        let mut seat = self.rooms.paying.enter(asked.asker.address);
+        let place = seat.take(1).map_err(|_| Obstacle::Busy);
+        if let Err(obstacle) = room.and(place) {
+            return own(problem_of(&obstacle, &route, Money::Still));
+        }
         // From here on money may move: the client may go away, the work goes on.
         let guard = self.clone();
         let work = async move {
-            let _room = (place, read);
+            let _read = read;
             // What waits for the ledger is large, and boxed, so that what does not is not.
             let carried = match credential {
                 Credential::X402(x402, payload) => {
-                    Box::pin(guard.carry(&*x402, *payload, request, &route, &asked)).await
+                    Box::pin(guard.carry(&*x402, *payload, seat, request, &route, &asked)).await
                 }
                 Credential::Charge(charge, credential) => {
-                    Box::pin(guard.carry(&*charge, *credential, request, &route, &asked)).await
+                    Box::pin(guard.carry(&*charge, *credential, seat, request, &route, &asked))
+                        .await
                 }
                 Credential::Channel(channel, credential) if Channel::asks_to_close(&credential) => {
                     Box::pin(close(&channel, *credential, &asked)).await
                 }
                 Credential::Channel(channel, credential) => {
                     let credential = (*credential, asked.asker.clone());
-                    guard.carry(&*channel, credential, request, &route, &asked).await
+                    guard.carry(&*channel, credential, seat, request, &route, &asked).await
                 }
             };
             match carried {
@@ -299,7 +322,8 @@ impl<F> Guard<F> {
         &self,
         method: &M,
         credential: M::Credential,
-        request: Request<Onward<B>>,
+        mut seat: Seat,
+        mut request: Request<Onward<B>>,
         route: &Route,
         asked: &Asked,
     ) -> Result<Response<Body<F::Body>>, Denied>
@@ -309,7 +333,7 @@ impl<F> Guard<F> {
     {
         let Asked { terms, bound, .. } = asked;
         let order = terms.settle.of(&bound.method);
-        let mut verified = method.verify(terms, bound, credential).await?;
+        let mut verified = method.verify(terms, bound, credential, &mut seat).await?;
         let mut receipt = None;
         if order == SettleOrder::BeforeForward {
             let (settled, proof) = method.settle(verified).await?;
@@ -318,21 +342,26 @@ impl<F> Guard<F> {
         // Who has paid waits for room; who has not loses nothing by being sent away.
         let has_paid = method.is_settled(&verified);
         let patience = if has_paid { route.timeout } else { Duration::ZERO };
-        let forwarding = self.forward_within(patience, route, request);
-        let forwarded = match method.patience(terms) {
-            None => forwarding.await,
-            Some(most) => match tokio::time::timeout(most, forwarding).await {
-                Ok(forwarded) => forwarded,
-                Err(_) => Err(Obstacle::TimedOut),
-            },
+        let reached = Reached::default();
+        request.extensions_mut().insert(reached.clone());
+        let forwarding = async {
+            let streams = bound.streams && !has_paid;
+            let _uploading = self.upload::<B>(route, asked.asker.address, streams)?;
+            self.forward_within(patience, route, request).await
         };
+        let forwarded = timeout(method.patience(terms, bound), forwarding).await;
+        let forwarded = forwarded.unwrap_or(Err(Obstacle::TimedOut));
         let response = match forwarded.and_then(not_asked_for_more) {
             Ok(response) => response,
             Err(obstacle) => {
-                let unsent =
-                    matches!(obstacle, Obstacle::Busy | Obstacle::Down | Obstacle::Unreachable(_));
-                method.release(verified, !unsent).await;
-                let mut problem = obstacle_problem(&obstacle, route);
+                let tried = reached.is_set() && obstacle.is_an_attempt();
+                method.release(verified, tried).await;
+                let money = match (has_paid, tried) {
+                    (false, _) => Money::Still,
+                    (true, false) => Money::Ready,
+                    (true, true) => Money::Tried(terms.redelivery),
+                };
+                let mut problem = problem_of(&obstacle, route, money);
                 if let Some(receipt) = receipt.filter(|receipt| receipt.with_failures) {
                     problem = problem.with_header(receipt.header.0, receipt.header.1);
                 }
@@ -448,52 +477,11 @@ fn own<B>(problem: Problem) -> Response<Body<B>> {
     problem.into_response().map(Either::Left)
 }
 
-fn obstacle_problem(obstacle: &Obstacle, route: &Route) -> Problem {
-    match obstacle {
-        // The client's doing: nothing for an operator, and as often as the client likes.
-        Obstacle::BodyLost(_) | Obstacle::BodyTooLong(_) => {
-            debug!(route = %route.name, %obstacle, "a request's body is not taken");
-        }
-        _ => warn!(route = %route.name, %obstacle, "no answer from the upstream"),
-    }
-    let nothing = "nothing was charged that cannot be presented again";
-    match obstacle {
-        Obstacle::Busy => Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            format_args!("the service has as much to do as it can take; {nothing}"),
-        )
-        .with_retry_after(Duration::from_secs(1)),
-        Obstacle::Down => Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            format_args!("the service behind the gateway cannot be reached now; {nothing}"),
-        )
-        .with_retry_after(Duration::from_secs(1)),
-        Obstacle::Unreachable(_) | Obstacle::Broken(_) | Obstacle::AsksForMoney => Problem::new(
-            StatusCode::BAD_GATEWAY,
-            format_args!("the service behind the gateway gave no answer; {nothing}"),
-        ),
-        Obstacle::TimedOut => Problem::new(
-            StatusCode::GATEWAY_TIMEOUT,
-            format_args!("the service behind the gateway did not answer in time; {nothing}"),
-        ),
-        Obstacle::BodyLost(_) => Problem::new(
-            StatusCode::REQUEST_TIMEOUT,
-            format_args!("the request's body did not come, or not in time; {nothing}"),
-        ),
-        Obstacle::BodyTooLong(_) => {
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format_args!("{obstacle}; {nothing}"))
-        }
-    }
-}
-
 /// The length that a request says its body has; 0 if it says none.
 fn declared_length(headers: &HeaderMap) -> u64 {
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     length.and_then(|length| length.parse().ok()).unwrap_or(0)
 }
-
-/// Payments that may be under way at once: as many as a hundred lanes settle in ten ledgers.
-const MOST_PAYING: usize = 1024;
 
 #[cfg(test)]
 mod tests;

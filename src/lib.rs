@@ -16,7 +16,8 @@
 //!    can build. Bodies stream both ways, but for requests that a payment buys with their very body, which the guard
 //!    has read; payment headers stay behind.
 //!
-//! Beside the road stand [`protocol`], the pure rules of money and wire formats; [`telemetry`], time and logs;
+//! Beside the road stand [`protocol`], the pure rules of money and wire formats; [`telemetry`], time and logs; [`haste`],
+//! how slow a client may be;
 //! [`closer`], which takes out of payment channels what was delivered;
 //! [`config`], which turns `gateway.yaml` into the typed settings of each part; [`app`], which wires them and shuts
 //! them down, and has what a crash left pending found out; and [`client`], the other end of the road, an HTTP client
@@ -50,6 +51,7 @@ pub mod upstream;
 pub mod guard;
 pub mod route;
 
+pub mod haste;
 pub mod tunnel;
 
 pub mod pay;

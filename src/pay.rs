@@ -10,6 +10,7 @@ pub mod charge;
 pub mod claims;
 pub mod methods;
 pub mod mpp;
+pub mod room;
 pub mod x402;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -18,6 +19,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use rand_core::{OsRng, RngCore as _};
 use serde_json::Value;
 
+use self::room::Seat;
 use crate::protocol::{
     money::Amount,
     mpp::CredentialHeader,
@@ -107,16 +109,32 @@ impl Terms {
         self.offers.iter().all(|offer| offer.method == MethodName::Channel)
     }
 
-    /// How many ledgers a payment of the request `bound` must still live when it is presented: the upstream's time, where
-    /// that comes before settling, and a margin to settle in.
+    /// How many ledgers a payment of the request `bound` must still live when it is presented: as long as forwarding may
+    /// take, where that comes before settling, and a margin to settle in. `life` is how long one of its kind lives at most.
     #[must_use]
-    pub fn life_needed(&self, bound: &Bound) -> u32 {
-        let upstream = match self.settle.of(&bound.method) {
-            SettleOrder::AfterHead => self.timeout.as_secs(),
+    pub fn life_needed(&self, bound: &Bound, life: Duration) -> u32 {
+        let forwarding = match self.settle.of(&bound.method) {
+            SettleOrder::AfterHead => self.forwarding(bound, life).as_secs(),
             SettleOrder::BeforeForward | SettleOrder::ByMethod => 0,
         };
-        let ledgers = upstream.div_ceil(LEDGER_SECONDS).saturating_add(SETTLE_LEDGERS);
+        let ledgers = forwarding.div_ceil(LEDGER_SECONDS).saturating_add(SETTLE_LEDGERS);
         u32::try_from(ledgers).unwrap_or(u32::MAX)
+    }
+
+    /// How long forwarding the request `bound` may take, up to the answer's head: the upstream's time, and that of a body
+    /// that is still on its way. Where a payment that lives no longer than `life` settles after that, a body has half of
+    /// what the upstream leaves of it: the other half is the client's to sign and send it.
+    #[must_use]
+    pub fn forwarding(&self, bound: &Bound, life: Duration) -> Duration {
+        let uploading = match self.settle.of(&bound.method) {
+            SettleOrder::BeforeForward | SettleOrder::ByMethod => UPLOADING,
+            SettleOrder::AfterHead if !bound.streams => Duration::ZERO,
+            SettleOrder::AfterHead => {
+                let left = life.saturating_sub(self.timeout).saturating_sub(SETTLING);
+                left.checked_div(2).unwrap_or_default().min(UPLOADING)
+            }
+        };
+        self.timeout.saturating_add(uploading)
     }
 }
 
@@ -186,6 +204,8 @@ pub struct Bound {
     pub target: String,
     /// The SHA-256 of the body, where the route binds payments to it.
     pub body: Option<[u8; 32]>,
+    /// Whether there is a body that is still on its way; says nothing of what is bound.
+    pub streams: bool,
 }
 
 /// Proof to the client that it paid, put on the answer.
@@ -403,6 +423,8 @@ pub trait Method: Send + Sync + 'static {
     /// judge it, in this order: of any number of copies one alone costs a call. One that is on the ledger already is looked
     /// up there first, since its name is in what is found, and is recorded as settled when this returns.
     ///
+    /// The `seat` is told who pays as soon as that is certain, which for all but contracts is before the ledger is asked.
+    ///
     /// # Errors
     /// [`Denied`]; the claim is let go of then.
     ///
@@ -413,6 +435,7 @@ pub trait Method: Send + Sync + 'static {
         terms: &Arc<Terms>,
         bound: &Bound,
         credential: Self::Credential,
+        seat: &mut Seat,
     ) -> impl Future<Output = Result<Self::Verified, Denied>> + Send;
 
     /// Makes the payment ours, once: one that is settled already gives the same receipt again.
@@ -439,10 +462,9 @@ pub trait Method: Send + Sync + 'static {
     /// asked to deliver, which `tried` says, that counts as no attempt.
     fn release(&self, verified: Self::Verified, tried: bool) -> impl Future<Output = ()> + Send;
 
-    /// How long forwarding may take in all, up to the answer's head; `None` is as long as the upstream and the client like.
-    fn patience(&self, _terms: &Terms) -> Option<Duration> {
-        None
-    }
+    /// How long forwarding the request `bound` may take in all, up to the answer's head: the payment must not come to its
+    /// end meanwhile, nor its room be held for as long as a client likes.
+    fn patience(&self, terms: &Terms, bound: &Bound) -> Duration;
 
     /// Whether the money has moved.
     fn is_settled(&self, verified: &Self::Verified) -> bool;
@@ -463,3 +485,7 @@ pub trait Method: Send + Sync + 'static {
 const LEDGER_SECONDS: u64 = 5;
 /// Ledgers left to settle in.
 const SETTLE_LEDGERS: u64 = 1;
+/// The same as a time.
+const SETTLING: Duration = Duration::from_secs(LEDGER_SECONDS * SETTLE_LEDGERS);
+/// How long a request's body may take at most, besides the upstream's own time.
+const UPLOADING: Duration = Duration::from_secs(60);

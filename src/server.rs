@@ -24,7 +24,7 @@ mod turn;
 pub mod bearer;
 pub mod tls;
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, Version, header, uri::Scheme};
@@ -49,7 +49,7 @@ use self::{
     tls::{Named, Tls},
     turn::Told,
 };
-use crate::protocol::target::Target;
+use crate::{haste::Haste, protocol::target::Target};
 
 /// What the server hands requests to.
 pub trait Service: Clone + Send + Sync + 'static {
@@ -336,7 +336,9 @@ impl House {
         _place: Place,
         service: S,
     ) -> hyper::Result<()> {
-        let Limits { header_timeout, idle_timeout, write_timeout, .. } = self.limits;
+        let Limits { header_timeout, idle_timeout, write_timeout, body_timeout, .. } = self.limits;
+        // Of HTTP/1 the connection itself sees to it.
+        let haste = Haste(body_timeout);
         let streams = Streams::new(self.tasks.clone(), self.cut.clone(), write_timeout);
         let connection = conn::http2::Builder::new(streams.clone())
             .timer(TokioTimer::new())
@@ -350,11 +352,13 @@ impl House {
             .keep_alive_interval(PING_EVERY)
             .serve_connection(
                 TokioIo::new(stream),
-                service_fn(move |request| {
+                service_fn(move |mut request: Request<Incoming>| {
+                    request.extensions_mut().insert(haste);
                     answer(service.clone(), request, way.clone(), None, Points::default())
                 }),
             );
         let mut connection = Box::pin(connection);
+        let mut stalled = pin!(streams.stalled());
         let (mut patience, mut seen) = (header_timeout, 0);
         loop {
             tokio::select! {
@@ -367,6 +371,10 @@ impl House {
                 () = streams.abused() => {
                     debug!("cut off a client that takes its requests back");
                     return Ok(());
+                }
+                () = stalled.as_mut() => {
+                    debug!("closes the connection of a client that takes nothing of an answer");
+                    break;
                 }
                 () = sleep(patience) => {
                     // Twice in a row without a stream in between: nobody uses the connection.

@@ -96,7 +96,7 @@ impl fmt::Debug for Tunnel {
     }
 }
 
-/// A stream that notes when something comes out of it.
+/// A stream that notes when something comes out of it, or goes in.
 struct Watched<'a, T> {
     stream: T,
     moved: &'a AtomicBool,
@@ -122,7 +122,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<'_, T> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if written.is_ready() {
+            self.moved.store(true, Ordering::Relaxed);
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {

@@ -52,7 +52,9 @@ pub use self::{
     tls::{Tls, TlsError, TlsSettings},
 };
 use crate::{
-    guard::{Admitted, Forward, Obstacle, Onward},
+    guard::{Admitted, Forward, Obstacle, Onward, Reached},
+    haste::Haste,
+    pay::room::Room as Uploads,
     route::{HeaderChanges, Route},
     tunnel::Tunnel,
 };
@@ -167,6 +169,10 @@ where
     type Slot = Slot<B>;
     type Body = ResponseBody<B>;
 
+    fn uploads(&self, route: &Route) -> Option<&Uploads> {
+        self.0.get(route.upstream).map(|upstream| &upstream.uploads)
+    }
+
     async fn reserve(&self, route: &Route, patience: Duration) -> Result<Slot<B>, Obstacle> {
         let upstream = self.0.get(route.upstream).ok_or(Obstacle::Busy)?;
         let place = upstream.room.take(patience).await?;
@@ -219,6 +225,8 @@ where
         let Self { upstream, place } = self;
         let idle = upstream.idle_timeout;
         let (mut head, body) = request.into_parts();
+        let reached = head.extensions.remove::<Reached>().unwrap_or_default();
+        let haste = head.extensions.remove::<Haste>();
         let has_body = !body.is_end_stream();
         let is_h1 = head.version < Version::HTTP_2;
         let can_h1 = upstream.dialer.protocol != Protocol::Http2;
@@ -233,17 +241,19 @@ where
         if is_held {
             head.headers.insert(header::EXPECT, CONTINUE);
         }
-        let (pace, place) = Pace::new(&body, is_held, place);
-        let upload = Upload::new(body, idle, route.body_limit, pace.clone(), gate);
+        let (pace, place) = Pace::new(&body, is_held, idle, place);
+        let upload = Upload::new(body, idle, haste, route.body_limit, pace.clone(), gate);
         let sending = Sending {
             dialer: &upstream.dialer,
             servers: &upstream.servers,
             patience: route.timeout,
             needs_h1: wanted.is_some(),
-            pace,
+            pace: pace.clone(),
             go_ahead,
+            reached,
         };
         let (mut answer, mut lease) = sending.send(Request::from_parts(head, upload)).await?;
+        pace.note_answer();
         let status = answer.status();
         if status == StatusCode::SWITCHING_PROTOCOLS {
             let agreed = answer.headers().get(header::UPGRADE);
@@ -258,7 +268,7 @@ where
             answer.headers_mut().insert(header::UPGRADE, agreed);
             let tunnel = Tunnel::new(far, idle, Arc::new((place, load)));
             answer.extensions_mut().insert(tunnel.for_at_most(route.tunnel));
-            return Ok(answer.map(|body| ResponseBody::new(body, idle, lease, None, None)));
+            return Ok(answer.map(|body| ResponseBody::new(body, idle, lease, pace, None, None)));
         }
         if answer::is_last(answer.headers()) {
             lease.set_last();
@@ -269,7 +279,7 @@ where
         let is_told = is_h1 && status == StatusCode::NOT_MODIFIED;
         let told = is_told.then(|| answer::length(answer.headers()));
         let told = told.flatten();
-        Ok(answer.map(|body| ResponseBody::new(body, idle, lease, told, place)))
+        Ok(answer.map(|body| ResponseBody::new(body, idle, lease, pace, told, place)))
     }
 }
 
@@ -281,6 +291,8 @@ struct Upstream<B> {
     servers: Servers<B>,
     check: Option<Check>,
     room: Arc<Room>,
+    /// Shared out among those who upload and have not paid.
+    uploads: Uploads,
     idle_timeout: Duration,
     headers: HeaderChanges,
 }
@@ -316,12 +328,13 @@ where
             servers.all().iter().for_each(|member| member.health.forget_checks());
         }
         let (places, most_waiting) = (settings.max_in_flight, settings.max_waiting);
-        let room = match before {
+        let (room, uploads) = match before {
             Some(before) => {
                 before.room.resize(places, most_waiting);
-                before.room.clone()
+                before.uploads.resize(places.into());
+                (before.room.clone(), before.uploads.clone())
             }
-            None => Arc::new(Room::new(places, most_waiting)),
+            None => (Arc::new(Room::new(places, most_waiting)), Uploads::new(places.into())),
         };
         Self {
             name: settings.name.clone(),
@@ -329,6 +342,7 @@ where
             servers,
             check: settings.check.clone(),
             room,
+            uploads,
             idle_timeout: settings.idle_timeout,
             headers: settings.headers.clone(),
         }

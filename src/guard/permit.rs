@@ -1,5 +1,10 @@
 //! The permit: a request that may go to the upstream.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 /// A request that the guard let through: paid, or on a route that is free.
 ///
 /// The upstream takes nothing else, and only the guard can build one: an unpaid request to a priced route cannot be
@@ -35,5 +40,23 @@ impl<T> Admitted<T> {
     #[must_use]
     pub fn into_inner(self) -> T {
         self.0
+    }
+}
+
+/// Whether a request has begun to go out on a connection: from then on the upstream may have acted on it.
+///
+/// Travels in the extensions of a request that is paid for. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Reached(Arc<AtomicBool>);
+
+impl Reached {
+    /// Notes that the request goes out now, or that nothing of it did.
+    pub fn set(&self, is_sent: bool) {
+        self.0.store(is_sent, Ordering::Relaxed);
+    }
+
+    /// Whether it has begun to.
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }

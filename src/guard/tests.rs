@@ -13,9 +13,13 @@ use crate::{
     store::Pending,
 };
 
-/// An upstream that answers after a while, as one does whose client takes so long to send the body.
+/// An upstream that answers after a while, as one does whose client takes so long to send the body; it may be reached at
+/// once, or not before it answers.
 #[derive(Clone)]
-struct Slow(Duration);
+struct Slow {
+    takes: Duration,
+    is_reached: bool,
+}
 
 impl<B: Send + 'static> Forward<B> for Slow {
     type Slot = ();
@@ -29,17 +33,18 @@ impl<B: Send + 'static> Forward<B> for Slow {
         &self,
         (): (),
         _: &Route,
-        _: Admitted<Request<B>>,
+        request: Admitted<Request<B>>,
     ) -> Result<Response<Full<Bytes>>, Obstacle> {
-        sleep(self.0).await;
+        request.into_inner().extensions().get::<Reached>().unwrap().set(self.is_reached);
+        sleep(self.takes).await;
         Ok(Response::new(Full::from("the answer")))
     }
 }
 
 /// A payment that is reserved for so long, and how it ended.
-#[derive(Default)]
 struct Lease {
-    patience: Option<Duration>,
+    patience: Duration,
+    is_settled: bool,
     ended: Mutex<Vec<End>>,
 }
 
@@ -71,7 +76,7 @@ impl Method for Lease {
         Ok(Some(()))
     }
 
-    async fn verify(&self, _: &Arc<Terms>, _: &Bound, (): ()) -> Result<(), Denied> {
+    async fn verify(&self, _: &Arc<Terms>, _: &Bound, (): (), _: &mut Seat) -> Result<(), Denied> {
         Ok(())
     }
 
@@ -89,12 +94,12 @@ impl Method for Lease {
         self.end(End::Released { tried });
     }
 
-    fn patience(&self, _: &Terms) -> Option<Duration> {
+    fn patience(&self, _: &Terms, _: &Bound) -> Duration {
         self.patience
     }
 
     fn is_settled(&self, (): &()) -> bool {
-        false
+        self.is_settled
     }
 
     async fn resume(&self, _: &Pending, _: &Value) -> Result<(), Denied> {
@@ -114,13 +119,14 @@ fn asked() -> Asked {
         credential_header: CredentialHeader::default(),
         bind_body: false,
     };
-    let bound = Bound { method: HttpMethod::POST, target: "/act".to_owned(), body: None };
+    let bound =
+        Bound { method: HttpMethod::POST, target: "/act".to_owned(), body: None, streams: true };
     let (wanted, asker) = (Wanted::default(), Asker::default());
     Asked { terms: Arc::new(terms), bound, wanted, asker }
 }
 
-/// Forwards a request of which the upstream has an answer after `takes`; its status, how its payment ended, and when.
-async fn carried(patience: Option<Duration>, takes: Duration) -> (StatusCode, Vec<End>, Duration) {
+/// Forwards a request to an upstream within the patience of `lease`; its answer, and when it came.
+async fn carried(lease: &Lease, slow: Slow) -> (Response<Body<Full<Bytes>>>, Duration) {
     let asked = asked();
     let route = Route {
         name: "act".into(),
@@ -132,30 +138,72 @@ async fn carried(patience: Option<Duration>, takes: Duration) -> (StatusCode, Ve
         tunnel: None,
         rewrite: None,
     };
-    let guard =
-        Guard::new(Slow(takes), Methods::default(), Clock::fixed(1_000), TaskTracker::new());
-    let lease = Lease { patience, ..Lease::default() };
+    let guard = Guard::new(slow, Methods::default(), Clock::fixed(1_000), TaskTracker::new());
     let request = Request::new(Either::Left(Full::<Bytes>::default()));
+    let seat = guard.rooms.paying.enter(None);
     let begun = Instant::now();
-    let response = guard.carry(&lease, (), request, &route, &asked).await.unwrap();
-    (response.status(), lease.ended.into_inner().unwrap(), begun.elapsed())
+    let response = guard.carry(lease, (), seat, request, &route, &asked).await.unwrap();
+    (response, begun.elapsed())
+}
+
+const fn lease(is_settled: bool) -> Lease {
+    Lease { patience: MINUTE, is_settled, ended: Mutex::new(Vec::new()) }
+}
+
+async fn told(response: Response<Body<Full<Bytes>>>) -> String {
+    let Either::Left(own) = response.into_body() else { panic!("it is not the gateway's") };
+    let body = http_body_util::BodyExt::collect(own).await.unwrap().to_bytes();
+    let document: Value = serde_json::from_slice(&body).unwrap();
+    document["detail"].as_str().unwrap().to_owned()
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_is_longer_on_its_way_than_its_payment_is_reserved_is_cut_off_and_not_charged()
- {
-    let (status, ended, waited) = carried(Some(MINUTE), 10 * MINUTE).await;
-    assert_eq!((status, waited), (StatusCode::GATEWAY_TIMEOUT, MINUTE));
-    assert_eq!(ended, [End::Released { tried: true }]);
+async fn a_request_that_is_longer_on_its_way_than_its_payment_waits_is_cut_off_and_not_charged() {
+    let lease = lease(false);
+    let slow = Slow { takes: 10 * MINUTE, is_reached: true };
+    let (response, waited) = carried(&lease, slow).await;
+    assert_eq!((response.status(), waited), (StatusCode::GATEWAY_TIMEOUT, MINUTE));
+    assert_eq!(*lease.ended.lock().unwrap(), [End::Released { tried: true }]);
+    let told = told(response).await;
+    assert!(told.ends_with("; nothing was charged for this request"), "{told}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_is_slow_and_in_time_is_delivered() {
-    let almost = MINUTE - Duration::from_secs(1);
-    let (status, ended, _) = carried(Some(MINUTE), almost).await;
-    assert_eq!((status, &*ended), (StatusCode::OK, &[End::Delivered(StatusCode::OK)][..]));
-    let (status, ended, _) = carried(None, 10 * MINUTE).await;
-    assert_eq!((status, &*ended), (StatusCode::OK, &[End::Delivered(StatusCode::OK)][..]));
+    let lease = lease(false);
+    let slow = Slow { takes: MINUTE - Duration::from_secs(1), is_reached: true };
+    let (response, _) = carried(&lease, slow).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(*lease.ended.lock().unwrap(), [End::Delivered(StatusCode::OK)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_payment_that_moved_counts_as_tried_only_if_its_request_went_out() {
+    for (is_reached, words) in [
+        (
+            false,
+            "the payment is settled: present it again with the same request, this did not count",
+        ),
+        (
+            true,
+            "the payment is settled: it may be presented 3 times in all with the same request, within 60 s, and this was \
+             one of them",
+        ),
+    ] {
+        let lease = lease(true);
+        let (response, _) = carried(&lease, Slow { takes: 10 * MINUTE, is_reached }).await;
+        assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
+        assert_eq!(*lease.ended.lock().unwrap(), [End::Released { tried: is_reached }]);
+        let told = told(response).await;
+        assert!(told.ends_with(words), "{told}");
+    }
+}
+
+#[test]
+fn a_body_that_is_too_long_is_no_attempt_and_one_that_broke_off_is() {
+    assert!(!Obstacle::BodyTooLong(1).is_an_attempt());
+    assert!(Obstacle::BodyLost(String::new()).is_an_attempt());
+    assert!(Obstacle::TimedOut.is_an_attempt() && !Obstacle::Busy.is_an_attempt());
 }

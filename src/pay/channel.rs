@@ -19,7 +19,9 @@ pub use self::close::Closed;
 use self::denial::{fault_of_look, fault_of_store, refused};
 use super::{
     Bound, Challenge, Denied, Draw, Fault, Method, Offer, Receipt, Refusal, RefusalKind, Terms,
+    UPLOADING,
     mpp::{Issue, Issuer, scope},
+    room::Seat,
 };
 use crate::{
     closer::Closer,
@@ -30,7 +32,7 @@ use crate::{
             self, Credential,
             channel::{self as wire, INTENT, PAYMENT_NEXT, Request, SESSION_INTENT, reference},
         },
-        stellar::ContractId,
+        stellar::{Address, ContractId},
     },
     store::{
         self, Pending, Reservation, Store,
@@ -342,6 +344,7 @@ impl Method for Channel {
         terms: &Arc<Terms>,
         bound: &Bound,
         (credential, asker): Self::Credential,
+        seat: &mut Seat,
     ) -> Result<Verified, Denied> {
         let checked = self.check(terms, bound, credential)?;
         let offer = terms.channel().ok_or_else(denial::not_offered)?;
@@ -352,6 +355,7 @@ impl Method for Channel {
         };
         check::fits(&view, offer)?;
         self.check_signature(&checked, &view)?;
+        seat.pay_as(Address::Contract(channel))?;
         if checked.payload.amount > view.deposited() {
             // Its payer may have topped it up since it was last seen.
             match self.channels.refresh(channel, asker.address).await {
@@ -403,8 +407,8 @@ impl Method for Channel {
 
     /// A reservation is given back when its lease ends. A request whose body is still on its way then would reach the
     /// upstream unpaid.
-    fn patience(&self, terms: &Terms) -> Option<Duration> {
-        Some(terms.timeout.saturating_add(UPLOADING))
+    fn patience(&self, terms: &Terms, _bound: &Bound) -> Duration {
+        terms.timeout.saturating_add(UPLOADING)
     }
 
     /// Nothing is on the ledger yet: a request that finds no room is let go of at once.
@@ -447,9 +451,6 @@ fn lease(terms: &Terms) -> Duration {
 
 /// The intents that this method answers to.
 const INTENTS: [&str; 2] = [INTENT, SESSION_INTENT];
-
-/// How long a request's body may take, besides the upstream's own time.
-const UPLOADING: Duration = Duration::from_secs(60);
 
 /// Ample: past it another gateway may give a reservation back.
 const RECORDING: Duration = Duration::from_secs(30);

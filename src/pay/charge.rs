@@ -9,7 +9,7 @@ mod check;
 mod denial;
 mod rail;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
@@ -19,6 +19,7 @@ use super::{
     Bound, Challenge, Denied, Draw, Fault, Method, Offer, Receipt, Refusal, Terms,
     claims::{self, Held},
     mpp::{Issue, Issuer, expired, not_ours, scope},
+    room::Seat,
 };
 use crate::{
     ledger::{
@@ -31,6 +32,7 @@ use crate::{
             ChallengeId, Credential,
             charge::{CredentialType, INTENT, METHOD, Request},
         },
+        stellar::Address,
         transfer::Whole,
     },
     store::{Binding, Claim, ClaimKey, Pending, Store},
@@ -127,7 +129,7 @@ impl Charge {
             Form::Relayed(whole) => {
                 self.relay.supported().map_err(Fault::unavailable)?;
                 whole
-                    .check_time(now, terms.life_needed(bound), paid.expires)
+                    .check_time(now, terms.life_needed(bound, self.life()), paid.expires)
                     .map_err(|error| invalid(error.reason(), error.to_string()))?;
                 self.relay.verify(whole, paid.expires.saturating_sub(now)).await
             }
@@ -149,6 +151,11 @@ impl Charge {
             keep_until: paid.expires.saturating_add(claims::REMEMBERED_SECONDS),
             redelivery: terms.redelivery,
         }
+    }
+
+    /// How long a charge lives at most.
+    const fn life(&self) -> Duration {
+        self.settings.issuer.challenge_ttl
     }
 
     fn sponsor(&self) -> Result<&own::Facilitator, Fault> {
@@ -218,8 +225,10 @@ impl Method for Charge {
         terms: &Arc<Terms>,
         bound: &Bound,
         credential: Credential,
+        seat: &mut Seat,
     ) -> Result<Verified, Denied> {
-        let paid = self.check(terms, bound, credential).await?;
+        let paid = self.check(terms, bound, credential, seat).await?;
+        let payer = paid.payer();
         let verified =
             claims::claim(self, &self.store, self.claim(terms, bound, &paid), paid).await?;
         // A settled payment stays good past its challenge; a new one must come in time and pass the ledger's check.
@@ -228,6 +237,10 @@ impl Method for Charge {
         {
             self.release(verified, false).await;
             return Err(denied);
+        }
+        if let Err(fault) = seat.pay_as(payer) {
+            self.release(verified, false).await;
+            return Err(fault.into());
         }
         if let Form::Pushed(..) = verified.payment.form {
             // The money is the payee's already, so whatever happens from here on it may be presented again.
@@ -248,6 +261,10 @@ impl Method for Charge {
         claims::release(&self.store, verified, tried).await;
     }
 
+    fn patience(&self, terms: &Terms, bound: &Bound) -> Duration {
+        terms.forwarding(bound, self.life())
+    }
+
     fn is_settled(&self, verified: &Verified) -> bool {
         verified.settled.is_some()
     }
@@ -261,6 +278,13 @@ impl Method for Charge {
 }
 
 impl Paid {
+    fn payer(&self) -> Address {
+        match &self.form {
+            Form::Sponsored(payment) => payment.transfer.payer(),
+            Form::Relayed(whole) | Form::Pushed(_, whole) => whole.movement().payer,
+        }
+    }
+
     /// What the ledger lets happen once; one name for a transfer in whatever form it is presented.
     fn key(&self) -> ClaimKey {
         ClaimKey(match &self.form {

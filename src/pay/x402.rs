@@ -5,7 +5,7 @@
 
 mod denial;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
@@ -15,6 +15,7 @@ use super::{
     Bound, Challenge, Denied, Draw, Fault, Method, MethodName, Offer, Receipt, Refusal,
     RefusalKind, Terms,
     claims::{self, Held, Rail},
+    room::Seat,
 };
 use crate::{
     ledger::facilitator::{Facilitator, Outcome, Payment, Prepared, Presented, Sent, VerifyError},
@@ -99,7 +100,7 @@ impl X402 {
             transfer,
             expected,
             max_timeout_seconds: requirements.max_timeout_seconds,
-            min_remaining: terms.life_needed(bound),
+            min_remaining: terms.life_needed(bound, self.life()),
             declares_fee: true,
         };
         let requirements = requirements.to_json();
@@ -242,8 +243,14 @@ impl Method for X402 {
         terms: &Arc<Terms>,
         bound: &Bound,
         credential: Payload,
+        seat: &mut Seat,
     ) -> Result<Verified, Denied> {
         let (presented, expires) = self.check(terms, bound, credential)?;
+        let payer = presented.payment.transfer.payer();
+        // What a contract has signed is for the ledger to judge.
+        if payer.account().is_some() {
+            seat.pay_as(payer)?;
+        }
         let held =
             claims::claim(self, &self.store, self.claim(terms, bound, &presented), presented);
         let verified = held.await?;
@@ -262,6 +269,10 @@ impl Method for X402 {
                 return Err(denied);
             }
         }
+        if let Err(fault) = seat.pay_as(payer) {
+            self.release(verified, false).await;
+            return Err(fault.into());
+        }
         Ok(verified)
     }
 
@@ -275,6 +286,10 @@ impl Method for X402 {
 
     async fn release(&self, verified: Verified, tried: bool) {
         claims::release(&self.store, verified, tried).await;
+    }
+
+    fn patience(&self, terms: &Terms, bound: &Bound) -> Duration {
+        terms.forwarding(bound, self.life())
     }
 
     fn is_settled(&self, verified: &Verified) -> bool {
@@ -308,6 +323,11 @@ impl X402 {
                 }),
             redelivery: terms.redelivery,
         }
+    }
+
+    /// How long an authorization lives at most.
+    fn life(&self) -> Duration {
+        Duration::from_secs(self.settings.max_timeout_seconds.into())
     }
 
     fn requirements(&self, offer: &Offer) -> Requirements {

@@ -14,11 +14,12 @@ use std::{
     time::Duration,
 };
 
+use bytes::{Buf, Bytes};
 use hyper::rt::Executor;
 use tokio::{
     sync::Notify,
     task_local,
-    time::{Instant, Sleep, sleep_until},
+    time::{Instant, Sleep, sleep, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
@@ -41,14 +42,31 @@ struct Crowd {
     /// Requests that were taken back before they were answered.
     taken_back: AtomicU64,
     abused: Notify,
+    /// Streams whose answers were given whole and, as they ended, not taken whole.
+    left: Mutex<Vec<Arc<Pace>>>,
 }
 
 /// How a stream's answer is taken.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// Since when the client has had something to take, if it has.
-    given: Mutex<Option<Instant>>,
+    given: Mutex<Given>,
     crowd: Arc<Crowd>,
+}
+
+/// What the client can take, as far as it opens its windows.
+#[derive(Debug, Default)]
+struct Given {
+    bytes: usize,
+    /// Since when there has been something; set anew whenever [`LEAST`] of it has been taken.
+    since: Option<Instant>,
+    taken: usize,
+}
+
+/// A piece of an answer, which tells its stream how much of it has been sent.
+#[derive(Debug)]
+pub(super) struct Piece {
+    bytes: Bytes,
+    pace: Option<Arc<Pace>>,
 }
 
 /// A request that is not answered yet.
@@ -74,6 +92,19 @@ impl Streams {
     pub(super) async fn abused(&self) {
         self.crowd.abused.notified().await;
     }
+
+    /// Waits until the client has had its time with the end of an answer. The stream is done, so only the connection can
+    /// be closed: what waits to be sent would stay in memory.
+    pub(super) async fn stalled(&self) {
+        loop {
+            sleep(self.write_timeout).await;
+            let mut left = self.crowd.left();
+            left.retain(|pace| pace.waits());
+            if left.iter().any(|pace| pace.has_waited(self.write_timeout)) {
+                return;
+            }
+        }
+    }
 }
 
 /// The pace of the stream whose task this is.
@@ -85,13 +116,13 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
         self.crowd.begun.fetch_add(1, Ordering::Relaxed);
         let crowd = self.crowd.clone();
-        let pace = Arc::new(Pace { given: Mutex::new(None), crowd: crowd.clone() });
+        let pace = Arc::new(Pace { given: Mutex::default(), crowd: crowd.clone() });
         let stalled = Stalled { pace: pace.clone(), patience: self.write_timeout, timer: None };
-        let work = PACE.scope(pace, async move {
+        let work = PACE.scope(pace.clone(), async move {
             let _ended = Ended(crowd);
             tokio::select! {
                 biased;
-                () = stream => {}
+                () = stream => pace.leave(),
                 () = stalled => debug!("a client takes nothing of an answer"),
             }
         });
@@ -105,18 +136,98 @@ impl Pace {
         Open { crowd: self.crowd.clone(), is_answered: false }
     }
 
-    /// There is something that the client can take.
-    pub(super) fn give(&self) {
-        *self.given() = Some(Instant::now());
+    /// There are so many more bytes that the client can take.
+    fn give(&self, bytes: usize) {
+        let mut given = self.given();
+        if given.bytes == 0 && bytes > 0 {
+            *given = Given { bytes: 0, since: Some(Instant::now()), taken: 0 };
+        }
+        given.bytes = given.bytes.saturating_add(bytes);
     }
 
-    /// The client has taken it.
-    pub(super) fn take(&self) {
-        *self.given() = None;
+    /// So many of them have been sent, or are not to be sent any more.
+    fn take(&self, bytes: usize) {
+        let mut given = self.given();
+        given.bytes = given.bytes.saturating_sub(bytes);
+        given.taken = given.taken.saturating_add(bytes);
+        if given.bytes == 0 {
+            *given = Given::default();
+        } else if given.taken >= LEAST {
+            (given.since, given.taken) = (Some(Instant::now()), 0);
+        }
     }
 
-    fn given(&self) -> MutexGuard<'_, Option<Instant>> {
+    /// The stream has given all that it has.
+    fn leave(self: &Arc<Self>) {
+        if self.waits() {
+            let mut left = self.crowd.left();
+            // Nearly all are sent as soon as the connection has its turn.
+            if left.len() >= SOME {
+                left.retain(|pace| pace.waits());
+            }
+            left.push(self.clone());
+        }
+    }
+
+    fn waits(&self) -> bool {
+        self.given().since.is_some()
+    }
+
+    fn has_waited(&self, patience: Duration) -> bool {
+        self.given().since.is_some_and(|since| since.elapsed() >= patience)
+    }
+
+    fn given(&self) -> MutexGuard<'_, Given> {
         self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Crowd {
+    fn left(&self) -> MutexGuard<'_, Vec<Arc<Pace>>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Piece {
+    /// A piece of the answer of the stream of `pace`, if it is of HTTP/2.
+    pub(super) fn new(bytes: Bytes, pace: Option<Arc<Pace>>) -> Self {
+        if let Some(pace) = &pace {
+            pace.give(bytes.len());
+        }
+        Self { bytes, pace }
+    }
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn advance(&mut self, length: usize) {
+        self.bytes.advance(length);
+        if let Some(pace) = &self.pace {
+            pace.take(length);
+        }
+    }
+
+    fn copy_to_bytes(&mut self, length: usize) -> Bytes {
+        let copied = self.bytes.copy_to_bytes(length);
+        if let Some(pace) = &self.pace {
+            pace.take(length);
+        }
+        copied
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        if let Some(pace) = &self.pace {
+            pace.take(self.bytes.len());
+        }
     }
 }
 
@@ -164,7 +275,7 @@ impl Future for Stalled {
         let this = &mut *self;
         loop {
             // Asked whenever the stream has had its turn, so it is known here as soon as there is something to take.
-            let Some(given) = *this.pace.given() else { return Poll::Pending };
+            let Some(given) = this.pace.given().since else { return Poll::Pending };
             let until = given.checked_add(this.patience).unwrap_or(given);
             let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
             if timer.deadline() > until {
@@ -183,5 +294,9 @@ task_local! {
     static PACE: Arc<Pace>;
 }
 
+/// So much of what is given has to be taken at least in the time that a client has.
+const LEAST: usize = 4 << 10;
+/// As many streams may wait to be sent to their ends before those are looked for that are.
+const SOME: usize = 128;
 /// As many more requests than were answered may be taken back: a person who leaves a page takes back what it was loading.
 const MOST_TAKEN_BACK: u64 = 200;

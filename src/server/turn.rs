@@ -3,12 +3,16 @@
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::{gate::Turn, streams::Pace};
+use super::{
+    gate::Turn,
+    streams::{Pace, Piece},
+};
 
 /// A body whose end is told to the connection that it goes out on.
 #[derive(Debug)]
@@ -20,31 +24,24 @@ pub(super) struct Told<B> {
 
 impl<B> Told<B> {
     /// `turn` is the request's on an HTTP/1 connection, `pace` its stream's on one of HTTP/2.
-    pub(super) fn new(body: B, turn: Option<Turn>, pace: Option<Arc<Pace>>) -> Self {
-        if let Some(pace) = &pace {
-            pace.give();
-        }
+    pub(super) const fn new(body: B, turn: Option<Turn>, pace: Option<Arc<Pace>>) -> Self {
         Self { body, _turn: turn, pace }
     }
 }
 
-impl<B: Body + Unpin> Body for Told<B> {
-    type Data = B::Data;
+impl<B: Body<Data = Bytes> + Unpin> Body for Told<B> {
+    type Data = Piece;
     type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        // It is asked for more as soon as the client can take it.
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if let Some(pace) = &self.pace {
-            match &polled {
-                Poll::Ready(Some(Ok(_))) => pace.give(),
-                _ => pace.take(),
-            }
-        }
-        polled
+    ) -> Poll<Option<Result<Frame<Piece>, B::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let pace = &self.pace;
+        Poll::Ready(frame.map(|frame| {
+            frame.map(|frame| frame.map_data(|bytes| Piece::new(bytes, pace.clone())))
+        }))
     }
 
     fn is_end_stream(&self) -> bool {

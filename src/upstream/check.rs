@@ -89,7 +89,7 @@ async fn ask<B>(
 ) -> Result<(), Failure> {
     let address = &member.server.address;
     let line = dialer.dial::<Empty<Bytes>>(address, false).await.map_err(Failure::Dial)?;
-    let body = Upload::new(Empty::new(), check.timeout, 0, Pace::none(), None);
+    let body = Upload::new(Empty::new(), check.timeout, None, 0, Pace::none(), None);
     let mut request = Request::new(body);
     *request.uri_mut() = check.path.clone().into();
     let headers = request.headers_mut();

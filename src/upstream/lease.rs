@@ -14,7 +14,7 @@ use super::{
 /// A connection, and where it goes when the answer has ended.
 ///
 /// It goes back if the answer was read to its end and the request has gone up whole; if the client is still sending, it
-/// goes on alone until that has ended. In every other case, and when this is dropped, it is cut off.
+/// goes on alone until that has ended, or for a while. In every other case, and when this is dropped, it is cut off.
 pub(super) struct Lease<B>(Option<Held<B>>)
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static;
@@ -61,7 +61,9 @@ where
         let Some(Held::Link { link, server, pace, is_last, .. }) = self.0.take() else { return };
         if pace.is_held() {
             link.cut();
-        } else if !is_last && pace.is_over() {
+        } else if !pace.is_over() {
+            server.cut_later(&link, pace.after());
+        } else if !is_last {
             server.put_back(link);
         }
     }

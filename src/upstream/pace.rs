@@ -3,7 +3,7 @@
 use std::{
     pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -27,6 +27,8 @@ pub(super) struct Pace(Option<Arc<Shared>>);
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
+    /// How long the body may go on when all of its answer has come.
+    after: Duration,
     /// A body that goes on when its answer has ended still takes room at the upstream.
     _place: Place,
 }
@@ -36,6 +38,24 @@ struct State {
     turn: Turn,
     /// What broke the body off, if something did.
     lost: Option<Obstacle>,
+    /// When something moved last, in either direction.
+    moved: Instant,
+    /// What has come of the answer.
+    answer: Answer,
+    /// Who waits for more of the body.
+    waiting: Option<Waker>,
+    /// Counts the request at its server until the body has ended too.
+    load: Vec<Arc<()>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    None,
+    Head,
+    /// All of it, or it is of no use any more.
+    Whole {
+        since: Instant,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,14 +76,27 @@ enum Turn {
 
 impl Pace {
     /// The pace of a request with `body`, which waits for a gate if it `is_held`; gives `place` back if there is no body.
-    pub(super) fn new<B: Body>(body: &B, is_held: bool, place: Place) -> (Self, Option<Place>) {
+    /// A direction may be silent for `idle`.
+    pub(super) fn new<B: Body>(
+        body: &B,
+        is_held: bool,
+        idle: Duration,
+        place: Place,
+    ) -> (Self, Option<Place>) {
         if body.is_end_stream() {
             return (Self(None), Some(place));
         }
         let since = Instant::now();
         let turn = if is_held { Turn::Held { since } } else { Turn::Upstream { since } };
-        let state = Mutex::new(State { turn, lost: None });
-        (Self(Some(Arc::new(Shared { state, _place: place }))), None)
+        let state = Mutex::new(State {
+            turn,
+            lost: None,
+            moved: since,
+            answer: Answer::None,
+            waiting: None,
+            load: Vec::new(),
+        });
+        (Self(Some(Arc::new(Shared { state, after: AFTER.min(idle), _place: place }))), None)
     }
 
     /// The pace of a request without a body.
@@ -116,6 +149,65 @@ impl Pace {
         {
             state.turn = Turn::Over { since: Instant::now() };
         }
+    }
+
+    /// Keeps what counts the request at its server for as long as its body goes up.
+    pub(super) fn hold(&self, load: &Arc<()>) {
+        if let Some(mut state) = self.state() {
+            state.load.push(load.clone());
+        }
+    }
+
+    /// Notes that something of the body, or of its answer, has moved.
+    pub(super) fn note_moved(&self) {
+        if let Some(mut state) = self.state() {
+            state.moved = Instant::now();
+        }
+    }
+
+    /// When something moved last, if that is noted here.
+    pub(super) fn moved(&self) -> Option<Instant> {
+        Some(self.state()?.moved)
+    }
+
+    /// Notes that the head of the answer has come.
+    pub(super) fn note_answer(&self) {
+        if let Some(mut state) = self.state() {
+            state.answer = Answer::Head;
+        }
+    }
+
+    /// Notes that all of the answer has come, or that nobody wants it: what still comes of the body is of little use.
+    pub(super) fn finish(&self) {
+        let waiting = self.state().and_then(|mut state| {
+            state.answer = Answer::Whole { since: Instant::now() };
+            state.waiting.take()
+        });
+        if let Some(waiting) = waiting {
+            waiting.wake();
+        }
+    }
+
+    /// Whether nothing of an answer has come.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.state().is_none_or(|state| state.answer == Answer::None)
+    }
+
+    /// Until when the body may go on, if all of the answer has come; whoever asks is woken when it has.
+    pub(super) fn ends(&self, cx: &Context<'_>) -> Option<Instant> {
+        let mut state = self.state()?;
+        match state.answer {
+            Answer::Whole { since } => Some(since.checked_add(self.after()).unwrap_or(since)),
+            Answer::None | Answer::Head => {
+                state.waiting = Some(cx.waker().clone());
+                None
+            }
+        }
+    }
+
+    /// How long the body may go on when all of its answer has come.
+    pub(super) fn after(&self) -> Duration {
+        self.0.as_ref().map_or(Duration::ZERO, |shared| shared.after)
     }
 
     /// What broke the body off.
@@ -185,5 +277,7 @@ impl GoAhead {
     }
 }
 
+/// How long a body may go on at most when all of its answer has come.
+const AFTER: Duration = Duration::from_secs(30);
 /// How long an upstream may take to say that it wants a body: some never say it, and wait for the body.
 const HOLD: Duration = Duration::from_secs(1);

@@ -104,6 +104,15 @@ where
         }
     }
 
+    /// Leaves a connection to itself for `patience`: its upstream need not ever take the rest of what it is sent.
+    pub(super) fn cut_later(&self, link: &Link<B>, patience: Duration) {
+        let task = link.cutter();
+        self.tasks.spawn(async move {
+            sleep(patience).await;
+            task.abort();
+        });
+    }
+
     /// A connection for one request, and whether it was made for it; one of HTTP/1.1 if `needs_h1`.
     pub(super) async fn connection(
         self: &Arc<Self>,

@@ -21,7 +21,7 @@ use super::{
     pace::{GoAhead, Pace},
     pool::{Link, Server, Stream, Use},
 };
-use crate::guard::Obstacle;
+use crate::guard::{Obstacle, Reached};
 
 /// How a request is sent.
 pub(super) struct Sending<'a, B> {
@@ -31,6 +31,7 @@ pub(super) struct Sending<'a, B> {
     pub(super) needs_h1: bool,
     pub(super) pace: Pace,
     pub(super) go_ahead: Option<GoAhead>,
+    pub(super) reached: Reached,
 }
 
 impl<B> Sending<'_, B>
@@ -84,6 +85,7 @@ where
                     return Outcome::Failed(Obstacle::Unreachable(what));
                 }
             };
+            self.reached.set(true);
             let sent = match connection {
                 Use::Link(link) => self.send_h1(server, link, load, request).await,
                 Use::Stream(stream) => self.send_h2(&server.address, stream, load, request).await,
@@ -101,7 +103,9 @@ where
                 Ok(answer) => return self.judged(member, answer, lease),
                 Err(failure) => failure,
             };
-            match failure.take_message() {
+            let unsent = failure.take_message();
+            self.reached.set(unsent.is_none());
+            match unsent {
                 // The connection was closed before anything of the request was on it.
                 Some(unsent) if !is_new => request = unsent,
                 Some(unsent) => {
@@ -150,6 +154,7 @@ where
         answer::watch_interim(&mut request, link.cutter(), self.go_ahead.clone());
         let answer = link.sender.try_send_request(request);
         // Dropped while it waits, it cuts the connection off.
+        self.pace.hold(&load);
         let lease = Lease::of_link(link, server.clone(), load, self.pace.clone());
         let sent = self.pace.wait(self.patience, answer).await.ok_or(Obstacle::TimedOut)?;
         Ok((sent, lease))
@@ -169,6 +174,9 @@ where
         if let Some(go_ahead) = &self.go_ahead {
             go_ahead.give();
         }
+        // Its body may go on when the answer has ended.
+        self.pace.hold(&load);
+        self.pace.hold(&stream.place);
         let lease = Lease::of_stream(stream.place.clone(), load);
         let answer = stream.sender.try_send_request(request);
         let sent = self.pace.wait(self.patience, answer).await.ok_or(Obstacle::TimedOut)?;

@@ -17,6 +17,7 @@ mod budget;
 mod cache;
 mod charge;
 mod contract;
+mod crowd;
 mod fault;
 mod fee;
 mod heist;

@@ -18,5 +18,6 @@ mod framing;
 mod http2;
 mod limits;
 mod loops;
+mod patience;
 mod site;
 mod tls;

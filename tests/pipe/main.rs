@@ -26,4 +26,5 @@ mod reload;
 mod servers;
 mod shutdown;
 mod switching;
+mod uploads;
 mod waiting;

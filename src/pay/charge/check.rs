@@ -11,6 +11,7 @@ use crate::{
     pay::{
         Bound, Denied, Fault, Refusal, RefusalKind, Terms,
         mpp::{self, malformed, not_ours, scope},
+        room::Seat,
     },
     protocol::{
         mpp::{
@@ -38,6 +39,7 @@ impl Charge {
         terms: &Terms,
         bound: &Bound,
         credential: Credential,
+        seat: &mut Seat,
     ) -> Result<Paid, Denied> {
         let (ours, payload) = self.read(terms, bound, credential)?;
         let expected = expected(&ours.request);
@@ -49,6 +51,7 @@ impl Charge {
                 let payer = ours.payer()?;
                 check_signed_hash(payer, &ours.common.id, &hash, &signature)
                     .map_err(|error| invalid("bad_source_signature", error.to_string()))?;
+                seat.pay_as(Address::Account(payer))?;
                 (self.pushed(&ours, &expected, payer, hash).await?, String::new())
             }
             Payload::Hash(hash) => {
@@ -57,7 +60,12 @@ impl Charge {
             }
         };
         let mpp::Ours { id, expires, request, realm_is_ours, .. } = ours.common;
-        Ok(Paid { challenge: id, expires, realm_is_ours, form, transaction, request })
+        let paid = Paid { challenge: id, expires, realm_is_ours, form, transaction, request };
+        // What a contract has signed is for the ledger to judge.
+        if paid.payer().account().is_some() {
+            seat.pay_as(paid.payer())?;
+        }
+        Ok(paid)
     }
 
     /// Reads what a memo of this method says, as far as it takes to find the payment on the ledger.
@@ -139,7 +147,7 @@ impl Charge {
                     transfer: *transfer,
                     expected: expected.clone(),
                     max_timeout_seconds: u32::try_from(left).unwrap_or(u32::MAX),
-                    min_remaining: terms.life_needed(bound),
+                    min_remaining: terms.life_needed(bound, self.life()),
                     declares_fee: false,
                 })
             }

@@ -101,7 +101,7 @@ async fn an_upstream_that_is_not_there_uses_up_no_attempt_and_one_that_fails_doe
 }
 
 #[tokio::test]
-async fn bodies_that_are_read_whole_have_room_together_and_who_finds_none_is_not_charged() {
+async fn i10_bodies_that_are_read_whole_have_a_share_of_room_and_who_finds_none_is_not_charged() {
     let routes = r#"
   - { name: big, match: POST /order, price: "$0.001", accept: [mpp.charge], bind_body: true, limits: { body: 32MiB }, timeout: 30s }
 "#;
@@ -112,16 +112,22 @@ async fn bodies_that_are_read_whole_have_room_together_and_who_finds_none_is_not
     let mut slow = Vec::new();
     for _ in 0..2 {
         let mut stream = TcpStream::connect(world.gateway.addresses()[0]).await.unwrap();
-        let head = b"POST /order HTTP/1.1\r\nhost: localhost\r\ncontent-length: 33554432\r\n\r\n";
-        stream.write_all(head).await.unwrap();
+        let head = format!(
+            "POST /order HTTP/1.1\r\nhost: localhost\r\nauthorization: {}\r\ncontent-length: 33554432\r\n\r\n",
+            credential.header().to_str().unwrap(),
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&vec![b'x'; 33_554_431]).await.unwrap();
         slow.push(stream);
     }
-    let with = async |body: &'static [u8]| {
-        let request = agent.request(Method::POST, "/order").map(|_| Bytes::from_static(body));
-        read(agent.client.exchange(request).await.unwrap()).await
+    let order = |body: &'static [u8]| {
+        agent.request(Method::POST, "/order").map(|_| Bytes::from_static(body))
     };
+    let present =
+        async |body| read(agent.client.present(order(body), &credential).await.unwrap()).await;
+    // It was signed for an empty body.
     let until = async |is_so: fn(StatusCode) -> bool| loop {
-        let answer = with(b"x").await;
+        let answer = present(b"x").await;
         if is_so(answer.status) {
             break answer;
         }
@@ -130,15 +136,26 @@ async fn bodies_that_are_read_whole_have_room_together_and_who_finds_none_is_not
     let full = soon("the room is full", until(|status| status != 402)).await;
     assert_eq!(full.status, StatusCode::SERVICE_UNAVAILABLE, "{full:?}");
     assert!(full.headers.contains_key("retry-after") && full.charges().is_empty(), "{full:?}");
-    let request = agent.request(Method::POST, "/order").map(|_| Bytes::from_static(b"x"));
-    let refused = read(agent.client.present(request, &credential).await.unwrap()).await;
-    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{refused:?}");
+    // What pays nothing is not kept, so there is always room for that.
+    let unpaid = read(agent.client.exchange(order(&[b'x'; 100_000])).await.unwrap()).await;
+    assert_eq!(unpaid.status, StatusCode::PAYMENT_REQUIRED, "{unpaid:?}");
     assert_eq!(Spent::of(&world), spent);
+    // Somebody else has a share of its own: its body is read, and is not the one that was signed for.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
+    let mut other = socket.connect(world.gateway.addresses()[0]).await.unwrap();
+    let request = format!(
+        "POST /order HTTP/1.1\r\nhost: localhost\r\nauthorization: {}\r\ncontent-length: 1\r\n\r\nx",
+        credential.header().to_str().unwrap(),
+    );
+    other.write_all(request.as_bytes()).await.unwrap();
+    let mut told = [0; 12];
+    tokio::io::AsyncReadExt::read_exact(&mut other, &mut told).await.unwrap();
+    assert_eq!(&told, b"HTTP/1.1 402");
 
     drop(slow);
     soon("there is room again", until(|status| status == 402)).await;
-    // It was signed for an empty body.
-    present(&agent, &credential).await.assert_charge_paid();
+    present(b"").await.assert_charge_paid();
     world.end().await;
 }
 
