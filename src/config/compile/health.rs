@@ -30,7 +30,7 @@ pub(super) fn read_check(spot: &Spot<'_>) -> Option<Check> {
     Some(Check {
         path: path?,
         interval,
-        timeout: timeout.unwrap_or(CHECK_TIMEOUT.min(interval)),
+        timeout: timeout.unwrap_or_else(|| CHECK_TIMEOUT.min(interval)),
         healthy_after: healthy_after.unwrap_or(1),
         unhealthy_after: unhealthy_after.unwrap_or(3),
         expect: expect?,
