@@ -77,6 +77,11 @@ pub trait Forward<B>: Clone + Send + Sync + 'static {
     /// The body of an answer.
     type Body: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
 
+    /// Whether the route's upstream has anybody to ask now.
+    fn can_serve(&self, _route: &Route) -> bool {
+        true
+    }
+
     /// Takes room for one request to the route's upstream, as soon as there is some.
     ///
     /// # Errors
@@ -250,6 +255,10 @@ impl<F> Guard<F> {
         let asked = Asked { terms, bound, wanted, asker };
         let credential = match parsed {
             Ok(Some(credential)) => credential,
+            // Nobody is asked to pay for what cannot be had: some pay before they come again.
+            Ok(None) if !self.inner.can_serve(&route) => {
+                return own(problem_of(&Obstacle::Down, &route, Money::Still));
+            }
             Ok(None) => {
                 let problem = self.refused(&asked, unpaid()).await;
                 let is_asked = problem.status() == StatusCode::PAYMENT_REQUIRED;

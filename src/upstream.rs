@@ -173,6 +173,10 @@ where
         self.0.get(route.upstream).map(|upstream| &upstream.uploads)
     }
 
+    fn can_serve(&self, route: &Route) -> bool {
+        self.0.get(route.upstream).is_some_and(|upstream| upstream.servers.is_any_fit())
+    }
+
     async fn reserve(&self, route: &Route, patience: Duration) -> Result<Slot<B>, Obstacle> {
         let upstream = self.0.get(route.upstream).ok_or(Obstacle::Busy)?;
         let place = upstream.room.take(patience).await?;

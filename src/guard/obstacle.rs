@@ -84,6 +84,8 @@ pub(super) fn problem_of(obstacle: &Obstacle, route: &Route, money: Money) -> Pr
         Obstacle::BodyLost(_) | Obstacle::BodyTooLong(_) => {
             debug!(route = %route.name, %obstacle, "a request's body is not taken");
         }
+        // That was told when it was found out.
+        Obstacle::Down => debug!(route = %route.name, %obstacle, "a request is not forwarded"),
         _ => warn!(route = %route.name, %obstacle, "no answer from the upstream"),
     }
     match obstacle {

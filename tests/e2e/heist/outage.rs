@@ -78,6 +78,10 @@ async fn an_upstream_that_is_not_there_uses_up_no_attempt_and_one_that_fails_doe
         assert!(answer.receipt().is_none(), "{answer:?}");
         assert_eq!(world.payee_usdc() - before, PRICE);
     }
+    // Nor is anybody asked to pay for it.
+    let unpaid = agent.ask(Method::POST, "/order").await;
+    assert_eq!(unpaid.status, StatusCode::SERVICE_UNAVAILABLE, "{unpaid:?}");
+    assert!(unpaid.headers.get("www-authenticate").is_none(), "{unpaid:?}");
     world.reload(&unsponsored());
     world.upstream.play(Script { status: StatusCode::BAD_GATEWAY, ..Script::default() });
     for attempt in 1..=2 {
