@@ -151,8 +151,9 @@ const fn lease(is_settled: bool) -> Lease {
 }
 
 async fn told(response: Response<Body<Full<Bytes>>>) -> String {
-    let Either::Left(own) = response.into_body() else { panic!("it is not the gateway's") };
-    let body = http_body_util::BodyExt::collect(own).await.unwrap().to_bytes();
+    let Either::Left(mut own) = response.into_body() else { panic!("it is not the gateway's") };
+    let frame = http_body_util::BodyExt::frame(&mut own).await.unwrap().unwrap();
+    let body = frame.into_data().unwrap();
     let document: Value = serde_json::from_slice(&body).unwrap();
     document["detail"].as_str().unwrap().to_owned()
 }

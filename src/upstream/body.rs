@@ -59,7 +59,7 @@ where
             lease.end();
             ending.0.finish();
         }
-        Self { body: Timed::new(body, idle, pace), lease, ending: ending, told, _place: place }
+        Self { body: Timed::new(body, idle, pace), lease, ending, told, _place: place }
     }
 }
 
