@@ -12,6 +12,7 @@
 
 mod attack;
 mod client;
+mod leaving;
 mod load;
 mod malformed;
 mod pay;
