@@ -208,3 +208,24 @@ fn a_body_that_is_too_long_is_no_attempt_and_one_that_broke_off_is() {
     assert!(Obstacle::BodyLost(String::new()).is_an_attempt());
     assert!(Obstacle::TimedOut.is_an_attempt() && !Obstacle::Busy.is_an_attempt());
 }
+
+#[test]
+fn a_payment_must_live_as_long_as_an_upload_may_take_before_it_settles() {
+    let Asked { terms, bound, .. } = asked();
+    let seconds = Duration::from_secs;
+    for (settle, streams, life, forwarding, needed) in [
+        (SettleOrder::AfterHead, false, 60, 1, 2),
+        // Half of what the upstream's second and a ledger to settle in leave.
+        (SettleOrder::AfterHead, true, 60, 28, 7),
+        (SettleOrder::AfterHead, true, 600, 61, 14),
+        (SettleOrder::AfterHead, true, 3, 1, 2),
+        (SettleOrder::BeforeForward, true, 60, 61, 1),
+        (SettleOrder::ByMethod, true, 60, 61, 1),
+    ] {
+        let terms = Terms { settle, ..(*terms).clone() };
+        let bound = Bound { streams, ..bound.clone() };
+        let found =
+            (terms.forwarding(&bound, seconds(life)), terms.life_needed(&bound, seconds(life)));
+        assert_eq!(found, (seconds(forwarding), needed), "{settle:?} {streams} {life}");
+    }
+}
