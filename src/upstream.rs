@@ -39,7 +39,7 @@ use self::{
     body::Upload,
     choice::{Member, Servers},
     connect::Dialer,
-    health::{Health, Standing},
+    health::Standing,
     pace::{Gate, Pace},
     pool::Server,
     room::{Place, Room},
@@ -323,8 +323,7 @@ where
         let member = |address: &Authority| {
             let known = known.iter().find(|member| member.server.address == *address).cloned();
             known.unwrap_or_else(|| {
-                let server = Arc::new(Server::new(address.clone(), dialer.tasks.clone()));
-                Arc::new(Member { server, health: Health::default() })
+                Arc::new(Member::new(Server::new(address.clone(), dialer.tasks.clone())))
             })
         };
         let servers = Servers::new(settings.servers.iter().map(member), settings.eject);

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::Body;
-use tokio::time::sleep;
+use tokio::{sync::Notify, time::sleep};
 use tracing::{debug, info, warn};
 
 use super::{
@@ -35,6 +35,8 @@ pub(super) struct Servers<B> {
 pub(super) struct Member<B> {
     pub(super) server: Arc<Server<B>>,
     pub(super) health: Health,
+    /// Tells those who wait for a connection that there is none to be had.
+    gone: Notify,
 }
 
 impl<B> Servers<B> {
@@ -120,6 +122,16 @@ impl<B> Servers<B> {
 }
 
 impl<B> Member<B> {
+    /// A server of which nothing is known.
+    pub(super) fn new(server: Server<B>) -> Self {
+        Self { server: Arc::new(server), health: Health::default(), gone: Notify::new() }
+    }
+
+    /// Waits until a connection to it could not be made.
+    pub(super) async fn is_gone(&self) {
+        self.gone.notified().await;
+    }
+
     pub(super) fn standing(&self) -> Standing {
         self.health.standing()
     }
@@ -136,6 +148,7 @@ where
 {
     /// Passes the server over, because of `error`, until a connection to it is made again.
     pub(super) fn set_down(self: &Arc<Self>, dialer: &Dialer, error: &DialError) {
+        self.gone.notify_waiters();
         if !self.health.set_down(true) {
             return;
         }

@@ -1,6 +1,8 @@
 //! A request on its way to a server, and to the next one if nothing of it was sent.
 
-use std::{error::Error as StdError, sync::Arc, time::Duration};
+use std::{
+    error::Error as StdError, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration,
+};
 
 use bytes::Bytes;
 use http::{
@@ -72,13 +74,9 @@ where
         loop {
             // It counts from here on, so that those who come while it connects go elsewhere.
             let load = server.load.clone();
-            let connected = server.connection(self.dialer, self.needs_h1);
-            let (connection, is_new) = match timeout_at(until, connected).await {
+            let (connection, is_new) = match timeout_at(until, self.connect(member)).await {
                 Ok(Ok(connected)) => connected,
-                Ok(Err(error)) => {
-                    member.set_down(self.dialer, &error);
-                    return Outcome::Unsent(request, error.to_string());
-                }
+                Ok(Err(why)) => return Outcome::Unsent(request, why),
                 Err(_) => {
                     self.servers.note_failure(member);
                     let what = format!("it was not connected within {:?}", self.patience);
@@ -119,6 +117,26 @@ where
                 },
             }
         }
+    }
+
+    /// A connection to the server, and whether it is new; if there is none to be had, why.
+    async fn connect(&self, member: &Arc<Member<B>>) -> Result<(Use<B>, bool), String> {
+        let mut connected = pin!(member.server.connection(self.dialer, self.needs_h1));
+        let is_shared = self.dialer.may_speak_h2() && !self.needs_h1;
+        let connected = match poll_fn(|cx| Poll::Ready(connected.as_mut().poll(cx))).await {
+            Poll::Ready(connected) => connected,
+            // All of them wait for one to connect, and need not find out one after the other that it cannot.
+            Poll::Pending if is_shared => tokio::select! {
+                biased;
+                () = member.is_gone() => return Err("others could not connect to it".to_owned()),
+                connected = connected => connected,
+            },
+            Poll::Pending => connected.await,
+        };
+        connected.map_err(|error| {
+            member.set_down(self.dialer, &error);
+            error.to_string()
+        })
     }
 
     /// What two could read in two ways is no answer.

@@ -36,6 +36,8 @@ pub(crate) struct Options {
     pub(crate) free: &'static str,
     pub(crate) patience: Duration,
     pub(crate) idle: Duration,
+    /// How long a connection to the upstream may take.
+    pub(crate) connect: Duration,
     pub(crate) max_in_flight: u32,
     pub(crate) eject: Eject,
     /// How its servers are asked how they are; nobody looks after them without.
@@ -67,6 +69,7 @@ impl Default for Options {
             free: "ANY /free/*",
             patience: LONG,
             idle: LONG,
+            connect: LONG,
             max_in_flight: 100,
             eject: Eject::default(),
             check: None,
@@ -103,7 +106,7 @@ impl Gateway {
             servers: servers.iter().map(|server| server.to_string().parse().unwrap()).collect(),
             protocol: options.protocol,
             tls: options.tls,
-            connect_timeout: LONG,
+            connect_timeout: options.connect,
             idle_timeout: options.idle,
             max_in_flight: options.max_in_flight,
             max_waiting: options.max_in_flight,

@@ -270,3 +270,29 @@ async fn a_server_that_asks_who_the_gateway_is_is_shown_its_certificate() {
     let gateway = before(&origin, Protocol::Http1, silent).await;
     assert_eq!(gateway.status(GET).await, 502);
 }
+
+#[tokio::test]
+async fn those_who_wait_for_one_session_are_told_together_that_there_is_none() {
+    let silent = Origin::start(|mut peer| async move {
+        peer.rest().await;
+    })
+    .await;
+    let tls = Some(Trust::new().trusted(Protocol::Http2));
+    let connect = std::time::Duration::from_millis(300);
+    let options = Options { protocol: Protocol::Http2, tls, connect, ..Options::default() };
+    let gateway = Gateway::start(&[silent.address], options).await;
+    let mut asking = JoinSet::new();
+    for _ in 0..20 {
+        let mut client = gateway.client().await;
+        asking.spawn(async move {
+            client.send(GET).await;
+            client.status().await
+        });
+    }
+    let answers = within(asking.join_all()).await;
+    // Who came when it was known already was not let as far as that.
+    assert!(answers.iter().all(|status| matches!(status, 502 | 503)), "{answers:?}");
+    assert!(answers.contains(&502));
+    // One for all of them, and perhaps one to see whether it is back.
+    assert!(silent.connections() <= 2, "{}", silent.connections());
+}
