@@ -200,7 +200,7 @@ impl Forward<Onward<Empty<Bytes>>> for Near {
         &self,
         (): (),
         _: &Route,
-        _: Admitted<Request<Onward<Empty<Bytes>>>>,
+        _: Admitted<Box<Request<Onward<Empty<Bytes>>>>>,
     ) -> Result<Response<Full<Bytes>>, Obstacle> {
         Ok(Response::new(Full::from("17 °C")))
     }

@@ -30,6 +30,7 @@ use crate::{
     store,
     telemetry::{Clock, metrics::Metrics},
     upstream::Upstreams,
+    workers::Workers,
 };
 
 /// A running gateway.
@@ -46,6 +47,8 @@ pub struct Gateway {
     stop_listening: CancellationToken,
     /// Set as soon as it is to stop.
     stopping: CancellationToken,
+    /// What runs on them outlives the listeners: paid requests do.
+    _workers: Workers,
 }
 
 /// What stays when the configuration is swapped.
@@ -129,13 +132,13 @@ impl Gateway {
             ));
         }
         let (listening, stop_listening) = (TaskTracker::new(), CancellationToken::new());
-        let hop = Hop::draw();
+        let (workers, hop) = (Workers::start().map_err(StartError::Workers)?, Hop::draw());
         for ((listener, tls), limits) in listeners.into_iter().zip(&tls).zip(limits) {
             let road = Road::new(current.clone(), hop.clone());
-            let door = match tls {
-                Some(tls) => Door::with_tls(listener, tls.clone()),
-                None => Door::from(listener),
-            };
+            let mut door = Door::from(listener).on_workers(workers.clone());
+            if let Some(tls) = tls {
+                door = door.with_tls(tls.clone());
+            }
             listening.spawn(server::serve(
                 door,
                 road,
@@ -154,6 +157,7 @@ impl Gateway {
             listening,
             stop_listening,
             stopping,
+            _workers: workers,
         })
     }
 
@@ -291,6 +295,9 @@ pub enum StartError {
     /// A bound listener does not know its address.
     #[error("read a listener's address")]
     Address(#[source] io::Error),
+    /// The threads that serve connections could not be had.
+    #[error("start a thread per core")]
+    Workers(#[source] io::Error),
     /// The store could not be opened.
     #[error("open the store")]
     Store(#[source] store::Error),

@@ -106,7 +106,7 @@ pub trait Forward<B>: Clone + Send + Sync + 'static {
         &self,
         slot: Self::Slot,
         route: &Route,
-        request: Admitted<Request<B>>,
+        request: Admitted<Box<Request<B>>>,
     ) -> impl Future<Output = Result<Response<Self::Body>, Obstacle>> + Send;
 }
 
@@ -183,7 +183,8 @@ impl<F> Guard<F> {
             Ok(seat) => seat,
             Err(obstacle) => return own(problem_of(&obstacle, route, Money::Still)),
         };
-        let request = request.map(Either::Left);
+        // Boxed: a request is large, and goes through many hands.
+        let request = Box::new(request.map(Either::Left));
         match self.forward_within(Duration::ZERO, route, request).await {
             Ok(response) => response.map(Either::Right),
             Err(obstacle) => own(problem_of(&obstacle, route, Money::Still)),
@@ -211,7 +212,7 @@ impl<F> Guard<F> {
         &self,
         patience: Duration,
         route: &Route,
-        request: Request<Onward<B>>,
+        request: Box<Request<Onward<B>>>,
     ) -> Result<Response<F::Body>, Obstacle>
     where
         F: Forward<Onward<B>>,
@@ -270,14 +271,14 @@ impl<F> Guard<F> {
             Err(refusal) => return own(self.refused(&asked, refusal).await),
         };
         // Large, and boxed, so that every connection has not to have room for it.
-        Box::pin(self.pay(credential, (request, read), route, asked)).await
+        Box::pin(self.pay(credential, (Box::new(request), read), route, asked)).await
     }
 
     /// Takes a request on whose payment the valve may open.
     async fn pay<B>(
         &self,
         credential: Credential,
-        (request, read): (Request<Onward<B>>, Option<Read>),
+        (request, read): (Box<Request<Onward<B>>>, Option<Read>),
         route: Arc<Route>,
         mut asked: Asked,
     ) -> Response<Body<F::Body>>
@@ -332,7 +333,7 @@ impl<F> Guard<F> {
         method: &M,
         credential: M::Credential,
         mut seat: Seat,
-        mut request: Request<Onward<B>>,
+        mut request: Box<Request<Onward<B>>>,
         route: &Route,
         asked: &Asked,
     ) -> Result<Response<Body<F::Body>>, Denied>

@@ -53,6 +53,7 @@ pub mod route;
 
 pub mod haste;
 pub mod tunnel;
+pub mod workers;
 
 pub mod pay;
 

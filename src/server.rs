@@ -24,7 +24,9 @@ mod turn;
 pub mod bearer;
 pub mod tls;
 
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible, future::poll_fn, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, Version, header, uri::Scheme};
@@ -49,7 +51,11 @@ use self::{
     tls::{Named, Tls},
     turn::Told,
 };
-use crate::{haste::Haste, protocol::target::Target};
+use crate::{
+    haste::Haste,
+    protocol::target::Target,
+    workers::{Chosen, Workers},
+};
 
 /// What the server hands requests to.
 pub trait Service: Clone + Send + Sync + 'static {
@@ -96,20 +102,27 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Door {
     listener: TcpListener,
     tls: Option<Tls>,
+    workers: Option<Workers>,
 }
 
 impl Door {
-    /// Serves those who come in at `listener` behind TLS.
+    /// Serves those who come in behind TLS.
     #[must_use]
-    pub const fn with_tls(listener: TcpListener, tls: Tls) -> Self {
-        Self { listener, tls: Some(tls) }
+    pub fn with_tls(self, tls: Tls) -> Self {
+        Self { tls: Some(tls), ..self }
+    }
+
+    /// Has `workers` share the connections.
+    #[must_use]
+    pub fn on_workers(self, workers: Workers) -> Self {
+        Self { workers: Some(workers), ..self }
     }
 }
 
-/// Without TLS.
+/// Without TLS, all of it on the runtime that accepts the connections.
 impl From<TcpListener> for Door {
     fn from(listener: TcpListener) -> Self {
-        Self { listener, tls: None }
+        Self { listener, tls: None, workers: None }
     }
 }
 
@@ -171,7 +184,7 @@ pub async fn serve<S: Service>(
     grace: Duration,
     stop: CancellationToken,
 ) -> usize {
-    let Door { listener, tls } = door.into();
+    let Door { listener, tls, workers } = door.into();
     stream::keep_little_unsent(&listener);
     let places = Places::new(&limits);
     let is_plain = tls.is_none();
@@ -182,11 +195,17 @@ pub async fn serve<S: Service>(
         cut: CancellationToken::new(),
         tasks: TaskTracker::new(),
     };
-    while let Some((stream, peer)) = stop.run_until_cancelled(accept(&listener)).await {
+    loop {
+        let worker = workers.as_ref().and_then(Workers::least_busy);
+        let accepted = accept(&listener, worker.as_ref());
+        let Some((stream, peer)) = stop.run_until_cancelled(accepted).await else { break };
         match places.take(peer.ip()) {
             Ok(place) => {
                 let conversation = house.clone().converse(stream, peer, place, service.clone());
-                house.tasks.spawn(conversation);
+                match worker {
+                    Some(worker) => worker.spawn(&house.tasks, conversation),
+                    None => drop(house.tasks.spawn(conversation)),
+                }
             }
             Err(full) => {
                 places.note(full);
@@ -207,10 +226,15 @@ pub async fn serve<S: Service>(
     late
 }
 
-/// The next connection.
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+/// The next connection, for `worker` if there is one.
+async fn accept(listener: &TcpListener, worker: Option<&Chosen<'_>>) -> (TcpStream, SocketAddr) {
     loop {
-        match listener.accept().await {
+        let accepted = poll_fn(|cx| {
+            // A connection belongs to the runtime that it is accepted in.
+            let _entered = worker.map(Chosen::enter);
+            listener.poll_accept(cx)
+        });
+        match accepted.await {
             Ok(accepted) => return accepted,
             // The client gave up before it was accepted, or the machine is out of file descriptors: others may do better.
             Err(error) => {

@@ -14,6 +14,7 @@ mod check;
 mod choice;
 mod health;
 
+mod outgoing;
 mod sending;
 
 mod answer;
@@ -30,33 +31,29 @@ mod tls;
 use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header, uri::Authority};
+use http::{Request, Response, uri::Authority};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{
-    body::Upload,
-    choice::{Member, Servers},
-    connect::Dialer,
-    health::Standing,
-    pace::{Gate, Pace},
-    pool::Server,
-    room::{Place, Room},
-    sending::Sending,
-};
 pub use self::{
     body::{BodyError, ResponseBody},
     check::Check,
     health::Eject,
     tls::{Tls, TlsError, TlsSettings},
 };
+use self::{
+    choice::{Member, Servers},
+    connect::Dialer,
+    health::Standing,
+    pool::Server,
+    room::{Place, Room},
+    sending::Sending,
+};
 use crate::{
-    guard::{Admitted, Forward, Obstacle, Onward, Reached},
-    haste::Haste,
+    guard::{Admitted, Forward, Obstacle, Onward},
     pay::room::Room as Uploads,
     route::{HeaderChanges, Route},
-    tunnel::Tunnel,
 };
 
 /// One upstream of the configuration.
@@ -186,13 +183,13 @@ where
         Ok(Slot { upstream: upstream.clone(), place })
     }
 
-    async fn forward(
+    fn forward(
         &self,
         slot: Slot<B>,
         route: &Route,
-        request: Admitted<Request<B>>,
-    ) -> Result<Response<ResponseBody<B>>, Obstacle> {
-        slot.forward(route, request.into_inner()).await
+        request: Admitted<Box<Request<B>>>,
+    ) -> impl Future<Output = Result<Response<ResponseBody<B>>, Obstacle>> + Send {
+        slot.forward(route, request.into_inner())
     }
 }
 
@@ -224,66 +221,21 @@ where
     async fn forward(
         self,
         route: &Route,
-        request: Request<B>,
+        request: Box<Request<B>>,
     ) -> Result<Response<ResponseBody<B>>, Obstacle> {
         let Self { upstream, place } = self;
-        let idle = upstream.idle_timeout;
-        let (mut head, body) = request.into_parts();
-        let reached = head.extensions.remove::<Reached>().unwrap_or_default();
-        let haste = head.extensions.remove::<Haste>();
-        let has_body = !body.is_end_stream();
-        let is_h1 = head.version < Version::HTTP_2;
-        let can_h1 = upstream.dialer.protocol != Protocol::Http2;
-        let wanted = headers::wanted_upgrade(&head).filter(|_| can_h1 && !has_body);
-        let is_held = has_body && headers::expects_continue(&head) && can_h1;
-        headers::prepare_request(&mut head, &upstream.headers, route.rewrite.as_deref())?;
-        if let Some(protocol) = &wanted {
-            head.headers.insert(header::CONNECTION, UPGRADE);
-            head.headers.insert(header::UPGRADE, protocol.clone());
-        }
-        let (gate, go_ahead) = is_held.then(Gate::new).unzip();
-        if is_held {
-            head.headers.insert(header::EXPECT, CONTINUE);
-        }
-        let (pace, place) = Pace::new(&body, is_held, idle, place);
-        let upload = Upload::new(body, idle, haste, route.body_limit, pace.clone(), gate);
+        let (request, outgoing) = upstream.prepare(route, *request, place)?;
         let sending = Sending {
             dialer: &upstream.dialer,
             servers: &upstream.servers,
             patience: route.timeout,
-            needs_h1: wanted.is_some(),
-            pace: pace.clone(),
-            go_ahead,
-            reached,
+            needs_h1: outgoing.wanted.is_some(),
+            pace: outgoing.pace.clone(),
+            go_ahead: outgoing.go_ahead.clone(),
+            reached: &outgoing.reached,
         };
-        let (mut answer, mut lease) = sending.send(Request::from_parts(head, upload)).await?;
-        pace.note_answer();
-        let status = answer.status();
-        if status == StatusCode::SWITCHING_PROTOCOLS {
-            let agreed = answer.headers().get(header::UPGRADE);
-            let Some(agreed) = agreed.filter(|agreed| is_same(wanted.as_ref(), agreed)).cloned()
-            else {
-                return Err(Obstacle::Broken("it switches protocols, unasked".to_owned()));
-            };
-            let load = lease.leave();
-            let far = hyper::upgrade::on(&mut answer);
-            headers::strip_response(answer.headers_mut());
-            answer.headers_mut().insert(header::CONNECTION, UPGRADE);
-            answer.headers_mut().insert(header::UPGRADE, agreed);
-            let tunnel = Tunnel::new(far, idle, Arc::new((place, load)));
-            answer.extensions_mut().insert(tunnel.for_at_most(route.tunnel));
-            return Ok(answer.map(|body| ResponseBody::new(body, idle, lease, pace, None, None)));
-        }
-        if answer::is_last(answer.headers()) {
-            lease.set_last();
-        }
-        headers::strip_response(answer.headers_mut());
-        *answer.version_mut() = Version::HTTP_11;
-        // hyper leaves it out of an answer of HTTP/1 that has no body; in HTTP/2 it passes as it is.
-        let is_told = is_h1 && status == StatusCode::NOT_MODIFIED;
-        let told = is_told.then(|| answer::length(answer.headers()));
-        let told = told.flatten();
-        Ok(answer.map(|body| ResponseBody::new(body, idle, lease, pace, told, place)))
+        let (answer, lease) = sending.send(request).await?;
+        outgoing.answered(answer, lease)
     }
 }
 
@@ -315,6 +267,7 @@ where
             tls: settings.tls.clone(),
             protocol,
             timeout: settings.connect_timeout,
+            most_links: usize::try_from(settings.max_in_flight).unwrap_or(usize::MAX),
             names: before.map(|before| before.dialer.names.clone()).unwrap_or_default(),
             tasks: before.map(|before| before.dialer.tasks.clone()).unwrap_or_default(),
         };
@@ -352,12 +305,4 @@ where
     }
 }
 
-/// Whether an upstream switches to the protocol that was asked for.
-fn is_same(wanted: Option<&HeaderValue>, agreed: &HeaderValue) -> bool {
-    wanted.is_some_and(|wanted| wanted.as_bytes().eq_ignore_ascii_case(agreed.as_bytes()))
-}
-
 type BoxError = Box<dyn StdError + Send + Sync>;
-
-const UPGRADE: HeaderValue = HeaderValue::from_static("upgrade");
-const CONTINUE: HeaderValue = HeaderValue::from_static("100-continue");

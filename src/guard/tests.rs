@@ -33,7 +33,7 @@ impl<B: Send + 'static> Forward<B> for Slow {
         &self,
         (): (),
         _: &Route,
-        request: Admitted<Request<B>>,
+        request: Admitted<Box<Request<B>>>,
     ) -> Result<Response<Full<Bytes>>, Obstacle> {
         request.into_inner().extensions().get::<Reached>().unwrap().set(self.is_reached);
         sleep(self.takes).await;
@@ -139,7 +139,7 @@ async fn carried(lease: &Lease, slow: Slow) -> (Response<Body<Full<Bytes>>>, Dur
         rewrite: None,
     };
     let guard = Guard::new(slow, Methods::default(), Clock::fixed(1_000), TaskTracker::new());
-    let request = Request::new(Either::Left(Full::<Bytes>::default()));
+    let request = Box::new(Request::new(Either::Left(Full::<Bytes>::default())));
     let seat = guard.rooms.paying.enter(None);
     let begun = Instant::now();
     let response = guard.carry(lease, (), seat, request, &route, &asked).await.unwrap();

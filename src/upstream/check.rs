@@ -98,10 +98,10 @@ async fn ask<B>(
         headers.insert(name, value.clone());
     }
     let answer = match line {
-        Line::Link(mut link) => {
+        Line::Link { mut sender, .. } => {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             headers::fit_h1(&mut request, address).map_err(Failure::Unwritable)?;
-            link.sender.send_request(request).await
+            sender.send_request(request).await
         }
         Line::Session { mut sender, .. } => {
             let scheme = if dialer.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };

@@ -29,12 +29,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use super::{
-    BoxError, Protocol,
-    names::Names,
-    pool::{Line, Link},
-    tls::Tls,
-};
+use super::{BoxError, Protocol, names::Names, pool::Line, tls::Tls};
 
 /// How connections to the servers of one upstream are made.
 #[derive(Clone, Debug)]
@@ -43,6 +38,8 @@ pub(super) struct Dialer {
     pub(super) protocol: Protocol,
     /// For all of it: the name, TCP, TLS, the protocol.
     pub(super) timeout: Duration,
+    /// No more requests are under way at once, and so no more connections to a server are of use.
+    pub(super) most_links: usize,
     pub(super) names: Arc<Names>,
     pub(super) tasks: Tasks,
 }
@@ -173,7 +170,7 @@ impl Dialer {
             .await
             .map_err(DialError::Handshake)?;
         let task = self.tasks.spawn(async move { note(connection.with_upgrades().await) });
-        Ok(Line::Link(Link::new(sender, task)))
+        Ok(Line::Link { sender, task })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whose turn it is while a request goes up, and what became of its body.
 
 use std::{
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
@@ -105,8 +105,11 @@ impl Pace {
     }
 
     /// Waits for `answer` until the upstream has had its turn for as long as `patience`.
-    pub(super) async fn wait<F: Future>(&self, patience: Duration, answer: F) -> Option<F::Output> {
-        let mut answer = pin!(answer);
+    pub(super) async fn wait<F: Future>(
+        &self,
+        patience: Duration,
+        mut answer: Pin<&mut F>,
+    ) -> Option<F::Output> {
         let mut left = patience;
         loop {
             if let Ok(output) = timeout(left, answer.as_mut()).await {

@@ -3,6 +3,9 @@
 //! An HTTP/1.1 connection comes back only when its answer was read to the end; the one that came back last is used
 //! first, so that the others can end. Before it is used it must have seen the end of what was said: bytes that nobody
 //! asked for close it. HTTP/2 connections are shared up to the number of streams that the server takes.
+//!
+//! Each [worker](crate::workers) keeps its own, so that no other thread is woken for a request. It takes one of another's
+//! only where that is better than one more: see [`Server::borrow`].
 
 use std::{
     collections::VecDeque,
@@ -29,19 +32,27 @@ use super::{
     body::Upload,
     connect::{DialError, Dialer, Tasks},
 };
+use crate::workers::{self, Each};
 
 /// One server of an upstream, and the connections to it.
 pub(super) struct Server<B> {
     pub(super) address: Authority,
     /// Whoever uses the server holds a clone, and so the count says how many do.
     pub(super) load: Arc<()>,
-    shelf: Mutex<Shelf<B>>,
-    /// Who asks a server that may speak HTTP/2 waits for the one that connects, and shares what it gets.
-    dialing: Semaphore,
+    shelves: Each<Shelf<B>>,
+    /// Every HTTP/1.1 connection holds a clone.
+    links: Arc<()>,
     tasks: Tasks,
 }
 
+/// What one worker keeps.
 struct Shelf<B> {
+    kept: Mutex<Kept<B>>,
+    /// Who asks a server that may speak HTTP/2 waits for the one that connects, and shares what it gets.
+    dialing: Semaphore,
+}
+
+struct Kept<B> {
     /// In the order in which they came back.
     idle: VecDeque<(Instant, Link<B>)>,
     sessions: Vec<Session<B>>,
@@ -53,12 +64,10 @@ struct Shelf<B> {
 
 /// A connection, as it is made.
 pub(super) enum Line<B> {
-    Link(Link<B>),
+    /// With the task that drives it.
+    Link { sender: http1::SendRequest<Upload<B>>, task: AbortHandle },
     /// With the number of streams that the server takes.
-    Session {
-        sender: http2::SendRequest<Upload<B>>,
-        most: Arc<AtomicUsize>,
-    },
+    Session { sender: http2::SendRequest<Upload<B>>, most: Arc<AtomicUsize> },
 }
 
 /// A connection, as it is used.
@@ -71,6 +80,9 @@ pub(super) enum Use<B> {
 pub(super) struct Link<B> {
     pub(super) sender: http1::SendRequest<Upload<B>>,
     task: AbortHandle,
+    /// The number of the worker that drives it.
+    worker: usize,
+    _one: Arc<()>,
 }
 
 /// A place for one more request on an HTTP/2 connection.
@@ -93,15 +105,7 @@ where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
     pub(super) fn new(address: Authority, tasks: Tasks) -> Self {
-        let shelf =
-            Shelf { idle: VecDeque::new(), sessions: Vec::new(), chose_h1: false, is_swept: false };
-        Self {
-            address,
-            load: Arc::new(()),
-            shelf: Mutex::new(shelf),
-            dialing: Semaphore::new(1),
-            tasks,
-        }
+        Self { address, load: Arc::new(()), shelves: Each::default(), links: Arc::new(()), tasks }
     }
 
     /// Leaves a connection to itself for `patience`: its upstream need not ever take the rest of what it is sent.
@@ -119,7 +123,11 @@ where
         dialer: &Dialer,
         needs_h1: bool,
     ) -> Result<(Use<B>, bool), DialError> {
-        while let Some(found) = self.find(needs_h1) {
+        let worker = workers::current();
+        let shelf = self.shelves.of(worker);
+        while let Some(found) =
+            shelf.find(needs_h1).or_else(|| self.borrow(dialer.most_links).map(Use::Link))
+        {
             match found {
                 Use::Link(mut link) if !link.sender.is_ready() => {
                     // Its task is a moment behind, or it is closing.
@@ -130,20 +138,21 @@ where
                 found => return Ok((found, false)),
             }
         }
-        if needs_h1 || !dialer.may_speak_h2() || self.shelf().chose_h1 {
+        if needs_h1 || !dialer.may_speak_h2() || shelf.kept().chose_h1 {
             // Boxed: most requests find a connection, and have no room to keep for making one.
             let line = Box::pin(dialer.dial(&self.address, needs_h1)).await?;
-            return Ok((self.keep(line, needs_h1), true));
+            return Ok((self.keep(line, worker, needs_h1), true));
         }
-        let turn = self.dialing.acquire().await;
-        if let Some(stream) = self.shelf().stream() {
+        let turn = shelf.dialing.acquire().await;
+        if let Some(stream) = shelf.kept().stream() {
             return Ok((Use::Stream(stream), false));
         }
-        if self.shelf().chose_h1 {
+        if shelf.kept().chose_h1 {
             // Each needs a connection of its own: there is nothing to take turns for.
             drop(turn);
         }
-        Ok((self.keep(Box::pin(dialer.dial(&self.address, false)).await?, false), true))
+        let line = Box::pin(dialer.dial(&self.address, false)).await?;
+        Ok((self.keep(line, worker, false), true))
     }
 
     /// Takes a connection back whose answer has been read to its end.
@@ -151,76 +160,103 @@ where
         if link.sender.is_closed() {
             return;
         }
-        let now = Instant::now();
-        let mut shelf = self.shelf();
-        shelf.idle.push_back((now, link));
-        self.look_after(&mut shelf);
+        let (now, worker) = (Instant::now(), link.worker);
+        let mut kept = self.shelves.of(worker).kept();
+        kept.idle.push_back((now, link));
+        self.look_after(worker, &mut kept);
     }
 
-    fn find(&self, needs_h1: bool) -> Option<Use<B>> {
-        let mut shelf = self.shelf();
-        if !needs_h1 && let Some(stream) = shelf.stream() {
-            return Some(Use::Stream(stream));
-        }
-        loop {
-            let (since, link) = shelf.idle.pop_back()?;
-            if since.elapsed() > POOL_IDLE {
-                // So are all before it.
-                shelf.idle.clear();
-                return None;
-            }
-            if !link.sender.is_closed() {
-                return Some(Use::Link(link));
-            }
-        }
+    /// An idle connection of another worker, if no other request is under way to the server, which may well serve one
+    /// connection at a time, or if the server has as many connections as it takes requests.
+    fn borrow(&self, most_links: usize) -> Option<Link<B>> {
+        // This request is one, and the server itself holds one of each.
+        let is_alone = Arc::strong_count(&self.load) <= 2;
+        let is_full = || Arc::strong_count(&self.links) > most_links;
+        if is_alone || is_full() { self.shelves.iter().find_map(Shelf::idle) } else { None }
     }
 
-    fn keep(self: &Arc<Self>, line: Line<B>, was_told: bool) -> Use<B> {
+    fn keep(self: &Arc<Self>, line: Line<B>, worker: usize, was_told: bool) -> Use<B> {
+        let mut kept = self.shelves.of(worker).kept();
         match line {
-            Line::Link(link) => {
-                if !was_told && !link.sender.is_closed() {
-                    self.shelf().chose_h1 = true;
-                }
-                Use::Link(link)
+            Line::Link { sender, task } => {
+                kept.chose_h1 |= !was_told && !sender.is_closed();
+                Use::Link(Link { sender, task, worker, _one: self.links.clone() })
             }
             Line::Session { sender, most } => {
-                let mut shelf = self.shelf();
                 let session = Session { sender, most, streams: Arc::new(()), was_idle: false };
                 let stream = session.stream();
-                shelf.sessions.push(session);
-                self.look_after(&mut shelf);
+                kept.sessions.push(session);
+                self.look_after(worker, &mut kept);
                 Use::Stream(stream)
             }
         }
     }
 
     /// Has what stays idle closed, by a task that ends when there is nothing left.
-    fn look_after(self: &Arc<Self>, shelf: &mut Shelf<B>) {
-        if shelf.is_swept {
+    fn look_after(self: &Arc<Self>, worker: usize, kept: &mut Kept<B>) {
+        if kept.is_swept {
             return;
         }
-        shelf.is_swept = true;
+        kept.is_swept = true;
         let server = Arc::downgrade(self);
         self.tasks.spawn(async move {
             loop {
                 sleep(SWEEP).await;
                 let Some(server) = server.upgrade() else { return };
-                let mut shelf = server.shelf();
-                shelf.sweep();
-                if shelf.idle.is_empty() && shelf.sessions.is_empty() {
-                    shelf.is_swept = false;
+                let mut kept = server.shelves.of(worker).kept();
+                kept.sweep();
+                if kept.idle.is_empty() && kept.sessions.is_empty() {
+                    kept.is_swept = false;
                     return;
                 }
             }
         });
     }
-
-    fn shelf(&self) -> MutexGuard<'_, Shelf<B>> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl<B> Shelf<B>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+{
+    fn find(&self, needs_h1: bool) -> Option<Use<B>> {
+        if !needs_h1 && let Some(stream) = self.kept().stream() {
+            return Some(Use::Stream(stream));
+        }
+        self.idle().map(Use::Link)
+    }
+
+    /// The idle connection that came back last.
+    fn idle(&self) -> Option<Link<B>> {
+        let mut kept = self.kept();
+        loop {
+            let (since, link) = kept.idle.pop_back()?;
+            if since.elapsed() > POOL_IDLE {
+                // So are all before it.
+                kept.idle.clear();
+                return None;
+            }
+            if !link.sender.is_closed() {
+                return Some(link);
+            }
+        }
+    }
+}
+
+impl<B> Shelf<B> {
+    fn kept(&self) -> MutexGuard<'_, Kept<B>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<B> Default for Shelf<B> {
+    fn default() -> Self {
+        let kept =
+            Kept { idle: VecDeque::new(), sessions: Vec::new(), chose_h1: false, is_swept: false };
+        Self { kept: Mutex::new(kept), dialing: Semaphore::new(1) }
+    }
+}
+
+impl<B> Kept<B>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
@@ -268,10 +304,6 @@ where
 }
 
 impl<B> Link<B> {
-    pub(super) const fn new(sender: http1::SendRequest<Upload<B>>, task: AbortHandle) -> Self {
-        Self { sender, task }
-    }
-
     /// What cuts the connection off, whoever has it.
     pub(super) fn cutter(&self) -> AbortHandle {
         self.task.clone()

@@ -20,6 +20,7 @@ use super::{
     connect::Dialer,
     headers,
     lease::Lease,
+    outgoing::Upward,
     pace::{GoAhead, Pace},
     pool::{Link, Server, Stream, Use},
 };
@@ -33,7 +34,7 @@ pub(super) struct Sending<'a, B> {
     pub(super) needs_h1: bool,
     pub(super) pace: Pace,
     pub(super) go_ahead: Option<GoAhead>,
-    pub(super) reached: Reached,
+    pub(super) reached: &'a Reached,
 }
 
 impl<B> Sending<'_, B>
@@ -44,7 +45,7 @@ where
     /// answer.
     pub(super) async fn send(
         self,
-        mut request: Request<Upload<B>>,
+        mut request: Upward<B>,
     ) -> Result<(Response<Incoming>, Lease<B>), Obstacle> {
         // Whoever waits for connections waits no longer than for an answer; nothing of the request is sent yet.
         let until = Instant::now().checked_add(self.patience).unwrap_or_else(Instant::now);
@@ -67,7 +68,7 @@ where
     async fn send_to(
         &self,
         member: &Arc<Member<B>>,
-        mut request: Request<Upload<B>>,
+        mut request: Upward<B>,
         until: Instant,
     ) -> Outcome<B> {
         let server = &member.server;
@@ -105,10 +106,10 @@ where
             self.reached.set(unsent.is_none());
             match unsent {
                 // The connection was closed before anything of the request was on it.
-                Some(unsent) if !is_new => request = unsent,
+                Some(unsent) if !is_new => request = Box::new(unsent),
                 Some(unsent) => {
                     self.servers.note_failure(member);
-                    return Outcome::Unsent(unsent, causes(failure.error()));
+                    return Outcome::Unsent(Box::new(unsent), causes(failure.error()));
                 }
                 // The client's doing, or the server's.
                 None => match self.pace.take_lost() {
@@ -165,12 +166,12 @@ where
         server: &Arc<Server<B>>,
         mut link: Link<B>,
         load: Arc<()>,
-        mut request: Request<Upload<B>>,
+        mut request: Upward<B>,
     ) -> Result<(Sent<B>, Lease<B>), Obstacle> {
         headers::frame(&mut request);
         headers::fit_h1(&mut request, &server.address).map_err(unwritable)?;
         answer::watch_interim(&mut request, link.cutter(), self.go_ahead.clone());
-        let answer = link.sender.try_send_request(request);
+        let answer = pin!(link.sender.try_send_request(*request));
         // Dropped while it waits, it cuts the connection off.
         self.pace.hold(&load);
         let lease = Lease::of_link(link, server.clone(), load, self.pace.clone());
@@ -183,7 +184,7 @@ where
         address: &Authority,
         mut stream: Stream<B>,
         load: Arc<()>,
-        mut request: Request<Upload<B>>,
+        mut request: Upward<B>,
     ) -> Result<(Sent<B>, Lease<B>), Obstacle> {
         let scheme = if self.dialer.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         headers::fit_h2(&mut request, scheme, address).map_err(unwritable)?;
@@ -196,7 +197,7 @@ where
         self.pace.hold(&load);
         self.pace.hold(&stream.place);
         let lease = Lease::of_stream(stream.place.clone(), load);
-        let answer = stream.sender.try_send_request(request);
+        let answer = pin!(stream.sender.try_send_request(*request));
         let sent = self.pace.wait(self.patience, answer).await.ok_or(Obstacle::TimedOut)?;
         Ok((sent, lease))
     }
@@ -209,7 +210,7 @@ where
 {
     Answered(Response<Incoming>, Lease<B>),
     /// Nothing of it was sent, and why.
-    Unsent(Request<Upload<B>>, String),
+    Unsent(Upward<B>, String),
     Failed(Obstacle),
 }
 

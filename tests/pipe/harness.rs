@@ -139,7 +139,7 @@ impl Gateway {
         let address = listener.local_addr().unwrap();
         let mut serving = JoinSet::new();
         let door = match options.shown {
-            Some(shown) => Door::with_tls(listener, shown),
+            Some(shown) => Door::from(listener).with_tls(shown),
             None => Door::from(listener),
         };
         serving.spawn(server::serve(door, road, options.limits, options.grace, stop.clone()));
