@@ -1,0 +1,60 @@
+//! The sidecar in front of a Python API.
+
+use serde_json::{Value, json};
+
+use crate::{
+    gateway,
+    manifest::{assert_valid, documents, only},
+    tools::read,
+};
+
+fn sidecar() -> Vec<Value> {
+    documents(&read("deploy/kubernetes/sidecar.yaml"))
+}
+
+#[test]
+fn the_api_takes_every_document_and_the_gateway_its_configuration() {
+    let documents = sidecar();
+    assert_valid(&documents);
+    let config = only(&documents, "ConfigMap", "-tollgate");
+    let settings = gateway::load("sidecar", config["data"]["gateway.yaml"].as_str().unwrap());
+    assert_eq!(settings.upstreams[0].servers, ["127.0.0.1:3000"]);
+    // What serves the API listens there, and nowhere that goes round the gateway.
+    let program = only(&documents, "ConfigMap", "-api");
+    assert!(program["data"]["api.py"].as_str().unwrap().contains("((\"127.0.0.1\", 3000), "));
+}
+
+#[test]
+fn the_gateway_starts_before_the_api_and_ends_after_it() {
+    let documents = sidecar();
+    let deployment = &only(&documents, "Deployment", "weather")["spec"];
+    assert_eq!(
+        (&deployment["replicas"], &deployment["strategy"]["type"]),
+        (&json!(1), &json!("Recreate"))
+    );
+    let pod = &deployment["template"]["spec"];
+    let gateway = &pod["initContainers"][0];
+    assert_eq!(gateway["restartPolicy"], "Always");
+    let (grace, nap) = (
+        pod["terminationGracePeriodSeconds"].as_u64().unwrap(),
+        pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().unwrap(),
+    );
+    assert!(nap >= 10);
+    // drain.delay, drain.timeout, and 90 s for settlements.
+    assert!(grace > nap + 5 + 25 + 90);
+    // What it keeps outlives the pod.
+    let volumes = pod["volumes"].as_array().unwrap();
+    let data = volumes.iter().find(|volume| volume["name"] == "data").unwrap();
+    let claim = data["persistentVolumeClaim"]["claimName"].as_str().unwrap();
+    only(&documents, "PersistentVolumeClaim", claim);
+    for container in [gateway, &pod["containers"][0]] {
+        assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
+        for mount in container["volumeMounts"].as_array().unwrap() {
+            assert!(mount.get("subPath").is_none());
+        }
+    }
+    // Customers reach the gateway, not the API.
+    let service = only(&documents, "Service", "weather");
+    let port = &service["spec"]["ports"][0]["targetPort"];
+    assert_eq!((port, &gateway["ports"][0]["name"]), (&json!("http"), &json!("http")));
+}
