@@ -1,6 +1,12 @@
 //! The image and the composition, as far as they can be checked without an engine that builds them.
 
-use std::{error::Error as _, fs, path::Path, process::Command, time::Duration};
+use std::{
+    error::Error as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use tollgate::{
@@ -46,6 +52,10 @@ fn the_context_has_what_cargo_asks_for_and_no_more() {
             copy
         })
         .unwrap();
+    }
+    for (file, part) in included(&context.path().join("src")) {
+        let part = file.parent().unwrap().join(part);
+        assert!(part.exists(), "{} includes {}", file.display(), part.display());
     }
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args([
@@ -161,6 +171,28 @@ async fn connect(arguments: &[&str], settings: &RedisSettings) -> Result<(), Str
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
     })
+}
+
+/// What the sources in `folder` include when they are compiled: who, and what from there.
+fn included(folder: &Path) -> Vec<(PathBuf, String)> {
+    let mut parts = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        // What tests include is for tests, which the image's build does not compile.
+        if path.file_stem().is_some_and(|name| name == "tests") {
+            continue;
+        }
+        if path.is_dir() {
+            parts.extend(included(&path));
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        for word in ["include_str!(\"", "include_bytes!(\""] {
+            let named = text.split(word).skip(1).map(|rest| rest.split('"').next().unwrap());
+            parts.extend(named.map(|part| (path.clone(), part.to_owned())));
+        }
+    }
+    parts
 }
 
 fn compose() -> Value {

@@ -1,5 +1,13 @@
 //! The sidecar in front of a Python API.
 
+use std::{
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -57,4 +65,42 @@ fn the_gateway_starts_before_the_api_and_ends_after_it() {
     let service = only(&documents, "Service", "weather");
     let port = &service["spec"]["ports"][0]["targetPort"];
     assert_eq!((port, &gateway["ports"][0]["name"]), (&json!("http"), &json!("http")));
+}
+
+/// The program as it stands in the file answers where the gateway asks, and ends when it is told.
+#[test]
+fn the_api_is_a_program_that_answers() {
+    let documents = sidecar();
+    let program = &only(&documents, "ConfigMap", "-api")["data"]["api.py"];
+    let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let program = program.as_str().unwrap().replace("3000", &address.port().to_string());
+    let child = Command::new("python3").args(["-u", "-c", &program]).stderr(Stdio::null()).spawn();
+    let mut api = Killed(child.unwrap());
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut connection = loop {
+        match TcpStream::connect(address) {
+            Ok(connection) => break connection,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    let request = "GET /v1/weather/oslo HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    connection.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.ends_with(r#"{"city": "oslo", "sky": "clear"}"#), "{answer}");
+    let stop = Command::new("kill").args(["-TERM", &api.0.id().to_string()]).status().unwrap();
+    assert!(stop.success());
+    assert!(api.0.wait().unwrap().success(), "it ends in order");
+}
+
+/// A process that ends with its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
 }
