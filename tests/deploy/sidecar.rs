@@ -1,6 +1,7 @@
 //! The sidecar in front of a Python API.
 
 use std::{
+    collections::BTreeSet,
     io::{Read as _, Write as _},
     net::{Ipv4Addr, TcpListener, TcpStream},
     process::{Child, Command, Stdio},
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     gateway,
     manifest::{assert_valid, documents, only},
-    tools::read,
+    tools::{program, read, run},
 };
 
 fn sidecar() -> Vec<Value> {
@@ -65,6 +66,30 @@ fn the_gateway_starts_before_the_api_and_ends_after_it() {
     let service = only(&documents, "Service", "weather");
     let port = &service["spec"]["ports"][0]["targetPort"];
     assert_eq!((port, &gateway["ports"][0]["name"]), (&json!("http"), &json!("http")));
+}
+
+#[test]
+fn a_kustomization_says_what_is_a_teams_own() {
+    let mut kustomize = program("kubectl");
+    kustomize.args(["kustomize", "deploy/kubernetes"]);
+    let built = documents(&run(kustomize).unwrap_or_else(|said| panic!("{said}")));
+    assert_valid(&built);
+    let base = sidecar();
+    assert_eq!(built.len(), base.len());
+    assert!(built.iter().all(|document| document["metadata"]["namespace"] == "shop"));
+    let gateway = |documents: &[Value]| {
+        let deployment = only(documents, "Deployment", "weather");
+        deployment["spec"]["template"]["spec"]["initContainers"][0].clone()
+    };
+    let (own, shipped) = (gateway(&built), gateway(&base));
+    assert_eq!(own["image"], "registry.example.com/tollgate:0.1.0");
+    assert_eq!(own["args"], shipped["args"]);
+    // What a running gateway reads is found under the same name.
+    let names = |documents: &[Value]| {
+        let name = |document: &Value| document["metadata"]["name"].as_str().unwrap().to_owned();
+        documents.iter().map(name).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(names(&built), names(&base));
 }
 
 /// The program as it stands in the file answers where the gateway asks, and ends when it is told.
