@@ -32,7 +32,7 @@ use tollgate::{
         x402::{self, Requirements, Resource},
     },
     route::{Access, Match, Pattern, Route, Table},
-    telemetry::Clock,
+    telemetry::{Clock, traffic::Counts},
 };
 
 fn main() {
@@ -216,6 +216,7 @@ fn route(pattern: &str, access: Access) -> Route {
         body_limit: 0,
         tunnel: None,
         rewrite: None,
+        counts: Counts::default(),
     }
 }
 

@@ -62,6 +62,7 @@ fn route(pattern: &str, access: Access) -> Route {
         body_limit: 0,
         tunnel: None,
         rewrite: None,
+        counts: tollgate::telemetry::traffic::Counts::default(),
     }
 }
 

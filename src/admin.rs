@@ -31,7 +31,7 @@ use crate::{
     },
     server::{Inbound, Limits, Refused, Service},
     store::{self, Member, MemberId, channel::Phase},
-    telemetry::metrics,
+    telemetry::page,
 };
 
 /// What an operator looks after: a gateway with its channels.
@@ -45,7 +45,7 @@ pub trait Administered: Clone + Send + Sync + 'static {
     /// The assets that it knows.
     fn assets(&self) -> Vec<Asset>;
 
-    /// Its figures, as [`metrics::MEDIA_TYPE`].
+    /// Its figures, as [`page::MEDIA_TYPE`].
     fn metrics(&self) -> String;
 
     /// Where every channel stands.
@@ -149,7 +149,7 @@ impl<A: Administered> Admin<A> {
         let assets = self.administered.assets();
         match asked {
             Asked::Health | Asked::Ready => self.ready(),
-            Asked::Metrics => answer_as(metrics::MEDIA_TYPE, self.administered.metrics()),
+            Asked::Metrics => answer_as(page::MEDIA_TYPE, self.administered.metrics()),
             Asked::List => match self.administered.list().await {
                 Ok(all) => {
                     let channels = all.channels.iter();

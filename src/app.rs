@@ -4,6 +4,7 @@
 
 mod admin;
 mod channels;
+mod figures;
 mod payment;
 mod resume;
 mod road;
@@ -17,6 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use self::{
+    figures::Figures,
     payment::Payment,
     road::{Configured, Road, hop::Hop},
 };
@@ -63,6 +65,7 @@ struct Parts {
     payment: Option<Payment>,
     rooms: Rooms,
     public_url: Arc<str>,
+    figures: Figures,
 }
 
 impl Gateway {
@@ -94,7 +97,9 @@ impl Gateway {
         };
         let first = settings.listeners.first().zip(addresses.first());
         let public_url = first.map(|(listener, bound)| listener.url(*bound)).unwrap_or_default();
+        let names = settings.listeners.iter().map(|listener| listener.name.as_str());
         let parts = Parts {
+            figures: Figures::new(names, &clock),
             clock,
             paid: TaskTracker::new(),
             background,
@@ -112,6 +117,7 @@ impl Gateway {
         let stopping = CancellationToken::new();
         if let Some((listener, token)) = admin_listener {
             let metrics = Metrics::default();
+            parts.figures.expose(&metrics, current.clone());
             if let Some(payment) = &parts.payment {
                 payment.expose(&metrics);
             }
@@ -133,8 +139,12 @@ impl Gateway {
         }
         let (listening, stop_listening) = (TaskTracker::new(), CancellationToken::new());
         let (workers, hop) = (Workers::start().map_err(StartError::Workers)?, Hop::draw());
-        for ((listener, tls), limits) in listeners.into_iter().zip(&tls).zip(limits) {
-            let road = Road::new(current.clone(), hop.clone());
+        let Figures { traffic, connections, .. } = &parts.figures;
+        let counted = connections.iter().map(|(_, level)| level.clone());
+        for (((listener, tls), limits), level) in
+            listeners.into_iter().zip(&tls).zip(limits).zip(counted)
+        {
+            let road = Road::new(current.clone(), hop.clone(), traffic, level);
             let mut door = Door::from(listener).on_workers(workers.clone());
             if let Some(tls) = tls {
                 door = door.with_tls(tls.clone());
@@ -178,6 +188,20 @@ impl Gateway {
     /// # Errors
     /// [`NeedsRestart`] if it changes what cannot be changed while running; nothing is swapped then.
     pub fn reload(&self, settings: Settings) -> Result<(), NeedsRestart> {
+        let taken = self.take(settings);
+        match &taken {
+            Ok(()) => self.parts.figures.reloads.note_taken(&self.parts.clock),
+            Err(_) => self.note_unreadable(),
+        }
+        taken
+    }
+
+    /// Notes for the figures that a configuration came which cannot be read: the one before goes on.
+    pub fn note_unreadable(&self) {
+        self.parts.figures.reloads.note_failed();
+    }
+
+    fn take(&self, settings: Settings) -> Result<(), NeedsRestart> {
         let running = self.current.load();
         let (new, old) = (&settings.listeners, &running.settings.listeners);
         if new.len() != old.len()
@@ -249,7 +273,8 @@ impl Gateway {
 
 impl Parts {
     /// What requests run on from now on; `running` is what they run on still.
-    fn configure(&self, settings: Settings, running: Option<&Configured>) -> Configured {
+    fn configure(&self, mut settings: Settings, running: Option<&Configured>) -> Configured {
+        settings.table.count_in(&self.figures.traffic);
         let public_url = settings.public_url.as_ref().unwrap_or(&self.public_url);
         let methods = match (&self.payment, &settings.payment) {
             (Some(parts), Some(now)) => parts.methods(now, public_url),

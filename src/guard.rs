@@ -21,6 +21,7 @@ mod paid;
 mod permit;
 pub mod problem;
 mod rooms;
+mod tally;
 mod unpaid;
 mod whole;
 
@@ -37,13 +38,13 @@ use http_body::Body as HttpBody;
 use http_body_util::{Either, Full};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, error, warn};
+use tracing::{debug, error};
 
 use self::{
     lasting::Lasting,
-    obstacle::{Money, problem_of},
+    obstacle::{Money, not_asked_for_more, problem_of},
     problem::Problem,
-    unpaid::{unnamed, unpaid},
+    unpaid::{faulty, unnamed, unpaid},
     whole::Read,
 };
 pub use self::{
@@ -54,14 +55,17 @@ pub use self::{
 };
 use crate::{
     pay::{
-        Bound, Denied, Draw, Fault, FaultKind, Method, Refusal, RefusalKind, SettleOrder, Terms,
+        Bound, Denied, Draw, Fault, Method, Refusal, RefusalKind, SettleOrder, Terms,
         channel::{Asker, Channel, Named},
         methods::{Asked, Credential, Methods, Wanted},
         room::{Room, Seat},
     },
     protocol::mpp,
     route::{Access, Route},
-    telemetry::Clock,
+    telemetry::{
+        Clock,
+        label::{Outcome, Rail},
+    },
 };
 
 /// An error of a body.
@@ -261,14 +265,17 @@ impl<F> Guard<F> {
                 return own(problem_of(&Obstacle::Down, &route, Money::Still));
             }
             Ok(None) => {
-                let problem = self.refused(&asked, unpaid()).await;
+                let problem = self.refused(&route, &asked, unpaid()).await;
                 let is_asked = problem.status() == StatusCode::PAYMENT_REQUIRED;
                 if is_asked && page::is_for_a_person(request.headers()) {
                     return own(problem.with_page(page::of(&asked.terms, &asked.bound)));
                 }
                 return own(problem);
             }
-            Err(refusal) => return own(self.refused(&asked, refusal).await),
+            Err(refusal) => {
+                tally::refused(&route.counts, Rail::Unknown, &refusal);
+                return own(self.refused(&route, &asked, refusal).await);
+            }
         };
         // Large, and boxed, so that every connection has not to have room for it.
         Box::pin(self.pay(credential, (Box::new(request), read), route, asked)).await
@@ -289,10 +296,12 @@ impl<F> Guard<F> {
         if let Credential::Channel(_, credential) = &credential {
             asked.asker = asked.asker.paying_with(credential);
         }
+        let rail = tally::rail_of(&credential);
         let room = self.inner.reserve(&route, Duration::ZERO).await.map(drop);
         let mut seat = self.rooms.paying.enter(asked.asker.address);
         let place = seat.take(1).map_err(|_| Obstacle::Busy);
         if let Err(obstacle) = room.and(place) {
+            route.counts.ended(rail, Outcome::TurnedAway);
             return own(problem_of(&obstacle, &route, Money::Still));
         }
         // From here on money may move: the client may go away, the work goes on.
@@ -309,7 +318,7 @@ impl<F> Guard<F> {
                         .await
                 }
                 Credential::Channel(channel, credential) if Channel::asks_to_close(&credential) => {
-                    Box::pin(close(&channel, *credential, &asked)).await
+                    Box::pin(close(&channel, *credential, &route, &asked)).await
                 }
                 Credential::Channel(channel, credential) => {
                     let credential = (*credential, asked.asker.clone());
@@ -318,7 +327,10 @@ impl<F> Guard<F> {
             };
             match carried {
                 Ok(response) => response,
-                Err(denied) => Box::pin(guard.denied(&asked, denied)).await,
+                Err(denied) => {
+                    tally::denied(&route.counts, rail, &denied);
+                    Box::pin(guard.denied(&route, &asked, denied)).await
+                }
             }
         };
         Lasting::new(work, &self.tasks).await.unwrap_or_else(|failure| {
@@ -366,6 +378,7 @@ impl<F> Guard<F> {
             Err(obstacle) => {
                 let tried = reached.is_set() && obstacle.is_an_attempt();
                 method.release(verified, tried).await;
+                route.counts.ended(M::RAIL, tally::unserved(has_paid));
                 let money = match (has_paid, tried) {
                     (false, _) => Money::Still,
                     (true, false) => Money::Ready,
@@ -380,6 +393,7 @@ impl<F> Guard<F> {
         };
         if !terms.charge_when.charges(response.status()) {
             method.release(verified, true).await;
+            route.counts.ended(M::RAIL, tally::unserved(has_paid));
             let receipt = receipt.filter(|receipt| receipt.with_failures);
             return Ok(paid::with_receipt(response, receipt).map(Either::Right));
         }
@@ -387,14 +401,16 @@ impl<F> Guard<F> {
             let (settled, proof) = method.settle(verified).await?;
             (verified, receipt) = (settled, Some(proof));
         }
+        let worth = method.worth(&verified);
         method.deliver(verified, response.status()).await?;
+        route.counts.delivered(M::RAIL, worth.asset, worth.amount);
         Ok(paid::with_receipt(response, receipt).map(Either::Right))
     }
 
     /// The answer to a request whose payment did not open the valve.
-    async fn denied<B>(&self, asked: &Asked, denied: Denied) -> Response<Body<B>> {
+    async fn denied<B>(&self, route: &Route, asked: &Asked, denied: Denied) -> Response<Body<B>> {
         match denied {
-            Denied::Refused(refusal) => own(self.refused(asked, refusal).await),
+            Denied::Refused(refusal) => own(self.refused(route, asked, refusal).await),
             Denied::Failed(fault) => own(faulty(&asked.terms, &fault)),
             Denied::Replayed(replay) => paid::replayed(*replay).map(Either::Left),
         }
@@ -403,7 +419,7 @@ impl<F> Guard<F> {
     /// A 402 carries fresh challenges, whatever was refused; where no payment can be taken now, the fault is ours.
     ///
     /// Asked here and not before a payment is looked at: one that is pending, or settled, is no new one.
-    async fn refused(&self, asked: &Asked, refusal: Refusal) -> Problem {
+    async fn refused(&self, route: &Route, asked: &Asked, refusal: Refusal) -> Problem {
         debug!(route = %asked.terms.route, reason = %refusal.reason, "payment refused");
         // A request that pays nothing is told first what is wrong with the channel that it names.
         let is_unpaid = refusal.kind == RefusalKind::Unpaid;
@@ -422,7 +438,10 @@ impl<F> Guard<F> {
             return problem;
         }
         match self.methods.ready(&asked.terms) {
-            Ok(()) => self.challenges(problem, asked, channel, &reason),
+            Ok(()) => {
+                route.counts.challenged();
+                self.challenges(problem, asked, channel, &reason)
+            }
             Err(fault) => faulty(&asked.terms, &fault),
         }
     }
@@ -451,31 +470,13 @@ impl<F> Guard<F> {
 async fn close<B>(
     channel: &Channel,
     credential: mpp::Credential,
+    route: &Route,
     asked: &Asked,
 ) -> Result<Response<Body<B>>, Denied> {
     let Asked { terms, bound, asker, .. } = asked;
     let closed = channel.close(terms, bound, asker, credential).await?;
+    route.counts.ended(Rail::Channel, Outcome::Closed);
     Ok(paid::with_receipt(paid::closed(&closed.body), Some(closed.receipt)).map(Either::Left))
-}
-
-/// A client that has paid must not be asked again by somebody else.
-fn not_asked_for_more<B>(response: Response<B>) -> Result<Response<B>, Obstacle> {
-    if response.status() == StatusCode::PAYMENT_REQUIRED {
-        return Err(Obstacle::AsksForMoney);
-    }
-    Ok(response)
-}
-
-fn faulty(terms: &Terms, fault: &Fault) -> Problem {
-    match fault.kind {
-        FaultKind::Pending { transaction } => {
-            warn!(route = %terms.route, ?transaction, detail = %fault.detail, "settlement pending");
-        }
-        FaultKind::Unavailable => {
-            warn!(route = %terms.route, detail = %fault.detail, "payments unavailable");
-        }
-    }
-    Problem::from(fault)
 }
 
 /// HEAD is priced, quoted and bound as GET: it asks for the same work.

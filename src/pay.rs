@@ -13,6 +13,8 @@ pub mod mpp;
 pub mod room;
 pub mod x402;
 
+mod worth;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -20,6 +22,7 @@ use rand_core::{OsRng, RngCore as _};
 use serde_json::Value;
 
 use self::room::Seat;
+pub use self::worth::Worth;
 use crate::protocol::{
     money::Amount,
     mpp::CredentialHeader,
@@ -27,7 +30,7 @@ use crate::protocol::{
 };
 use crate::store::Pending;
 pub use crate::store::Redelivery;
-use crate::telemetry::Clock;
+use crate::telemetry::{Clock, label::Rail};
 
 /// What a priced route asks: the offers and the rules of when money moves. Resolved when the configuration loads.
 #[derive(Clone, Debug)]
@@ -391,6 +394,9 @@ pub trait Method: Send + Sync + 'static {
     /// A payment that is verified and claimed for one request, and perhaps settled.
     type Verified: Send;
 
+    /// What its payments count under.
+    const RAIL: Rail;
+
     /// Whether payments of `terms` can be taken now.
     ///
     /// # Errors
@@ -468,6 +474,9 @@ pub trait Method: Send + Sync + 'static {
 
     /// Whether the money has moved.
     fn is_settled(&self, verified: &Self::Verified) -> bool;
+
+    /// What the payment comes to.
+    fn worth(&self, verified: &Self::Verified) -> Worth;
 
     /// Finds out what became of a payment of this method that was submitted by a request that is gone, and records it;
     /// `memo` is what was remembered of it.

@@ -21,7 +21,10 @@ pub use self::{
     pattern::{Pattern, PatternError},
     rewrite::{HeaderChanges, Prefix, PrefixError, Rewrite},
 };
-use crate::pay::Terms;
+use crate::{
+    pay::Terms,
+    telemetry::traffic::{Counts, Traffic},
+};
 
 /// One route of the configuration.
 #[derive(Clone, Debug)]
@@ -42,6 +45,8 @@ pub struct Route {
     pub tunnel: Option<Duration>,
     /// What the upstream sees otherwise than it was sent, if something.
     pub rewrite: Option<Box<Rewrite>>,
+    /// What goes through it.
+    pub counts: Counts,
 }
 
 /// What a route asks of a request.
@@ -97,6 +102,14 @@ impl Table {
         match entry.route_for(method).and_then(|route| self.routes.get(route)) {
             Some(route) => Match::Found(route),
             None => Match::WrongMethod { allow: &entry.allow },
+        }
+    }
+
+    /// Has each route count in `traffic`, where it may have been known before.
+    pub fn count_in(&mut self, traffic: &Traffic) {
+        for route in &mut self.routes {
+            let counts = traffic.of(&route.name);
+            Arc::make_mut(route).counts = counts;
         }
     }
 

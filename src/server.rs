@@ -14,6 +14,7 @@ pub(crate) mod door;
 mod edge;
 mod framing;
 mod gate;
+mod limits;
 mod linger;
 mod places;
 mod stream;
@@ -40,7 +41,6 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
-pub use self::framing::Refused;
 use self::{
     edge::Way,
     gate::{Keeper, Turn},
@@ -51,9 +51,11 @@ use self::{
     tls::{Named, Tls},
     turn::Told,
 };
+pub use self::{framing::Refused, limits::Limits};
 use crate::{
     haste::Haste,
     protocol::target::Target,
+    telemetry::level::Level,
     workers::{Chosen, Workers},
 };
 
@@ -77,6 +79,11 @@ pub trait Service: Clone + Send + Sync + 'static {
     /// Answers a request that the edge refused, whose headers are empty if they could not be read; on HTTP/1 the connection
     /// is closed after it.
     fn refuse(&self, refused: Refused, headers: &HeaderMap) -> Response<Self::Body>;
+
+    /// Where its connections are counted, if they are.
+    fn connections(&self) -> Option<&Level> {
+        None
+    }
 }
 
 /// A request with one reading.
@@ -123,54 +130,6 @@ impl Door {
 impl From<TcpListener> for Door {
     fn from(listener: TcpListener) -> Self {
         Self { listener, tls: None, workers: None }
-    }
-}
-
-/// What a server bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Connections at once; more are turned away.
-    pub connections: usize,
-    /// How many of them may come from one address, or one network of IPv6 (/64).
-    pub connections_of_one: usize,
-    /// The most bytes that a request's head may have.
-    pub header_bytes: usize,
-    /// The most headers that a request may have.
-    pub headers: usize,
-    /// How long a request's head may take from its first byte on, and that byte on a new connection.
-    pub header_timeout: Duration,
-    /// How long a connection may stay unused behind an answer.
-    pub idle_timeout: Duration,
-    /// How long 4 KiB of a request's body may take while nothing is answered.
-    pub body_timeout: Duration,
-    /// How long a client may take nothing of what it is sent.
-    pub write_timeout: Duration,
-    /// How long a TLS handshake may take.
-    pub handshake_timeout: Duration,
-    /// The streams that an HTTP/2 client may have open.
-    pub streams: u32,
-}
-
-impl Limits {
-    /// Those of a listener that nothing else is said of.
-    pub const USUAL: Self = Self {
-        connections: 16_384,
-        // One address alone keeps nobody out, and a load balancer has room.
-        connections_of_one: 8192,
-        header_bytes: 32 * 1024,
-        headers: 100,
-        header_timeout: Duration::from_secs(10),
-        idle_timeout: Duration::from_secs(60),
-        body_timeout: Duration::from_secs(30),
-        write_timeout: Duration::from_secs(30),
-        handshake_timeout: Duration::from_secs(10),
-        streams: 100,
-    };
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self::USUAL
     }
 }
 
@@ -266,6 +225,7 @@ impl House {
         place: Place,
         service: S,
     ) {
+        let _counted = service.connections().map(Level::raise);
         let cut = self.cut.clone();
         let ended = cut.run_until_cancelled(async {
             // Answers are written whole; waiting for more to send would only delay them.

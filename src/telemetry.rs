@@ -3,6 +3,13 @@
 //! The one place that reads the wall clock, so that tests can set it.
 
 pub mod metrics;
+pub mod traffic;
+
+pub mod label;
+pub mod level;
+
+pub mod histogram;
+pub mod page;
 
 use std::{
     sync::{

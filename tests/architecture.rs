@@ -17,7 +17,8 @@ use std::{
 /// The layers from the ground up. A module may use those below its own layer, and itself.
 const LAYERS: &[&[&str]] = &[
     &["protocol"],
-    &["haste", "telemetry", "tunnel", "workers"],
+    &["haste", "tunnel", "workers"],
+    &["telemetry"],
     &["ledger", "store"],
     &["closer"],
     &["pay"],

@@ -292,7 +292,7 @@ async fn figures_are_told_as_text_to_who_has_the_token() {
     stream.read_to_string(&mut answer).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-    assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{head}");
+    assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
     assert_eq!(body, port.stub.metrics());
 }
 

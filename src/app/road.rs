@@ -1,6 +1,7 @@
 //! The road of one request: its target, its route, the guard.
 
 pub(super) mod hop;
+mod passage;
 mod sense;
 
 use std::sync::Arc;
@@ -11,13 +12,21 @@ use http_body_util::Either;
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
-use self::hop::{Hop, Looped};
+use self::{
+    hop::{Hop, Looped},
+    passage::Passage,
+};
 use crate::{
     config::Settings,
     guard::{Body, Guard, cors, grpc, problem::Problem},
     protocol::target::Target,
     route::{Access, Match},
     server::{self, Inbound, Refused, Secured},
+    telemetry::{
+        label::Verb,
+        level::Level,
+        traffic::{Counts, EDGE, Traffic, UNMATCHED},
+    },
     upstream::{ResponseBody, Upstreams},
 };
 
@@ -36,11 +45,22 @@ pub(super) struct Configured {
 pub(super) struct Road {
     current: Arc<ArcSwap<Configured>>,
     hop: Hop,
+    /// What belongs to no route.
+    unmatched: Counts,
+    /// What was refused before its route was looked for.
+    edge: Counts,
+    connections: Level,
 }
 
 impl Road {
-    pub(super) const fn new(current: Arc<ArcSwap<Configured>>, hop: Hop) -> Self {
-        Self { current, hop }
+    pub(super) fn new(
+        current: Arc<ArcSwap<Configured>>,
+        hop: Hop,
+        traffic: &Traffic,
+        connections: Level,
+    ) -> Self {
+        let (unmatched, edge) = (traffic.of(UNMATCHED), traffic.of(EDGE));
+        Self { current, hop, unmatched, edge, connections }
     }
 }
 
@@ -53,11 +73,21 @@ impl server::Service for Road {
     ) -> impl Future<Output = Response<Self::Body>> + Send + 'static {
         let (configured, hop) = (self.current.load_full(), self.hop.clone());
         let speech = Speech::of(inbound.request.headers());
-        async move { speech.put(travel(configured, inbound, hop).await) }
+        let mut passage = Passage::begin(inbound.request.method(), self.unmatched.clone());
+        async move {
+            let answer = speech.put(travel(configured, inbound, hop, &mut passage).await);
+            passage.end(answer.status().as_u16());
+            answer
+        }
     }
 
     fn refuse(&self, refused: Refused, headers: &HeaderMap) -> Response<Self::Body> {
+        self.edge.answered(Verb::Other, refused.status().as_u16(), None);
         Speech::of(headers).put(own(Problem::new(refused.status(), refused)))
+    }
+
+    fn connections(&self) -> Option<&Level> {
+        Some(&self.connections)
     }
 }
 
@@ -65,6 +95,7 @@ async fn travel(
     configured: Arc<Configured>,
     inbound: Inbound,
     hop: Hop,
+    passage: &mut Passage,
 ) -> Response<Body<ResponseBody>> {
     let Inbound { mut request, target } = inbound;
     let table = &configured.settings.table;
@@ -74,10 +105,13 @@ async fn travel(
     }
     if let Some(asked) = cors::preflight_of(request.method(), request.headers()) {
         // Boxed: it is rare, and every connection has room for what is not.
-        return Box::pin(preflight(&configured, &asked, &target, request)).await;
+        return Box::pin(preflight(&configured, &asked, &target, request, passage)).await;
     }
     let route = match table.find(request.method(), target.path()) {
-        Match::Found(route) => route.clone(),
+        Match::Found(route) => {
+            passage.enter(&route.counts);
+            route.clone()
+        }
         Match::WrongMethod { allow } => {
             let detail = "no route takes this path with this method";
             let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail);
@@ -108,8 +142,13 @@ async fn preflight(
     asked: &Method,
     target: &Target,
     request: Request<Incoming>,
+    passage: &mut Passage,
 ) -> Response<Body<ResponseBody>> {
-    match configured.settings.table.find(asked, target.path()) {
+    let found = configured.settings.table.find(asked, target.path());
+    if let Match::Found(route) = &found {
+        passage.enter(&route.counts);
+    }
+    match found {
         Match::Found(route) if matches!(route.access, Access::Free) => {
             let route = route.clone();
             configured.guard.answer(request, route, target.as_str()).await

@@ -85,6 +85,7 @@ fn reload_from(path: &Path, gateway: &Gateway) {
             }
         }
         Err(diagnostics) => {
+            gateway.note_unreadable();
             error!("configuration not reloaded, the last good one serves on:\n{diagnostics}");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use http::StatusCode;
+use http::{Response, StatusCode};
 use tracing::{debug, warn};
 
 use super::problem::Problem;
@@ -75,6 +75,14 @@ impl fmt::Display for Money {
             }
         }
     }
+}
+
+/// A client that has paid must not be asked again by somebody else.
+pub(super) fn not_asked_for_more<B>(response: Response<B>) -> Result<Response<B>, Obstacle> {
+    if response.status() == StatusCode::PAYMENT_REQUIRED {
+        return Err(Obstacle::AsksForMoney);
+    }
+    Ok(response)
 }
 
 /// What is told of an obstacle.

@@ -7,10 +7,15 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::{
-    pay::{Challenge, ChargeWhen, Offer, Receipt, Redelivery},
-    protocol::{mpp::CredentialHeader, mpp::PAYMENT_RECEIPT},
+    pay::{Challenge, ChargeWhen, Offer, Receipt, Redelivery, Worth},
+    protocol::{
+        money::Amount,
+        mpp::{CredentialHeader, PAYMENT_RECEIPT},
+        stellar::ContractId,
+    },
     route::Pattern,
     store::Pending,
+    telemetry::{label::Rail, traffic::Counts},
 };
 
 /// An upstream that answers after a while, as one does whose client takes so long to send the body; it may be reached at
@@ -61,6 +66,8 @@ impl Lease {
 }
 
 impl Method for Lease {
+    const RAIL: Rail = Rail::Charge;
+
     type Credential = ();
     type Verified = ();
 
@@ -102,6 +109,10 @@ impl Method for Lease {
         self.is_settled
     }
 
+    fn worth(&self, (): &()) -> Worth {
+        Worth::of(ContractId([7; 32]), Amount::ONE)
+    }
+
     async fn resume(&self, _: &Pending, _: &Value) -> Result<(), Denied> {
         Ok(())
     }
@@ -137,6 +148,7 @@ async fn carried(lease: &Lease, slow: Slow) -> (Response<Body<Full<Bytes>>>, Dur
         body_limit: 1_024,
         tunnel: None,
         rewrite: None,
+        counts: Counts::default(),
     };
     let guard = Guard::new(slow, Methods::default(), Clock::fixed(1_000), TaskTracker::new());
     let request = Box::new(Request::new(Either::Left(Full::<Bytes>::default())));

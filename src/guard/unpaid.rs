@@ -1,6 +1,9 @@
-//! What is said to a request that pays nothing.
+//! What is said to a request that pays nothing, or that nothing can be taken from now.
 
-use crate::pay::{Refusal, RefusalKind};
+use tracing::warn;
+
+use super::problem::Problem;
+use crate::pay::{Fault, FaultKind, Refusal, RefusalKind, Terms};
 
 /// Of a request without a payment.
 pub(super) fn unpaid() -> Refusal {
@@ -19,4 +22,17 @@ pub(super) fn unnamed() -> Refusal {
         "this resource is paid from a payment channel: name yours in the header `Payment-Channel: C…`, and the answer \
          says what to commit to",
     )
+}
+
+/// Of a fault that is ours, or a dependency's.
+pub(super) fn faulty(terms: &Terms, fault: &Fault) -> Problem {
+    match fault.kind {
+        FaultKind::Pending { transaction } => {
+            warn!(route = %terms.route, ?transaction, detail = %fault.detail, "settlement pending");
+        }
+        FaultKind::Unavailable => {
+            warn!(route = %terms.route, detail = %fault.detail, "payments unavailable");
+        }
+    }
+    Problem::from(fault)
 }

@@ -19,7 +19,7 @@ pub use self::close::Closed;
 use self::denial::{fault_of_look, fault_of_store, refused};
 use super::{
     Bound, Challenge, Denied, Draw, Fault, Method, Offer, Receipt, Refusal, RefusalKind, Terms,
-    UPLOADING,
+    UPLOADING, Worth,
     mpp::{Issue, Issuer, scope},
     room::Seat,
 };
@@ -38,7 +38,7 @@ use crate::{
         self, Pending, Reservation, Store,
         channel::{Held, Phase, Reserve, Standing, Token},
     },
-    telemetry::Clock,
+    telemetry::{Clock, label::Rail},
 };
 
 /// The channel method of a gateway.
@@ -112,6 +112,7 @@ pub struct Verified {
     price: Amount,
     challenge: mpp::ChallengeId,
     request: Request,
+    worth: Worth,
 }
 
 impl fmt::Debug for Verified {
@@ -320,6 +321,8 @@ impl Channel {
 }
 
 impl Method for Channel {
+    const RAIL: Rail = Rail::Channel;
+
     type Credential = (Credential, Asker);
     type Verified = Verified;
 
@@ -371,6 +374,10 @@ impl Method for Channel {
             body: bound.body,
             price: offer.amount,
             challenge: checked.challenge,
+            worth: Worth {
+                channel: Some((channel, checked.payload.amount)),
+                ..Worth::of(offer.asset.contract, checked.price)
+            },
             request: checked.request,
         })
     }
@@ -414,6 +421,10 @@ impl Method for Channel {
     /// Nothing is on the ledger yet: a request that finds no room is let go of at once.
     fn is_settled(&self, _verified: &Verified) -> bool {
         false
+    }
+
+    fn worth(&self, verified: &Verified) -> Worth {
+        verified.worth
     }
 
     async fn resume(&self, _pending: &Pending, _memo: &Value) -> Result<(), Denied> {

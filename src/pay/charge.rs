@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use self::denial::{invalid, unpaid};
 use super::{
-    Bound, Challenge, Denied, Draw, Fault, Method, Offer, Receipt, Refusal, Terms,
+    Bound, Challenge, Denied, Draw, Fault, Method, Offer, Receipt, Refusal, Terms, Worth,
     claims::{self, Held},
     mpp::{Issue, Issuer, expired, not_ours, scope},
     room::Seat,
@@ -36,7 +36,7 @@ use crate::{
         transfer::Whole,
     },
     store::{Binding, Claim, ClaimKey, Pending, Store},
-    telemetry::Clock,
+    telemetry::{Clock, label::Rail},
 };
 
 /// The charge method of a gateway.
@@ -164,6 +164,8 @@ impl Charge {
 }
 
 impl Method for Charge {
+    const RAIL: Rail = Rail::Charge;
+
     type Credential = Credential;
     type Verified = Verified;
 
@@ -267,6 +269,20 @@ impl Method for Charge {
 
     fn is_settled(&self, verified: &Verified) -> bool {
         verified.settled.is_some()
+    }
+
+    fn worth(&self, verified: &Verified) -> Worth {
+        let worth = match &verified.payment.form {
+            Form::Sponsored(Payment { expected, .. }) => Worth::of(expected.asset, expected.amount),
+            Form::Relayed(whole) | Form::Pushed(_, whole) => {
+                Worth::of(whole.movement().asset, whole.movement().amount)
+            }
+        };
+        Worth {
+            payer: Some(verified.payment.payer()),
+            transaction: verified.settled.as_ref().and_then(|settled| settled.transaction),
+            ..worth
+        }
     }
 
     async fn resume(&self, pending: &Pending, memo: &Value) -> Result<(), Denied> {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use self::denial::{expired, payment_id_taken, refusal, settlement_failed};
 use super::{
     Bound, Challenge, Denied, Draw, Fault, Method, MethodName, Offer, Receipt, Refusal,
-    RefusalKind, Terms,
+    RefusalKind, Terms, Worth,
     claims::{self, Held, Rail},
     room::Seat,
 };
@@ -26,7 +26,7 @@ use crate::{
         x402::{self, Payload, Requirements, Resource, Settlement, identifier},
     },
     store::{self, Binding, Claim, ClaimKey, Pending, Store, TakenBy},
-    telemetry::Clock,
+    telemetry::{Clock, label},
 };
 
 /// The x402 method of a gateway.
@@ -175,6 +175,8 @@ impl Rail for X402 {
 }
 
 impl Method for X402 {
+    const RAIL: label::Rail = label::Rail::X402;
+
     type Credential = Payload;
     type Verified = Verified;
 
@@ -294,6 +296,15 @@ impl Method for X402 {
 
     fn is_settled(&self, verified: &Verified) -> bool {
         verified.settled.is_some()
+    }
+
+    fn worth(&self, verified: &Verified) -> Worth {
+        let payment = &verified.payment.payment;
+        Worth {
+            payer: Some(payment.transfer.payer()),
+            transaction: verified.settled.as_ref().and_then(|settled| settled.transaction),
+            ..Worth::of(payment.expected.asset, payment.expected.amount)
+        }
     }
 
     async fn resume(&self, pending: &Pending, memo: &Value) -> Result<(), Denied> {

@@ -12,6 +12,7 @@ fn route(pattern: &str, access: Access) -> Route {
         body_limit: 0,
         tunnel: None,
         rewrite: None,
+        counts: Counts::default(),
     }
 }
 

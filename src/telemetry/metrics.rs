@@ -1,13 +1,17 @@
 //! Figures for an operator's monitoring: named gauges and counters, each with few labels, told as text that Prometheus
 //! reads.
 //!
-//! Whoever has a figure makes it by `default`, keeps a clone, and adds it under its name once. Knows no figure by itself,
+//! Whoever has a figure that changes now and then makes it by `default`, keeps a clone, and adds it under its name once;
+//! what is found out when it is asked for, or counted in its own way, is told by a source. Knows no figure by itself,
 //! and not who may read them. Labels are bounded: a state or an asset, never a payer, a channel or a path.
-//! Source: OpenMetrics 1.0, text format; operations.md section 2.5.
+//! Source: operations.md section 2.5.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicI64, AtomicU64},
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, AtomicU64},
+    },
 };
 
 use prometheus_client::{
@@ -16,9 +20,18 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// All figures of this process. Clones share them.
+use super::page::Page;
+
+/// All figures of a gateway. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Metrics(Arc<Mutex<Registry>>);
+pub struct Metrics(Arc<Figures>);
+
+struct Figures {
+    registry: Mutex<Registry>,
+    sources: Mutex<Vec<Source>>,
+}
+
+type Source = Box<dyn Fn(&mut Page) + Send + Sync>;
 
 /// Values that rise and fall, one for each set of labels. Clones share them; one that was never set is not told.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +45,16 @@ type Labels = Vec<(&'static str, String)>;
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(Registry::with_prefix("gateway"))))
+        Self(Arc::new(Figures {
+            registry: Mutex::new(Registry::with_prefix("gateway")),
+            sources: Mutex::default(),
+        }))
+    }
+}
+
+impl fmt::Debug for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Figures").finish_non_exhaustive()
     }
 }
 
@@ -48,16 +70,25 @@ impl Metrics {
         self.registry().register(name, help, counter.0.clone());
     }
 
-    /// All figures as they are now, as [`MEDIA_TYPE`].
+    /// Has `source` tell what it has, whenever the figures are asked for. It must not wait for anything.
+    pub fn add_source(&self, source: impl Fn(&mut Page) + Send + Sync + 'static) {
+        self.0.sources.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(source));
+    }
+
+    /// All figures as they are now, as [`MEDIA_TYPE`](super::page::MEDIA_TYPE).
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
         encode(&mut text, &self.registry()).expect("a string takes whatever is written");
-        text
+        let mut page = Page::default();
+        page.take_over(&text);
+        let sources = self.0.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.iter().for_each(|source| source(&mut page));
+        page.into_text()
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -84,12 +115,10 @@ fn owned(labels: &[(&'static str, &str)]) -> Labels {
     labels.iter().map(|(key, value)| (*key, (*value).to_owned())).collect()
 }
 
-/// What [`Metrics::text`] is.
-pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::page::Kind;
 
     #[test]
     fn figures_are_told_by_name_and_labels_once_there_are_any() {
@@ -97,7 +126,8 @@ mod tests {
         let (owed, sent) = (Gauge::default(), Counter::default());
         metrics.add_gauge("owed_base_units", "What is owed", &owed);
         metrics.add_counter("sent", "What was sent", &sent);
-        assert_eq!(metrics.text(), "# EOF\n");
+        assert_eq!(metrics.text(), "");
+        metrics.add_source(|page| page.family("up", Kind::Gauge, "Whether it runs").tell(&[], 1));
         owed.set(&[("asset", "a \"b\"")], u128::MAX);
         owed.set(&[("asset", "c")], 5_u64);
         owed.set(&[("asset", "c")], 4_u64);
@@ -112,10 +142,12 @@ mod tests {
             "# TYPE gateway_owed_base_units gauge",
             "gateway_owed_base_units{asset=\"a \\\"b\\\"\"} 9223372036854775807",
             "gateway_owed_base_units{asset=\"c\"} 4",
-            "# HELP gateway_sent What was sent.",
-            "# TYPE gateway_sent counter",
+            "# HELP gateway_sent_total What was sent.",
+            "# TYPE gateway_sent_total counter",
             "gateway_sent_total{} 3",
-            "# EOF",
+            "# HELP gateway_up Whether it runs.",
+            "# TYPE gateway_up gauge",
+            "gateway_up 1",
         ];
         assert_eq!(lines, expected);
     }

@@ -24,7 +24,7 @@ use tollgate::{
     pay::methods::Methods,
     route::{Access, HeaderChanges, Match, Pattern, Rewrite, Route, Table},
     server::{self, Door, Inbound, Limits, Refused, tls::Tls as Shown},
-    telemetry::Clock,
+    telemetry::{Clock, traffic::Counts},
     upstream::{Check, Eject, Protocol, ResponseBody, Settings, Tls, Upstreams},
 };
 
@@ -128,6 +128,7 @@ impl Gateway {
             body_limit: options.body_limit,
             tunnel: options.tunnel,
             rewrite: options.rewrite.clone().map(Box::new),
+            counts: Counts::default(),
         };
         let table = Table::new(vec![
             route(options.free, Access::Free),

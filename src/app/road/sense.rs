@@ -62,7 +62,10 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
-    use crate::route::{Access, Pattern};
+    use crate::{
+        route::{Access, Pattern},
+        telemetry::traffic::Counts,
+    };
 
     #[test]
     fn e10_a_query_asks_for_no_method_of_another_route() {
@@ -75,6 +78,7 @@ mod tests {
             body_limit: 0,
             tunnel: None,
             rewrite: None,
+            counts: Counts::default(),
         };
         let table = Table::new(vec![
             route("POST /orders", Access::Free),

@@ -19,6 +19,7 @@ use crate::{
     pay::{MethodName, Offer, SettleOrder, Terms},
     protocol::{money::Amount, mpp::CredentialHeader, stellar::Asset},
     route::{Access, ClashKind, Pattern, PatternError, Route, Table},
+    telemetry::traffic::Counts,
 };
 
 /// Reads all routes into a table. `upstreams` is `None` if what the upstreams are called could not be found out.
@@ -125,6 +126,7 @@ impl<'a> RouteReader<'_, 'a> {
             body_limit: body.unwrap_or(self.defaults.body),
             tunnel,
             rewrite: rewrite.map(Box::new),
+            counts: Counts::default(),
         };
         Some((route, is_whole))
     }

@@ -1,0 +1,102 @@
+//! What a running gateway tells of itself when it is asked for its figures.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+};
+
+use arc_swap::ArcSwap;
+
+use super::road::Configured;
+use crate::telemetry::{
+    Clock,
+    level::Level,
+    metrics::Metrics,
+    page::{Kind, Page},
+    traffic::Traffic,
+};
+
+/// What is counted and noted for as long as the gateway runs. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Figures {
+    pub(super) traffic: Traffic,
+    /// The connections of each listener, by its name.
+    pub(super) connections: Vec<(String, Level)>,
+    pub(super) reloads: Arc<Reloads>,
+}
+
+/// How the last configuration was taken.
+#[derive(Debug)]
+pub(super) struct Reloads {
+    has_failed: AtomicBool,
+    /// When one was taken last, in seconds since 1970.
+    taken: AtomicU64,
+}
+
+impl Figures {
+    pub(super) fn new<'l>(listeners: impl Iterator<Item = &'l str>, clock: &Clock) -> Self {
+        Self {
+            traffic: Traffic::default(),
+            connections: listeners.map(|name| (name.to_owned(), Level::default())).collect(),
+            reloads: Arc::new(Reloads {
+                has_failed: AtomicBool::new(false),
+                taken: AtomicU64::new(clock.now()),
+            }),
+        }
+    }
+
+    /// Has `metrics` tell them, and how what is configured now is.
+    pub(super) fn expose(&self, metrics: &Metrics, current: Arc<ArcSwap<Configured>>) {
+        let figures = self.clone();
+        metrics.add_source(move |page| {
+            figures.traffic.tell(page);
+            figures.tell(page, &current.load());
+        });
+    }
+
+    fn tell(&self, page: &mut Page, configured: &Configured) {
+        let help = "Connections of clients that are open";
+        let mut family = page.family("connections", Kind::Gauge, help);
+        for (listener, level) in &self.connections {
+            family.tell(&[("listener", listener)], level.now());
+        }
+        let servers: Vec<_> = configured.upstreams.servers().collect();
+        let help = "Whether requests go to the server";
+        let mut family = page.family("upstream_healthy", Kind::Gauge, help);
+        for server in &servers {
+            let labels = [("upstream", server.upstream), ("server", server.address.as_str())];
+            family.tell(&labels, u8::from(server.is_healthy));
+        }
+        let help = "Requests that are under way at the server";
+        let mut family = page.family("upstream_requests_in_flight", Kind::Gauge, help);
+        for server in &servers {
+            let labels = [("upstream", server.upstream), ("server", server.address.as_str())];
+            family.tell(&labels, server.under_way);
+        }
+        let hash = configured.settings.hash.to_string();
+        page.family("config_info", Kind::Gauge, "The SHA-256 of the configuration that is in use")
+            .tell(&[("hash", &hash)], 1);
+        let Reloads { has_failed, taken } = &*self.reloads;
+        let help = "Whether the configuration that came last is the one in use";
+        page.family("config_last_reload_successful", Kind::Gauge, help)
+            .tell(&[], u8::from(!has_failed.load(Relaxed)));
+        let help = "When a configuration was taken last, in seconds since 1970";
+        page.family("config_last_reload_success_timestamp_seconds", Kind::Gauge, help)
+            .tell(&[], taken.load(Relaxed));
+        page.family("build_info", Kind::Gauge, "What the gateway was built from")
+            .tell(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    }
+}
+
+impl Reloads {
+    /// A configuration was taken.
+    pub(super) fn note_taken(&self, clock: &Clock) {
+        self.taken.store(clock.now(), Relaxed);
+        self.has_failed.store(false, Relaxed);
+    }
+
+    /// One was not taken: the one before goes on.
+    pub(super) fn note_failed(&self) {
+        self.has_failed.store(true, Relaxed);
+    }
+}
