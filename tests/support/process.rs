@@ -23,13 +23,32 @@ pub(crate) struct Process {
 impl Process {
     /// Starts one with the configuration in the file `config`; it listens when this returns.
     pub(crate) async fn start(config: &Path, sandbox: &Sandbox) -> Self {
-        Self::try_start(config, sandbox).await.unwrap_or_else(|log| panic!("it ended:\n{log}"))
+        Self::start_with(config, sandbox, |_| {}).await
     }
 
     /// As [`Process::start`]; one that ends instead leaves what it has said.
     pub(crate) async fn try_start(config: &Path, sandbox: &Sandbox) -> Result<Self, String> {
+        Self::try_start_with(config, sandbox, |_| {}).await
+    }
+
+    /// As [`Process::start`], by a command that is changed before.
+    pub(crate) async fn start_with(
+        config: &Path,
+        sandbox: &Sandbox,
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
+        let started = Self::try_start_with(config, sandbox, change).await;
+        started.unwrap_or_else(|log| panic!("it ended:\n{log}"))
+    }
+
+    async fn try_start_with(
+        config: &Path,
+        sandbox: &Sandbox,
+        change: impl FnOnce(&mut Command),
+    ) -> Result<Self, String> {
         // A write beyond a limit on file sizes is an error to be told of, not a deadly signal.
-        let mut child = Command::new("sh")
+        let mut command = Command::new("sh");
+        command
             .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_tollgate")])
             .args(["--log-format", "json", "run", "--config"])
             .arg(config)
@@ -37,9 +56,9 @@ impl Process {
             .envs(sandbox.env_lines())
             .env("PATH", "/usr/bin:/bin")
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+            .kill_on_drop(true);
+        change(&mut command);
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (log, _) = watch::channel(Vec::new());
         let kept = log.clone();
