@@ -16,7 +16,7 @@ use tollgate::{
 
 use crate::{
     gateway,
-    manifest::documents,
+    manifest::{documents, hold_against},
     server,
     tools::{program, read, run, tree},
 };
@@ -105,6 +105,17 @@ fn the_image_is_of_a_user_without_a_shell_and_starts_what_there_is() {
     let mut help = Command::new(env!("CARGO_BIN_EXE_tollgate"));
     help.args([start[0].as_str(), "--help"]);
     run(help).unwrap_or_else(|said| panic!("{said}"));
+}
+
+#[test]
+fn docker_knows_every_key_of_the_composition() {
+    let mut compose = compose();
+    // It came after the schema that can be had.
+    assert_eq!(compose.as_object_mut().unwrap().remove("name"), Some("tollgate".into()));
+    let check = |compose: &Value| hold_against(&["compose-spec.json"], &[compose]);
+    check(&compose).unwrap_or_else(|said| panic!("{said}"));
+    compose["services"]["redis"]["comand"] = compose["services"]["redis"]["command"].take();
+    assert!(check(&compose).unwrap_err().contains("comand"));
 }
 
 #[test]

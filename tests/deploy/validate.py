@@ -1,4 +1,4 @@
-"""Validates the Kubernetes documents on stdin, a JSON list, against each folder of schemas that is named.
+"""Validates the documents on stdin, a JSON list, against each folder of Kubernetes schemas, or the one schema, that is named.
 
 The folders are those of the `-local-strict` kind: one file for each version of each kind, no field beyond it allowed.
 """
@@ -22,6 +22,7 @@ def read(path):
     """The schema, without the address in the net that it gives itself."""
     schema = json.loads(path.read_text())
     schema.pop("$id", None)
+    schema.pop("id", None)
     return schema
 
 
@@ -39,22 +40,22 @@ def resolver_of(folder):
     return Definitions("", {}, store={f"/api/{definitions.name}": read(definitions)})
 
 
-def faults_of(document, folder):
-    path = folder / f"{name_of(document)}.json"
+def faults_of(document, place):
+    path = place / f"{name_of(document)}.json" if place.is_dir() else place
     if not path.exists():
         yield f"there is no schema {path.name}"
         return
-    validator = jsonschema.Draft202012Validator(read(path), resolver=resolver_of(folder))
-    for fault in validator.iter_errors(document):
+    resolver = resolver_of(place) if place.is_dir() else Definitions("", read(path))
+    for fault in jsonschema.Draft202012Validator(read(path), resolver=resolver).iter_errors(document):
         yield f"{'.'.join(map(str, fault.absolute_path))}: {fault.message[:300]}"
 
 
 documents = json.load(sys.stdin)
 wrong = [
-    f"{folder.name}: {document['kind']} {document['metadata']['name']}: {fault}"
-    for folder in map(pathlib.Path, sys.argv[1:])
+    f"{place.name}: {document.get('kind', '')} {document.get('metadata', {}).get('name', '')}: {fault}"
+    for place in map(pathlib.Path, sys.argv[1:])
     for document in documents
-    for fault in faults_of(document, folder)
+    for fault in faults_of(document, place)
 ]
 print("\n".join(wrong) or f"{len(documents)} documents are valid")
 sys.exit(bool(wrong))
