@@ -105,6 +105,27 @@ fn secrets_that_are_named_are_there() {
 }
 
 #[test]
+fn no_secret_key_gets_into_a_config_map() {
+    check(
+        "embedded",
+        "config.stellar.sponsors[0].env=SAAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAEAQCAIBAEAQC5MY",
+        "config has a secret key of Stellar in it, and a ConfigMap is no place for one: put it into existingSecret, and \
+         write `{ file: /etc/tollgate/secrets/NAME }`",
+        "config.stellar.sponsors[0].env=SPONSOR_SECRET",
+    );
+}
+
+#[test]
+fn the_name_of_a_port_is_no_others() {
+    check(
+        "redis",
+        "config.listeners[1].name=admin,config.listeners[1].address=0.0.0.0:1",
+        "a listener is called `admin`, as the operator's port is: give it another name",
+        "config.listeners[1].name=other,config.listeners[1].address=0.0.0.0:1",
+    );
+}
+
+#[test]
 fn a_value_that_the_chart_does_not_have_is_refused() {
     check("embedded", "replica=3", "additional properties 'replica' not allowed", "");
     check("embedded", "image.digest=latest", "does not match pattern", "image.tag=latest");

@@ -25,6 +25,9 @@
 {{- $listeners = append $listeners (dict "name" "http" "address" $config.listen) }}
 {{- end }}
 {{- range $listener := $config.listeners }}
+{{- if eq $listener.name "admin" }}
+{{- fail "a listener is called `admin`, as the operator's port is: give it another name" }}
+{{- end }}
 {{- $listeners = append $listeners (dict "name" $listener.name "address" $listener.address) }}
 {{- end }}
 {{- $ports := list }}
@@ -87,6 +90,9 @@
 {{/* What would come up and lose money, or not come up. */}}
 {{- define "tollgate.refusals" -}}
 {{- $config := fromYaml (include "tollgate.config" .) }}
+{{- if regexMatch "\\bS[A-Z2-7]{55}\\b" (toYaml $config) }}
+{{- fail "config has a secret key of Stellar in it, and a ConfigMap is no place for one: put it into existingSecret, and write `{ file: /etc/tollgate/secrets/NAME }`" }}
+{{- end }}
 {{- if and $config.listen $config.listeners }}
 {{- fail "config has `listen` and `listeners`: keep one of the two" }}
 {{- end }}
