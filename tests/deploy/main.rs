@@ -9,6 +9,7 @@
 )]
 
 mod chart;
+mod figures;
 mod gateway;
 mod image;
 mod manifest;
