@@ -14,7 +14,6 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::timeout};
@@ -29,7 +28,7 @@ use crate::{
         money::Amount,
         stellar::{Asset, ContractId},
     },
-    server::{Inbound, Limits, Refused, Service},
+    server::{Arriving, Inbound, Limits, Refused, Service},
     store::{self, Member, MemberId, channel::Phase},
     telemetry::page,
 };
@@ -122,7 +121,7 @@ impl<A: Administered> Admin<A> {
         Self { administered, gate: Arc::new(Gate::new(token)) }
     }
 
-    async fn respond(self, request: Request<Incoming>) -> Answer {
+    async fn respond(self, request: Request<Arriving>) -> Answer {
         let (head, body) = request.into_parts();
         let asked = Asked::read(&head.method, head.uri.path());
         match asked {
@@ -339,7 +338,7 @@ impl Asked {
 }
 
 /// An order comes as the JSON object `{}`, which a form of another site cannot send; it has no members yet.
-async fn check_order(headers: &HeaderMap, body: Incoming) -> Result<(), NotAsked> {
+async fn check_order(headers: &HeaderMap, body: Arriving) -> Result<(), NotAsked> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
     if !essence.trim().eq_ignore_ascii_case("application/json") {

@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use self::{
     figures::Figures,
     payment::Payment,
-    road::{Configured, Road, hop::Hop},
+    road::{Configured, Road, Upstreams, hop::Hop},
 };
 use crate::{
     admin::{Admin, LIMITS},
@@ -31,7 +31,6 @@ use crate::{
     server::{self, Door, tls::Tls},
     store,
     telemetry::{Clock, metrics::Metrics},
-    upstream::Upstreams,
     workers::Workers,
 };
 

@@ -13,7 +13,6 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
@@ -31,7 +30,7 @@ use crate::{
         stellar::Network,
         x402::{Settlement, Verification},
     },
-    server::{Inbound, Refused, Service, bearer},
+    server::{Arriving, Inbound, Refused, Service, bearer},
     telemetry::Clock,
 };
 
@@ -69,7 +68,7 @@ impl Facilitate {
         Self(Arc::new(Inner { facilitator, network, api_key, desk }))
     }
 
-    async fn respond(self, request: Request<Incoming>) -> Answer {
+    async fn respond(self, request: Request<Arriving>) -> Answer {
         let (head, body) = request.into_parts();
         let endpoint = match (&head.method, head.uri.path()) {
             (&Method::GET | &Method::HEAD, "/health") => return self.health(),

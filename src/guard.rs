@@ -38,13 +38,13 @@ use http_body::Body as HttpBody;
 use http_body_util::{Either, Full};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, error};
+use tracing::error;
 
 use self::{
     lasting::Lasting,
     obstacle::{Money, not_asked_for_more, problem_of},
     problem::Problem,
-    unpaid::{faulty, unnamed, unpaid},
+    unpaid::unpaid,
     whole::Read,
 };
 pub use self::{
@@ -55,8 +55,8 @@ pub use self::{
 };
 use crate::{
     pay::{
-        Bound, Denied, Draw, Fault, Method, Refusal, RefusalKind, SettleOrder, Terms,
-        channel::{Asker, Channel, Named},
+        Bound, Denied, Fault, Method, SettleOrder, Terms,
+        channel::{Asker, Channel},
         methods::{Asked, Credential, Methods, Wanted},
         room::{Room, Seat},
     },
@@ -144,7 +144,7 @@ impl<F> Guard<F> {
         &self.methods
     }
 
-    /// Answers a request that belongs to `route`; `target` is its canonical path and query, as it will be forwarded.
+    /// Answers a request that belongs to `route`; `target` is its canonical path and query.
     pub async fn answer<B>(
         &self,
         request: Request<B>,
@@ -297,12 +297,18 @@ impl<F> Guard<F> {
             asked.asker = asked.asker.paying_with(credential);
         }
         let rail = tally::rail_of(&credential);
-        let room = self.inner.reserve(&route, Duration::ZERO).await.map(drop);
+        // To close a channel nothing is asked of the upstream.
+        let is_order = matches!(&credential, Credential::Channel(_, credential) if Channel::asks_to_close(credential));
+        let room = if is_order {
+            Ok(())
+        } else {
+            self.inner.reserve(&route, Duration::ZERO).await.map(drop)
+        };
         let mut seat = self.rooms.paying.enter(asked.asker.address);
         let place = seat.take(1).map_err(|_| Obstacle::Busy);
         if let Err(obstacle) = room.and(place) {
             route.counts.ended(rail, Outcome::TurnedAway);
-            return own(problem_of(&obstacle, &route, Money::Still));
+            return own(problem_of(&obstacle, &route, Money::Unknown));
         }
         // From here on money may move: the client may go away, the work goes on.
         let guard = self.clone();
@@ -317,7 +323,7 @@ impl<F> Guard<F> {
                     Box::pin(guard.carry(&*charge, *credential, seat, request, &route, &asked))
                         .await
                 }
-                Credential::Channel(channel, credential) if Channel::asks_to_close(&credential) => {
+                Credential::Channel(channel, credential) if is_order => {
                     Box::pin(close(&channel, *credential, &route, &asked)).await
                 }
                 Credential::Channel(channel, credential) => {
@@ -369,11 +375,14 @@ impl<F> Guard<F> {
         let forwarding = async {
             let streams = bound.streams && !has_paid;
             let _uploading = self.upload::<B>(route, asked.asker.address, streams)?;
-            self.forward_within(patience, route, request).await
+            // To wait for room is no part of the time that the upstream has.
+            let slot = self.inner.reserve(route, patience).await?;
+            let forwarding = self.inner.forward(slot, route, Admitted::new(request));
+            // Later than the upstream's own time-out, which knows what took so long.
+            let most = method.patience(terms, bound).saturating_add(SLACK);
+            timeout(most, forwarding).await.unwrap_or(Err(Obstacle::TimedOut))
         };
-        let forwarded = timeout(method.patience(terms, bound), forwarding).await;
-        let forwarded = forwarded.unwrap_or(Err(Obstacle::TimedOut));
-        let response = match forwarded.and_then(not_asked_for_more) {
+        let response = match forwarding.await.and_then(not_asked_for_more) {
             Ok(response) => response,
             Err(obstacle) => {
                 let tried = reached.is_set() && obstacle.is_an_attempt();
@@ -406,64 +415,6 @@ impl<F> Guard<F> {
         route.counts.delivered(M::RAIL, worth.asset, worth.amount);
         Ok(paid::with_receipt(response, receipt).map(Either::Right))
     }
-
-    /// The answer to a request whose payment did not open the valve.
-    async fn denied<B>(&self, route: &Route, asked: &Asked, denied: Denied) -> Response<Body<B>> {
-        match denied {
-            Denied::Refused(refusal) => own(self.refused(route, asked, refusal).await),
-            Denied::Failed(fault) => own(faulty(&asked.terms, &fault)),
-            Denied::Replayed(replay) => paid::replayed(*replay).map(Either::Left),
-        }
-    }
-
-    /// A 402 carries fresh challenges, whatever was refused; where no payment can be taken now, the fault is ours.
-    ///
-    /// Asked here and not before a payment is looked at: one that is pending, or settled, is no new one.
-    async fn refused(&self, route: &Route, asked: &Asked, refusal: Refusal) -> Problem {
-        debug!(route = %asked.terms.route, reason = %refusal.reason, "payment refused");
-        // A request that pays nothing is told first what is wrong with the channel that it names.
-        let is_unpaid = refusal.kind == RefusalKind::Unpaid;
-        let (channel, refusal) = match self.methods.named(asked).await {
-            Ok(None) if is_unpaid && asked.terms.takes_channels_only() => (None, unnamed()),
-            Ok(channel) => (channel, refusal),
-            Err(Denied::Refused(of_channel)) if is_unpaid => (None, of_channel),
-            Err(Denied::Failed(fault)) if asked.terms.takes_channels_only() => {
-                return faulty(&asked.terms, &fault);
-            }
-            Err(_) => (None, refusal),
-        };
-        let reason = refusal.reason.clone();
-        let problem = Problem::from(refusal);
-        if problem.status() != StatusCode::PAYMENT_REQUIRED {
-            return problem;
-        }
-        match self.methods.ready(&asked.terms) {
-            Ok(()) => {
-                route.counts.challenged();
-                self.challenges(problem, asked, channel, &reason)
-            }
-            Err(fault) => faulty(&asked.terms, &fault),
-        }
-    }
-
-    fn challenges(
-        &self,
-        problem: Problem,
-        asked: &Asked,
-        channel: Option<Named>,
-        reason: &str,
-    ) -> Problem {
-        let draw = Draw { channel, ..Draw::now(&self.clock) };
-        let challenges = self.methods.challenges(asked, &draw, reason);
-        let id = challenges.iter().find_map(|challenge| challenge.id.clone());
-        let problem = challenges.into_iter().fold(problem, |problem, challenge| {
-            problem.with_header(challenge.header.0, challenge.header.1)
-        });
-        match id {
-            Some(id) => problem.with_member("challengeId", id),
-            None => problem,
-        }
-    }
 }
 
 /// The answer to a payer that asks for its channel to be closed: the upstream has no part in it.
@@ -493,6 +444,9 @@ fn declared_length(headers: &HeaderMap) -> u64 {
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     length.and_then(|length| length.parse().ok()).unwrap_or(0)
 }
+
+/// A hung upstream is to be found out by who asks it, and not by who waits for that.
+const SLACK: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests;

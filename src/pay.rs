@@ -203,7 +203,7 @@ impl ChargeWhen {
 pub struct Bound {
     /// The request's method as the route prices it: HEAD counts as GET.
     pub method: http::Method,
-    /// The canonical target, path and query, exactly as forwarded.
+    /// The canonical target, path and query, as the route is found by.
     pub target: String,
     /// The SHA-256 of the body, where the route binds payments to it.
     pub body: Option<[u8; 32]>,

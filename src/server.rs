@@ -9,6 +9,7 @@
 //!
 //! Source: RFC 9112 sections 3 and 6, RFC 9113 section 8.3.
 
+mod arriving;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod door;
 mod edge;
@@ -41,6 +42,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
+pub use self::{arriving::Arriving, framing::Refused, limits::Limits};
 use self::{
     edge::Way,
     gate::{Keeper, Turn},
@@ -51,7 +53,6 @@ use self::{
     tls::{Named, Tls},
     turn::Told,
 };
-pub use self::{framing::Refused, limits::Limits};
 use crate::{
     haste::Haste,
     protocol::target::Target,
@@ -88,7 +89,7 @@ pub trait Service: Clone + Send + Sync + 'static {
 
 /// A request with one reading.
 #[derive(Debug)]
-pub struct Inbound<B = Incoming> {
+pub struct Inbound<B = Arriving> {
     /// The request. Its URI is the canonical target, with scheme and authority if it has a `Host`; HTTP/2 requests have
     /// their `:authority` as `Host`. Its extensions hold the [`SocketAddr`] of who sent it, and [`Secured`] if nobody
     /// could read it on its way.
@@ -385,9 +386,20 @@ async fn answer<S: Service>(
     let (peer, version) = (way.peer, request.version());
     let pace = if turn.is_none() { streams::current() } else { None };
     let open = pace.as_ref().map(|pace| pace.open());
+    let mut left = None;
     let read = match turn.as_ref().and_then(|turn| turn.refused(&request)) {
         Some(refused) => Err((refused, HeaderMap::new())),
-        None => edge::read(request, way),
+        None => {
+            let (head, body) = request.into_parts();
+            let body = if turn.is_some() {
+                let (body, of_h1) = Arriving::of_h1(body, &head.headers);
+                left = of_h1;
+                body
+            } else {
+                Arriving::new(body)
+            };
+            edge::read(Request::from_parts(head, body), way)
+        }
     };
     let answered = match read {
         Ok(inbound) => {
@@ -399,7 +411,7 @@ async fn answer<S: Service>(
         }
         Err(refused) => Err(refused),
     };
-    let response = answered.unwrap_or_else(|(refused, headers)| {
+    let mut response = answered.unwrap_or_else(|(refused, headers)| {
         debug!(%refused, %peer, "request refused at the edge");
         let mut response = service.refuse(refused, &headers);
         // What follows on this connection may have been framed by the same hand. HTTP/2 frames for itself.
@@ -408,6 +420,10 @@ async fn answer<S: Service>(
         }
         response
     });
+    if left.is_some_and(|left| left.closes()) {
+        let headers = response.headers_mut();
+        headers.entry(header::CONNECTION).or_insert(HeaderValue::from_static("close"));
+    }
     if let Some(open) = open {
         open.answer();
     }

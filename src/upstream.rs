@@ -33,7 +33,6 @@ use std::{error::Error as StdError, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{Request, Response, uri::Authority};
 use http_body::Body;
-use hyper::body::Incoming;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
@@ -51,7 +50,7 @@ use self::{
     sending::Sending,
 };
 use crate::{
-    guard::{Admitted, Forward, Obstacle, Onward},
+    guard::{Admitted, Forward, Obstacle},
     pay::room::Room as Uploads,
     route::{HeaderChanges, Route},
 };
@@ -96,7 +95,7 @@ pub enum Protocol {
 
 /// All upstreams. Clones share them.
 #[derive(Debug)]
-pub struct Upstreams<B = Onward<Incoming>>(Arc<[Arc<Upstream<B>>]>);
+pub struct Upstreams<B>(Arc<[Arc<Upstream<B>>]>);
 
 impl<B> Upstreams<B>
 where
@@ -284,13 +283,15 @@ where
             servers.all().iter().for_each(|member| member.health.forget_checks());
         }
         let (places, most_waiting) = (settings.max_in_flight, settings.max_waiting);
+        // Who uploads and pays nothing leaves half of the room to who pays.
+        let unpaid = u64::from(places.div_ceil(2));
         let (room, uploads) = match before {
             Some(before) => {
                 before.room.resize(places, most_waiting);
-                before.uploads.resize(places.into());
+                before.uploads.resize(unpaid);
                 (before.room.clone(), before.uploads.clone())
             }
-            None => (Arc::new(Room::new(places, most_waiting)), Uploads::new(places.into())),
+            None => (Arc::new(Room::new(places, most_waiting)), Uploads::new(unpaid)),
         };
         Self {
             name: settings.name.clone(),

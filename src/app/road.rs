@@ -9,7 +9,6 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Either;
-use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -18,17 +17,21 @@ use self::{
 };
 use crate::{
     config::Settings,
-    guard::{Body, Guard, cors, grpc, problem::Problem},
+    guard::{Body, Guard, Onward, cors, grpc, problem::Problem},
     protocol::target::Target,
     route::{Access, Match},
-    server::{self, Inbound, Refused, Secured},
+    server::{self, Arriving, Inbound, Refused, Secured},
     telemetry::{
         label::Verb,
         level::Level,
         traffic::{Counts, EDGE, Traffic, UNMATCHED},
     },
-    upstream::{ResponseBody, Upstreams},
+    upstream,
 };
+
+/// The upstreams, as the server's requests reach them.
+pub(super) type Upstreams = upstream::Upstreams<Onward<Arriving>>;
+type ResponseBody = upstream::ResponseBody<Onward<Arriving>>;
 
 /// What a request runs on from its first byte to its last, whatever is reloaded meanwhile.
 #[derive(Debug)]
@@ -141,7 +144,7 @@ async fn preflight(
     configured: &Configured,
     asked: &Method,
     target: &Target,
-    request: Request<Incoming>,
+    request: Request<Arriving>,
     passage: &mut Passage,
 ) -> Response<Body<ResponseBody>> {
     let found = configured.settings.table.find(asked, target.path());

@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use hyper::body::Incoming;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -18,6 +17,7 @@ use crate::{
         transfer::{Expected, Transfer},
         x402::Payload,
     },
+    server::Arriving,
 };
 
 /// A request that can be judged.
@@ -37,7 +37,7 @@ pub(super) enum NotAsked {
 
 impl Ask {
     /// Reads the body of a request about a payment on `network`.
-    pub(super) async fn read(body: Incoming, network: Network) -> Result<Self, NotAsked> {
+    pub(super) async fn read(body: Arriving, network: Network) -> Result<Self, NotAsked> {
         let unreadable = NotAsked::Unreadable;
         let bytes = timeout(TIMEOUT, read_body(body, MOST_BYTES))
             .await

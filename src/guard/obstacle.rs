@@ -42,6 +42,8 @@ pub enum Obstacle {
 pub(super) enum Money {
     /// It did not move for this request, or is back where it was.
     Still,
+    /// The payment was not looked at: it may have moved before.
+    Unknown,
     /// It has moved, and the payment may be presented again as often as before.
     Ready,
     /// It has moved, and this was one of the times that the payment may be presented.
@@ -62,6 +64,9 @@ impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Still => f.write_str("nothing was charged for this request"),
+            Self::Unknown => f.write_str(
+                "the payment was not looked at: present it again with the same request, this did not count",
+            ),
             Self::Ready => f.write_str(
                 "the payment is settled: present it again with the same request, this did not count",
             ),

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response, StatusCode};
-use http_body::Body as _;
+use http_body::Body;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
@@ -104,7 +104,10 @@ impl Default for Http {
 ///
 /// # Errors
 /// [`HttpError::TooLarge`] above `cap` bytes, [`HttpError::Broken`].
-pub(crate) async fn read_body(mut body: Incoming, cap: usize) -> Result<Bytes, HttpError> {
+pub(crate) async fn read_body<B>(mut body: B, cap: usize) -> Result<Bytes, HttpError>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
     let large = HttpError::TooLarge { cap };
     if body.size_hint().lower() > u64::try_from(cap).unwrap_or(u64::MAX) {
         return Err(large);

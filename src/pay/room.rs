@@ -1,7 +1,7 @@
 //! Room for what may be under way at once, of which nobody gets more than is left for all others.
 //!
-//! Whoever is alone gets half of it, two get a third each, and so on: there is always some for one more. Knows neither
-//! what takes the room nor how much of it that needs.
+//! Whoever is alone gets half of it, two get a third each, and so on: it takes about a dozen to fill it, and who has little
+//! of it keeps that. Knows neither what takes the room nor how much of it that needs.
 
 use std::{
     collections::{HashMap, hash_map::Entry},

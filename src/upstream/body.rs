@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep, sleep_until};
@@ -21,13 +22,10 @@ use super::{
     pace::{Gate, Pace},
     room::Place,
 };
-use crate::{
-    guard::Onward,
-    haste::{Haste, Meter},
-};
+use crate::haste::{Haste, Meter};
 
 /// The body of an upstream's answer.
-pub struct ResponseBody<B = Onward<Incoming>>
+pub struct ResponseBody<B>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
@@ -155,6 +153,8 @@ pub(super) struct Upload<B> {
     left: u64,
     /// Made when all of the answer has come.
     end: Option<Pin<Box<Sleep>>>,
+    /// What a client may not say in its trailers, besides what none may.
+    withheld: Box<[HeaderName]>,
 }
 
 impl<B> Upload<B> {
@@ -169,7 +169,13 @@ impl<B> Upload<B> {
         gate: Option<Gate>,
     ) -> Self {
         let haste = haste.map(|haste| (haste, Meter::new(haste)));
-        Self { body: Timed::new(body, idle, pace), gate, haste, limit, left: limit, end: None }
+        let body = Timed::new(body, idle, pace);
+        Self { body, gate, haste, limit, left: limit, end: None, withheld: Box::default() }
+    }
+
+    /// Takes `withheld` out of its trailers.
+    pub(super) fn withhold(&mut self, withheld: Box<[HeaderName]>) {
+        self.withheld = withheld;
     }
 
     /// Called when the client is waited for: ready with why that has to end.
@@ -210,7 +216,7 @@ where
         match &mut polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    headers::strip_trailers(trailers);
+                    headers::strip_request_trailers(trailers, &self.withheld);
                 }
                 let length = frame.data_ref().map_or(0, Bytes::len);
                 if let Some((_, meter)) = &mut self.haste {

@@ -160,6 +160,25 @@ pub(crate) fn fit_h2<B>(
     Ok(())
 }
 
+/// Removes from a request's trailers what a client may not say there, and what the operator has `changed` in its headers:
+/// there are servers that read trailers as headers.
+pub(super) fn strip_request_trailers(trailers: &mut HeaderMap, changed: &[HeaderName]) {
+    strip_trailers(trailers);
+    remove(trailers, |name| changed.iter().any(|changed| hyphenated(changed.as_str()) == name));
+}
+
+/// The names that the operator's changes are about.
+pub(super) fn changed_names(
+    changes: &HeaderChanges,
+    rewrite: Option<&Rewrite>,
+) -> Box<[HeaderName]> {
+    let own = rewrite.map(|rewrite| &rewrite.headers);
+    let all = std::iter::once(changes).chain(own);
+    all.flat_map(|changes| changes.set.iter().map(|(name, _)| name).chain(&changes.remove))
+        .cloned()
+        .collect()
+}
+
 /// Removes from trailers what neither side may say there.
 pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
     remove(trailers, |name| {
@@ -203,6 +222,8 @@ fn remove_nominated(headers: &mut HeaderMap) {
         .filter_map(|name| HeaderName::from_bytes(name).ok())
         // The host and the body's framing belong to the message, whatever the client says.
         .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
+        // So does the way that it has come, to which the gateway has added itself.
+        .filter(|name| name != CDN_LOOP)
         .collect();
     for name in nominated {
         headers.remove(name);
@@ -345,6 +366,7 @@ fn split_unquoted(value: &[u8]) -> Vec<&[u8]> {
 
 /// As many headers at most the gateway adds: four of where a request came from, `TE`, `Connection`, `Upgrade`, `Expect`.
 const OWN: usize = 8;
+const CDN_LOOP: &str = "cdn-loop";
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");

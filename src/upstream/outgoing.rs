@@ -71,7 +71,10 @@ where
             head.headers.insert(header::EXPECT, CONTINUE);
         }
         let (pace, place) = Pace::new(&body, is_held, idle, place);
-        let upload = Upload::new(body, idle, haste, route.body_limit, pace.clone(), gate);
+        let mut upload = Upload::new(body, idle, haste, route.body_limit, pace.clone(), gate);
+        if has_body {
+            upload.withhold(headers::changed_names(&self.headers, route.rewrite.as_deref()));
+        }
         let request = Box::new(Request::from_parts(head, upload));
         let tunnel = route.tunnel;
         let outgoing = Outgoing { is_h1, wanted, go_ahead, pace, reached, place, idle, tunnel };

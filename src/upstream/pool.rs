@@ -56,8 +56,8 @@ struct Kept<B> {
     /// In the order in which they came back.
     idle: VecDeque<(Instant, Link<B>)>,
     sessions: Vec<Session<B>>,
-    /// Whether the server has chosen HTTP/1.1 though it was offered HTTP/2.
-    chose_h1: bool,
+    /// When the server last chose HTTP/1.1 though it was offered HTTP/2.
+    chose_h1: Option<Instant>,
     /// Whether a task looks after what is idle.
     is_swept: bool,
 }
@@ -138,7 +138,7 @@ where
                 found => return Ok((found, false)),
             }
         }
-        if needs_h1 || !dialer.may_speak_h2() || shelf.kept().chose_h1 {
+        if needs_h1 || !dialer.may_speak_h2() || shelf.kept().chooses_h1() {
             // Boxed: most requests find a connection, and have no room to keep for making one.
             let line = Box::pin(dialer.dial(&self.address, needs_h1)).await?;
             return Ok((self.keep(line, worker, needs_h1), true));
@@ -147,7 +147,7 @@ where
         if let Some(stream) = shelf.kept().stream() {
             return Ok((Use::Stream(stream), false));
         }
-        if shelf.kept().chose_h1 {
+        if shelf.kept().chooses_h1() {
             // Each needs a connection of its own: there is nothing to take turns for.
             drop(turn);
         }
@@ -166,20 +166,23 @@ where
         self.look_after(worker, &mut kept);
     }
 
-    /// An idle connection of another worker, if no other request is under way to the server, which may well serve one
-    /// connection at a time, or if the server has as many connections as it takes requests.
+    /// An idle connection of another worker: one that nobody has needed for a while, since the server may have no more to
+    /// give; or any, if no other request is under way to the server, or it has as many connections as it takes requests.
     fn borrow(&self, most_links: usize) -> Option<Link<B>> {
         // This request is one, and the server itself holds one of each.
         let is_alone = Arc::strong_count(&self.load) <= 2;
         let is_full = || Arc::strong_count(&self.links) > most_links;
-        if is_alone || is_full() { self.shelves.iter().find_map(Shelf::idle) } else { None }
+        let any = if is_alone || is_full() { Shelf::idle } else { Shelf::spare };
+        self.shelves.iter().find_map(any)
     }
 
     fn keep(self: &Arc<Self>, line: Line<B>, worker: usize, was_told: bool) -> Use<B> {
         let mut kept = self.shelves.of(worker).kept();
         match line {
             Line::Link { sender, task } => {
-                kept.chose_h1 |= !was_told && !sender.is_closed();
+                if !was_told && !sender.is_closed() {
+                    kept.chose_h1 = Some(Instant::now());
+                }
                 Use::Link(Link { sender, task, worker, _one: self.links.clone() })
             }
             Line::Session { sender, most } => {
@@ -225,6 +228,14 @@ where
         self.idle().map(Use::Link)
     }
 
+    /// A connection that was idle for so long that others do for what this worker has to do.
+    fn spare(&self) -> Option<Link<B>> {
+        let mut kept = self.kept();
+        let (since, link) = kept.idle.front()?;
+        let is_spare = since.elapsed() > SPARE && !link.sender.is_closed();
+        if is_spare { kept.idle.pop_front().map(|(_, link)| link) } else { None }
+    }
+
     /// The idle connection that came back last.
     fn idle(&self) -> Option<Link<B>> {
         let mut kept = self.kept();
@@ -251,7 +262,7 @@ impl<B> Shelf<B> {
 impl<B> Default for Shelf<B> {
     fn default() -> Self {
         let kept =
-            Kept { idle: VecDeque::new(), sessions: Vec::new(), chose_h1: false, is_swept: false };
+            Kept { idle: VecDeque::new(), sessions: Vec::new(), chose_h1: None, is_swept: false };
         Self { kept: Mutex::new(kept), dialing: Semaphore::new(1) }
     }
 }
@@ -260,6 +271,11 @@ impl<B> Kept<B>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
+    /// Whether the server is asked for HTTP/1.1 at once. It may have learned HTTP/2 since it last chose.
+    fn chooses_h1(&self) -> bool {
+        self.chose_h1.is_some_and(|chose| chose.elapsed() < CHOICE)
+    }
+
     /// A place on a session that has one; forgets those that have ended.
     fn stream(&mut self) -> Option<Stream<B>> {
         if self.sessions.is_empty() {
@@ -325,8 +341,12 @@ impl<B> fmt::Debug for Server<B> {
 /// other side closes is lost, and a paid one must not be sent twice.
 const POOL_IDLE: Duration = Duration::from_secs(4);
 const SWEEP: Duration = Duration::from_secs(2);
+/// Longer than a connection is idle between two requests of a worker that is busy.
+const SPARE: Duration = Duration::from_millis(20);
 /// How long a connection that came back may take until its own task has seen the end as well.
 const SETTLING: Duration = Duration::from_millis(10);
+/// How long a server's choice of HTTP/1.1 holds.
+const CHOICE: Duration = Duration::from_secs(60);
 /// The most streams on one session, whatever its server takes.
 const MOST_STREAMS: usize = 100;
 

@@ -135,7 +135,10 @@ where
             Poll::Pending => connected.await,
         };
         connected.map_err(|error| {
-            member.set_down(self.dialer, &error);
+            // A server that speaks only HTTP/2 is not down because one request cannot be sent by that.
+            if is_shared || !self.dialer.may_speak_h2() {
+                member.set_down(self.dialer, &error);
+            }
             error.to_string()
         })
     }

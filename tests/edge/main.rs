@@ -21,3 +21,4 @@ mod loops;
 mod patience;
 mod site;
 mod tls;
+mod unread;

@@ -20,13 +20,16 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tollgate::{
-    guard::{Body, Guard, problem::Problem},
+    guard::{Body, Guard, Onward, problem::Problem},
     pay::methods::Methods,
     route::{Access, HeaderChanges, Match, Pattern, Rewrite, Route, Table},
-    server::{self, Door, Inbound, Limits, Refused, tls::Tls as Shown},
+    server::{self, Arriving, Door, Inbound, Limits, Refused, tls::Tls as Shown},
     telemetry::{Clock, traffic::Counts},
-    upstream::{Check, Eject, Protocol, ResponseBody, Settings, Tls, Upstreams},
+    upstream::{self, Check, Eject, Protocol, Settings, Tls},
 };
+
+type Upstreams = upstream::Upstreams<Onward<Arriving>>;
+type ResponseBody = upstream::ResponseBody<Onward<Arriving>>;
 
 /// Longer than anything a test waits for.
 const LONG: Duration = Duration::from_secs(20);

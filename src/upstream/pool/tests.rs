@@ -79,7 +79,7 @@ fn is_idle(server: &Server<Body>) -> bool {
     server.shelves.of(0).kept().idle.iter().any(|(_, link)| !link.sender.is_closed())
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_connection_of_another_worker_is_taken_by_who_is_alone_or_may_have_no_more() {
     let server = server();
     let ((first, _first_far), (second, _second_far)) = (link(&server).await, link(&server).await);
@@ -91,6 +91,10 @@ async fn a_connection_of_another_worker_is_taken_by_who_is_alone_or_may_have_no_
     // It may have another: who has none makes one.
     drop(second);
     assert!(server.borrow(2).is_none());
+    // Unless nobody has needed the other's for a while.
+    advance(SPARE + Duration::from_millis(1)).await;
+    let spare = server.borrow(2).unwrap();
+    server.put_back(spare);
     drop(under_way);
     let _alone = server.load.clone();
     assert!(server.borrow(2).is_some());
