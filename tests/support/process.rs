@@ -23,7 +23,7 @@ pub(crate) struct Process {
 impl Process {
     /// Starts one with the configuration in the file `config`; it listens when this returns.
     pub(crate) async fn start(config: &Path, sandbox: &Sandbox) -> Self {
-        Self::start_with(config, sandbox, |_| {}).await
+        ready(Self::try_start(config, sandbox).await)
     }
 
     /// As [`Process::start`]; one that ends instead leaves what it has said.
@@ -37,8 +37,7 @@ impl Process {
         sandbox: &Sandbox,
         change: impl FnOnce(&mut Command),
     ) -> Self {
-        let started = Self::try_start_with(config, sandbox, change).await;
-        started.unwrap_or_else(|log| panic!("it ended:\n{log}"))
+        ready(Self::try_start_with(config, sandbox, change).await)
     }
 
     async fn try_start_with(
@@ -114,3 +113,7 @@ fn text(log: &watch::Sender<Vec<Value>>) -> String {
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
+
+fn ready(started: Result<Process, String>) -> Process {
+    started.unwrap_or_else(|log| panic!("it ended:\n{log}"))
+}
