@@ -217,6 +217,7 @@ fn route(pattern: &str, access: Access) -> Route {
         tunnel: None,
         rewrite: None,
         counts: Counts::default(),
+        callers: Default::default(),
     }
 }
 

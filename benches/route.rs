@@ -63,6 +63,7 @@ fn route(pattern: &str, access: Access) -> Route {
         tunnel: None,
         rewrite: None,
         counts: tollgate::telemetry::traffic::Counts::default(),
+        callers: Default::default(),
     }
 }
 

@@ -8,6 +8,7 @@ mod figures;
 mod payment;
 mod resume;
 mod road;
+mod tokens;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -117,6 +118,7 @@ impl Gateway {
         if let Some((listener, token)) = admin_listener {
             let metrics = Metrics::default();
             parts.figures.expose(&metrics, current.clone());
+            parts.rooms.turnstile().expose(&metrics);
             if let Some(payment) = &parts.payment {
                 payment.expose(&metrics);
             }
@@ -288,6 +290,10 @@ impl Parts {
         }
         let stop_watching = self.stop_background.child_token();
         upstreams.watch(&self.background, &stop_watching);
+        if let Some(running) = running {
+            tokens::go_on(&settings.tokens, &running.settings.tokens);
+        }
+        tokens::fetch(&settings.tokens, &self.background, &stop_watching);
         let (clock, paid) = (self.clock.clone(), self.paid.clone());
         let guard = Guard::new(upstreams.clone(), methods, clock, paid).within(self.rooms.clone());
         Configured { settings, guard, upstreams, stop_watching }

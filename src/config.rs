@@ -28,7 +28,7 @@ pub use self::{
     env_file::EnvFile,
     settings::{
         Admin, Channel, Charge, ContentHash, Drain, FacilitatorSettings, Listener, Mpp, Payment,
-        Reload, Settings, Store, X402,
+        Reload, Settings, Store, TokenSource, X402,
     },
 };
 

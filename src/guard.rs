@@ -12,6 +12,7 @@
 //!
 //! To verify is to check what needs no ledger, to claim, and to ask the ledger: see [`Method::verify`].
 
+mod callers;
 pub mod cors;
 pub mod grpc;
 mod lasting;
@@ -54,13 +55,13 @@ pub use self::{
     whole::{Onward, Whole},
 };
 use crate::{
+    callers::Entry,
     pay::{
         Bound, Denied, Fault, Method, SettleOrder, Terms,
         channel::{Asker, Channel},
         methods::{Asked, Credential, Methods, Wanted},
         room::{Room, Seat},
     },
-    protocol::mpp,
     route::{Access, Route},
     telemetry::{
         Clock,
@@ -241,6 +242,13 @@ impl<F> Guard<F> {
         let address = request.extensions().get::<SocketAddr>().map(SocketAddr::ip);
         let asker = Asker::of(request.headers(), address);
         let parsed = self.methods.parse(&terms, request.headers());
+        match self.entry(&request, &route, matches!(parsed, Ok(Some(_)))) {
+            Entry::Pays => {}
+            Entry::Open(pass) => {
+                return Box::pin(self.let_through(request, &route, &terms, pass)).await;
+            }
+            Entry::Later(wait) => return own(callers::too_many(wait)),
+        }
         let (request, read) = match terms.bind_body {
             false => (request.map(Either::Left), None),
             true => {
@@ -324,7 +332,7 @@ impl<F> Guard<F> {
                         .await
                 }
                 Credential::Channel(channel, credential) if is_order => {
-                    Box::pin(close(&channel, *credential, &route, &asked)).await
+                    Box::pin(paid::close(&channel, *credential, &route, &asked)).await
                 }
                 Credential::Channel(channel, credential) => {
                     let credential = (*credential, asked.asker.clone());
@@ -361,7 +369,11 @@ impl<F> Guard<F> {
     {
         let Asked { terms, bound, .. } = asked;
         let order = terms.settle.of(&bound.method);
-        let mut verified = method.verify(terms, bound, credential, &mut seat).await?;
+        let verified = method.verify(terms, bound, credential, &mut seat).await?;
+        let mut verified = match self.paced(method, verified, &seat, route).await {
+            Ok(verified) => verified,
+            Err(problem) => return Ok(own(*problem)),
+        };
         let mut receipt = None;
         if order == SettleOrder::BeforeForward {
             let (settled, proof) = method.settle(verified).await?;
@@ -415,19 +427,6 @@ impl<F> Guard<F> {
         route.counts.delivered(M::RAIL, worth.asset, worth.amount);
         Ok(paid::with_receipt(response, receipt).map(Either::Right))
     }
-}
-
-/// The answer to a payer that asks for its channel to be closed: the upstream has no part in it.
-async fn close<B>(
-    channel: &Channel,
-    credential: mpp::Credential,
-    route: &Route,
-    asked: &Asked,
-) -> Result<Response<Body<B>>, Denied> {
-    let Asked { terms, bound, asker, .. } = asked;
-    let closed = channel.close(terms, bound, asker, credential).await?;
-    route.counts.ended(Rail::Channel, Outcome::Closed);
-    Ok(paid::with_receipt(paid::closed(&closed.body), Some(closed.receipt)).map(Either::Left))
 }
 
 /// HEAD is priced, quoted and bound as GET: it asks for the same work.

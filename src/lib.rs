@@ -7,7 +7,7 @@
 //! 1. [`server`] accepts the connection (HTTP/1.1 or HTTP/2) and reads one request, strictly. Its target gets one
 //!    canonical reading ([`protocol::target`]); what has two readings is answered 400 and goes no further.
 //! 2. [`route`] finds the one route that this method and target belong to. What matches nothing is 404.
-//! 3. [`guard`] is the valve. A free route passes. A priced one needs a credential: without one the guard answers
+//! 3. [`guard`] is the valve. A free route passes, and on any other who may call it without paying ([`callers`]). A priced one needs a credential: without one the guard answers
 //!    402 with a challenge of each method that the route offers and that can take payments now. With one it has that
 //!    method ([`pay::x402`], [`pay::charge`] or [`pay::channel`]) verify it, claim it in the [`store`] so that it buys one delivery, and
 //!    settle it through the [`ledger`], before or after the upstream has answered. A payment that its payer has put on
@@ -50,6 +50,8 @@ pub mod upstream;
 
 pub mod guard;
 pub mod route;
+
+pub mod callers;
 
 pub mod haste;
 pub mod tunnel;

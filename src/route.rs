@@ -22,6 +22,7 @@ pub use self::{
     rewrite::{HeaderChanges, Prefix, PrefixError, Rewrite},
 };
 use crate::{
+    callers::{self, Mode},
     pay::Terms,
     telemetry::traffic::{Counts, Traffic},
 };
@@ -47,6 +48,16 @@ pub struct Route {
     pub rewrite: Option<Box<Rewrite>>,
     /// What goes through it.
     pub counts: Counts,
+    /// Who may call without paying, and how often.
+    pub callers: callers::Rules,
+}
+
+impl Route {
+    /// Whether a request may be asked to pay here.
+    #[must_use]
+    pub fn asks_for_money(&self) -> bool {
+        matches!(self.access, Access::Priced(_)) && self.callers.mode == Mode::Enforce
+    }
 }
 
 /// What a route asks of a request.

@@ -22,6 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["ledger", "store"],
     &["closer"],
     &["pay"],
+    &["callers"],
     &["route"],
     &["guard"],
     &["server", "upstream", "client"],

@@ -19,7 +19,7 @@ use crate::{
     config::Settings,
     guard::{Body, Guard, Onward, cors, grpc, problem::Problem},
     protocol::target::Target,
-    route::{Access, Match},
+    route::{Access, Match, Route},
     server::{self, Arriving, Inbound, Refused, Secured},
     telemetry::{
         label::Verb,
@@ -131,7 +131,7 @@ async fn travel(
         let detail = "`_method` asks for a method that is another route's: send that method itself";
         return own(Problem::new(StatusCode::BAD_REQUEST, detail));
     }
-    if matches!(route.access, Access::Priced(_))
+    if route.asks_for_money()
         && let Some(url) = secure_url(&configured.settings, &request)
     {
         return own(elsewhere(url, &target));
@@ -152,7 +152,7 @@ async fn preflight(
         passage.enter(&route.counts);
     }
     match found {
-        Match::Found(route) if matches!(route.access, Access::Free) => {
+        Match::Found(route) if is_open(route) => {
             let route = route.clone();
             configured.guard.answer(request, route, target.as_str()).await
         }
@@ -161,6 +161,11 @@ async fn preflight(
         }
         _ => own(unmatched()),
     }
+}
+
+/// Whether whoever comes is let through.
+fn is_open(route: &Route) -> bool {
+    !matches!(route.access, Access::Denied(_)) && !route.asks_for_money()
 }
 
 /// Where a priced request has to come, if it came over plain HTTP though clients know the gateway by `https`: who reads

@@ -5,6 +5,7 @@
 
 mod admin;
 mod asset;
+mod caller;
 mod channel;
 mod health;
 mod listener;
@@ -60,11 +61,12 @@ fn read(document: &Node, reading: &Reading<'_>, hash: ContentHash) -> Option<Set
     let public_url = listener::read_public_url(&root);
     let upstreams = upstream::read(&root);
     let money = Money::read(&root);
-    let defaults = Defaults::read(&root, &money);
+    let mut sources = caller::Sources::default();
+    let defaults = Defaults::read(&root, &money, &mut sources);
     for listener in listeners.iter_mut().flatten() {
         listener.limits.header_bytes = defaults.header_bytes.try_into().unwrap_or(usize::MAX);
     }
-    let routes = route::read(&root, &defaults, &money, upstreams.as_deref());
+    let routes = route::read(&root, &defaults, &money, upstreams.as_deref(), &mut sources);
     read_unmatched(&root);
     let drain = read_drain(&root);
     let reload = read_reload(&root);
@@ -89,6 +91,7 @@ fn read(document: &Node, reading: &Reading<'_>, hash: ContentHash) -> Option<Set
         payment,
         upstreams: upstreams?.into_iter().map(|upstream| upstream.settings).collect(),
         table,
+        tokens: sources.0,
         drain,
         reload,
         admin: admin.map_or(Some(None), |admin| admin.map(Some))?,
@@ -144,6 +147,7 @@ const ROOT: Keys = Keys {
         "upstream",
         "upstreams",
         "defaults",
+        "mode",
         "routes",
         "unmatched",
         "drain",

@@ -140,6 +140,11 @@ impl<'a> Spot<'a> {
         Some(items.iter().enumerate().map(child).collect())
     }
 
+    /// The items of a list; `None` if it is none, which is no fault.
+    pub(super) fn text_or_items(&self) -> Option<Vec<Self>> {
+        matches!(self.node.value, Value::Sequence(_)).then(|| self.items()).flatten()
+    }
+
     /// The value as text: written out, or `{ env: NAME, default: … }`.
     pub(super) fn text(&self) -> Option<Text<'a>> {
         match &self.node.value {

@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::diagnostic::Diagnostics;
 use crate::{
+    callers::TokenKeys,
     closer,
     ledger::{channels, own, remote, signer::Seed},
     protocol::{
@@ -33,6 +34,8 @@ pub struct Settings {
     pub upstreams: Vec<upstream::Settings>,
     /// The routes.
     pub table: Table,
+    /// Where the keys are published of those whose tokens pass.
+    pub tokens: Vec<TokenSource>,
     /// How the gateway stops.
     pub drain: Drain,
     /// How the file is watched.
@@ -165,6 +168,23 @@ impl PartialEq for Store {
 }
 
 impl Eq for Store {}
+
+/// A JSON Web Key Set that is fetched.
+#[derive(Clone, Debug)]
+pub struct TokenSource {
+    /// Where. May carry a key in its query: not for logs.
+    pub url: Uri,
+    /// What was fetched; no key at first.
+    pub keys: TokenKeys,
+}
+
+impl TokenSource {
+    /// Where it is, for logs.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.url.host().unwrap_or_default()
+    }
+}
 
 /// The operator's own port.
 #[derive(Clone, Debug)]

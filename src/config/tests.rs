@@ -2,6 +2,7 @@
 
 mod address;
 mod admin;
+mod caller;
 mod channel;
 mod charge;
 mod env_file;

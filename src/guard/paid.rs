@@ -2,9 +2,15 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 
-use crate::pay::{Receipt, Replay};
+use super::Body;
+use crate::{
+    pay::{Denied, Receipt, Replay, channel::Channel, methods::Asked},
+    protocol::mpp,
+    route::Route,
+    telemetry::label::{Outcome, Rail},
+};
 
 /// The stored outcome of a payment: status and receipt, and never a body.
 pub(super) fn replayed(replay: Replay) -> Response<Full<Bytes>> {
@@ -37,9 +43,22 @@ pub(super) fn with_receipt<B>(mut response: Response<B>, receipt: Option<Receipt
     response
 }
 
+/// The answer to a payer that asks for its channel to be closed: the upstream has no part in it.
+pub(super) async fn close<B>(
+    channel: &Channel,
+    credential: mpp::Credential,
+    route: &Route,
+    asked: &Asked,
+) -> Result<Response<Body<B>>, Denied> {
+    let Asked { terms, bound, asker, .. } = asked;
+    let done = channel.close(terms, bound, asker, credential).await?;
+    route.counts.ended(Rail::Channel, Outcome::Closed);
+    Ok(with_receipt(closed(&done.body), Some(done.receipt)).map(Either::Left))
+}
+
 /// `Cache-Control` without `public` and `s-maxage`, and with `private` unless `no-store` says more; and nothing that some
 /// shared caches believe before it.
-fn make_private(headers: &mut HeaderMap) {
+pub(super) fn make_private(headers: &mut HeaderMap) {
     let overriding: Vec<HeaderName> = headers
         .keys()
         .filter(|name| {

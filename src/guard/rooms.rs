@@ -1,6 +1,7 @@
-//! How much requests may take together before they are answered: the bounds of all guards, in one place.
+//! How much requests may take together before they are answered, and callers by themselves: the bounds of all guards, in one
+//! place.
 
-use crate::pay::room::Room;
+use crate::{callers::Turnstile, pay::room::Room};
 
 /// What requests with a payment may take together. Clones share it.
 #[derive(Clone, Debug)]
@@ -9,11 +10,22 @@ pub struct Rooms {
     pub(super) paying: Room,
     /// For the bytes of their bodies, where these are read whole.
     pub(super) whole: Room,
+    /// For callers, each by itself.
+    pub(super) turnstile: Turnstile,
+}
+
+impl Rooms {
+    /// What is counted of callers.
+    #[must_use]
+    pub const fn turnstile(&self) -> &Turnstile {
+        &self.turnstile
+    }
 }
 
 impl Default for Rooms {
     fn default() -> Self {
-        Self { paying: Room::new(MOST_PAYING), whole: Room::new(MOST_WHOLE) }
+        let (paying, whole) = (Room::new(MOST_PAYING), Room::new(MOST_WHOLE));
+        Self { paying, whole, turnstile: Turnstile::default() }
     }
 }
 

@@ -149,6 +149,7 @@ async fn carried(lease: &Lease, slow: Slow) -> (Response<Body<Full<Bytes>>>, Dur
         tunnel: None,
         rewrite: None,
         counts: Counts::default(),
+        callers: Default::default(),
     };
     let guard = Guard::new(slow, Methods::default(), Clock::fixed(1_000), TaskTracker::new());
     let request = Box::new(Request::new(Either::Left(Full::<Bytes>::default())));

@@ -109,6 +109,15 @@ impl Seat {
         Ok(())
     }
 
+    /// The payer in whose name it was taken, once that is known.
+    #[must_use]
+    pub fn payer(&self) -> Option<Address> {
+        self.holders.iter().find_map(|holder| match holder {
+            Holder::Payer(payer) => Some(*payer),
+            Holder::Network(_) => None,
+        })
+    }
+
     /// What was taken is taken in the name of `payer` too: called where it is certain that it is the payer who asks.
     ///
     /// # Errors
@@ -161,7 +170,8 @@ impl Book {
 }
 
 /// What counts as one address: of IPv6 the half that says which network, as one client has all of it.
-fn network_of(address: IpAddr) -> IpAddr {
+#[must_use]
+pub fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
         v4 @ IpAddr::V4(_) => v4,

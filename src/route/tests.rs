@@ -13,6 +13,7 @@ fn route(pattern: &str, access: Access) -> Route {
         tunnel: None,
         rewrite: None,
         counts: Counts::default(),
+        callers: Default::default(),
     }
 }
 

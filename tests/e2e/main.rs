@@ -15,6 +15,7 @@ mod attack;
 mod binding;
 mod budget;
 mod cache;
+mod callers;
 mod charge;
 mod contract;
 mod crowd;

@@ -132,6 +132,7 @@ impl Gateway {
             tunnel: options.tunnel,
             rewrite: options.rewrite.clone().map(Box::new),
             counts: Counts::default(),
+            callers: Default::default(),
         };
         let table = Table::new(vec![
             route(options.free, Access::Free),

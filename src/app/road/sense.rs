@@ -79,6 +79,7 @@ mod tests {
             tunnel: None,
             rewrite: None,
             counts: Counts::default(),
+            callers: Default::default(),
         };
         let table = Table::new(vec![
             route("POST /orders", Access::Free),

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use http::{Method, StatusCode};
 
 use super::{
-    mpp,
+    caller, mpp,
     payment::{LIVES, Money, Payee},
     price, rewrite,
     rule::{self, Defaults},
@@ -28,6 +28,7 @@ pub(super) fn read(
     defaults: &Defaults,
     money: &Money<'_>,
     upstreams: Option<&[Upstream]>,
+    sources: &mut caller::Sources,
 ) -> Option<Table> {
     let hint = "list at least one: `routes: [{ match: GET /weather, price: \"$0.001\" }]`";
     let list = root.need("routes", hint)?;
@@ -35,7 +36,8 @@ pub(super) fn read(
     if items.is_empty() {
         return list.fault("there is no route", hint);
     }
-    let mut reader = RouteReader { root, defaults, money, upstreams, names: HashMap::new() };
+    let names = HashMap::new();
+    let mut reader = RouteReader { root, defaults, money, upstreams, sources, names };
     let routes = items.iter().map(|item| (item, reader.read(item))).collect();
     tabulate(routes)
 }
@@ -82,6 +84,7 @@ struct RouteReader<'r, 'a> {
     defaults: &'r Defaults,
     money: &'r Money<'a>,
     upstreams: Option<&'r [Upstream]>,
+    sources: &'r mut caller::Sources,
     /// The names that are taken, and by which route.
     names: HashMap<String, String>,
 }
@@ -108,14 +111,25 @@ impl<'a> RouteReader<'_, 'a> {
         let tunnel = limits.as_ref().and_then(|limits| limits.duration("tunnel"));
         let access = match read_kind(&fields) {
             None => None,
-            Some(Kind::Free) => Some(Access::Free),
-            Some(Kind::Denied(spot)) => read_status(&spot).map(Access::Denied),
+            Some(Kind::Free) => {
+                caller::only_for_priced(limits.as_ref(), "free");
+                Some(Access::Free)
+            }
+            Some(Kind::Denied(spot)) => {
+                caller::only_for_priced(limits.as_ref(), "denied");
+                read_status(&spot).map(Access::Denied)
+            }
             Some(Kind::Priced) => self
                 .read_terms(&fields, name.as_deref(), pattern.as_ref(), timeout)
                 .map(|terms| Access::Priced(Arc::new(terms))),
         };
         let is_whole =
             name.is_some() && access.is_some() && upstream.is_some() && timeout.is_some();
+        let scope = name.as_deref().unwrap_or_default();
+        let usual = &self.defaults.callers;
+        let mut callers = caller::read(&fields, limits.as_ref(), scope, usual, self.sources);
+        let mode = fields.get("mode").and_then(|spot| caller::read_mode(&spot));
+        callers.mode = mode.unwrap_or(callers.mode);
         let rewrite = rewrite::read(&fields, pattern.as_ref());
         let route = Route {
             name: name.unwrap_or_default().into(),
@@ -127,6 +141,7 @@ impl<'a> RouteReader<'_, 'a> {
             tunnel,
             rewrite: rewrite.map(Box::new),
             counts: Counts::default(),
+            callers,
         };
         Some((route, is_whole))
     }
@@ -376,6 +391,9 @@ fn only_for_priced(fields: &Fields<'_>, kind: &str) -> Option<()> {
         "pay_to",
         "credential_header",
         "bind_body",
+        "allow",
+        "free_quota",
+        "mode",
     ];
     for key in keys {
         if fields.get(key).is_some() {
@@ -440,6 +458,9 @@ const ROUTE: Keys = Keys {
         "settle",
         "charge_when",
         "redelivery",
+        "allow",
+        "free_quota",
+        "mode",
         "timeout",
         "pay_to",
         "limits",
@@ -449,7 +470,8 @@ const ROUTE: Keys = Keys {
     ],
     later: &[],
 };
-const LIMITS: Keys = Keys { known: &["body", "tunnel"], later: &["unpaid_rps_per_ip"] };
+const LIMITS: Keys =
+    Keys { known: &["body", "tunnel", "unpaid_rps_per_ip", "paid_rps_per_payer"], later: &[] };
 const DESCRIBE: Keys =
     Keys { known: &["summary"], later: &["example_response", "request_schema_file"] };
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::{mpp, payment::Money};
+use super::{caller, mpp, payment::Money};
 use crate::{
+    callers,
     config::{
         diagnostic::{nearest, one_of, quoted},
         read::{Fields, Keys, Spot},
@@ -21,6 +22,7 @@ pub(super) struct Defaults {
     /// `None` if the list is faulty.
     pub(super) accept: Option<Vec<MethodName>>,
     pub(super) rules: Rules,
+    pub(super) callers: callers::Rules,
 }
 
 /// When money moves.
@@ -35,7 +37,11 @@ pub(super) struct Rules {
 pub(super) type Accepted<'a> = (MethodName, Option<Spot<'a>>);
 
 impl Defaults {
-    pub(super) fn read(root: &Fields<'_>, money: &Money<'_>) -> Self {
+    pub(super) fn read(
+        root: &Fields<'_>,
+        money: &Money<'_>,
+        sources: &mut caller::Sources,
+    ) -> Self {
         let fields = root.get("defaults").and_then(|spot| spot.fields(&DEFAULTS));
         let limits = fields.as_ref().and_then(|fields| fields.get("limits")?.fields(&LIMITS));
         let size = |key| limits.as_ref().and_then(|limits| limits.get(key)?.size());
@@ -44,7 +50,14 @@ impl Defaults {
             None => Some(money.configured_methods()),
             Some(spot) => read_names(&spot, money),
         };
+        let mode = root.get("mode").and_then(|spot| caller::read_mode(&spot));
+        let inherited = callers::Rules { mode: mode.unwrap_or_default(), ..Default::default() };
+        let callers = match &fields {
+            Some(fields) => caller::read(fields, limits.as_ref(), "", &inherited, sources),
+            None => inherited,
+        };
         Self {
+            callers,
             header_bytes: size("header_bytes").unwrap_or(HEADER_BYTES),
             body: size("body").unwrap_or(BODY_BYTES),
             accept,
@@ -190,10 +203,13 @@ fn read_redelivery(spot: &Spot<'_>, inherited: Redelivery) -> Option<Redelivery>
 }
 
 const DEFAULTS: Keys = Keys {
-    known: &["accept", "limits", "charge_when", "redelivery", "settle"],
+    known: &["accept", "limits", "charge_when", "redelivery", "settle", "allow", "free_quota"],
     later: &["headers"],
 };
-const LIMITS: Keys = Keys { known: &["body", "header_bytes"], later: &["unpaid_rps_per_ip"] };
+const LIMITS: Keys = Keys {
+    known: &["body", "header_bytes", "unpaid_rps_per_ip", "paid_rps_per_payer"],
+    later: &[],
+};
 const METHOD: Keys = Keys { known: &["price"], later: &[] };
 const CHARGE: Keys = Keys { known: &["price", "sponsored"], later: &[] };
 const REDELIVERY: Keys = Keys { known: &["attempts", "for"], later: &[] };
