@@ -4,33 +4,44 @@
 
 mod admin;
 mod channels;
+mod doors;
 mod figures;
 mod payment;
+mod reload;
 mod resume;
 mod road;
 mod tokens;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use secrecy::ExposeSecret as _;
-use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
+pub use self::{
+    doors::{CannotListen, Inherited},
+    reload::{LastReload, NeedsRestart, NotReloaded, Reloaded, Reloader, Watched},
+};
 use self::{
+    doors::{Doors, Planned},
     figures::Figures,
     payment::Payment,
+    reload::differences,
     road::{Configured, Road, Upstreams, hop::Hop},
 };
 use crate::{
     admin::{Admin, LIMITS},
-    config::{self, Settings},
+    config::{self, Settings, Source},
     guard::{Guard, Rooms},
     ledger::facilitator::NotReady,
     pay::methods::Methods,
-    server::{self, Door, tls::Tls},
-    store,
+    server, store,
     telemetry::{Clock, metrics::Metrics},
     workers::Workers,
 };
@@ -38,19 +49,20 @@ use crate::{
 /// A running gateway.
 #[derive(Debug)]
 pub struct Gateway {
-    addresses: Vec<SocketAddr>,
     admin_address: Option<SocketAddr>,
-    /// What its listeners show, in the order of the configuration.
-    tls: Vec<Option<Tls>>,
+    core: Arc<Core>,
+}
+
+/// What is there from the start of a gateway to its end.
+#[derive(Debug)]
+struct Core {
+    /// Locked while the configuration is swapped, so that no two are at once.
+    doors: Mutex<Doors>,
+    hop: Hop,
     current: Arc<ArcSwap<Configured>>,
     parts: Parts,
-    drain: config::Drain,
-    listening: TaskTracker,
-    stop_listening: CancellationToken,
     /// Set as soon as it is to stop.
     stopping: CancellationToken,
-    /// What runs on them outlives the listeners: paid requests do.
-    _workers: Workers,
 }
 
 /// What stays when the configuration is swapped.
@@ -64,7 +76,6 @@ struct Parts {
     stop_background: CancellationToken,
     payment: Option<Payment>,
     rooms: Rooms,
-    public_url: Arc<str>,
     figures: Figures,
 }
 
@@ -74,19 +85,28 @@ impl Gateway {
     /// # Errors
     /// [`StartError`] names what could not be had; nothing is left running then.
     pub async fn start(settings: Settings, clock: Clock) -> Result<Self, StartError> {
-        let mut listeners = Vec::new();
-        for listener in &settings.listeners {
-            listeners.push(bind(listener.address).await?);
-        }
-        let tls: Vec<_> = settings.listeners.iter().map(|listener| listener.tls.clone()).collect();
-        let limits: Vec<_> = settings.listeners.iter().map(|listener| listener.limits).collect();
-        let admin_listener = match &settings.admin {
-            Some(admin) => Some((bind(admin.address).await?, admin.token.clone())),
+        Self::start_with(settings, clock, Inherited::default()).await
+    }
+
+    /// As [`Gateway::start`], at sockets that are open already as far as there are such.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start_with(
+        settings: Settings,
+        clock: Clock,
+        inherited: Inherited,
+    ) -> Result<Self, StartError> {
+        let mut doors = Doors::new(inherited, Workers::start().map_err(StartError::Workers)?);
+        let planned = doors.plan(&settings.listeners)?;
+        let admin = match &settings.admin {
+            Some(admin) => {
+                let (opened, address) = doors.inherited().listen(admin.address)?;
+                Some((opened, address, admin.token.clone()))
+            }
             None => None,
         };
-        let local = |listener: &TcpListener| listener.local_addr().map_err(StartError::Address);
-        let addresses = listeners.iter().map(local).collect::<Result<Vec<_>, _>>()?;
-        let admin_address = admin_listener.as_ref().map(|(bound, _)| local(bound)).transpose()?;
+        let admin_address = admin.as_ref().map(|(_, address, _)| *address);
         let background = TaskTracker::new();
         let stop_background = CancellationToken::new();
         let payment = match &settings.payment {
@@ -95,27 +115,24 @@ impl Gateway {
             }
             None => None,
         };
-        let first = settings.listeners.first().zip(addresses.first());
-        let public_url = first.map(|(listener, bound)| listener.url(*bound)).unwrap_or_default();
-        let names = settings.listeners.iter().map(|listener| listener.name.as_str());
         let parts = Parts {
-            figures: Figures::new(names, &clock),
+            figures: Figures::new(&clock),
             clock,
             paid: TaskTracker::new(),
             background,
             stop_background,
             payment,
             rooms: Rooms::default(),
-            public_url: public_url.into(),
         };
         let drain = settings.drain;
-        let current = Arc::new(ArcSwap::from_pointee(parts.configure(settings, None)));
+        let configured = parts.configure(settings, &planned.url().unwrap_or_default(), None);
+        let current = Arc::new(ArcSwap::from_pointee(configured));
         if let Some(payment) = &parts.payment {
             let stop = parts.stop_background.child_token();
             parts.background.spawn(resume::resume(payment.store.clone(), current.clone(), stop));
         }
         let stopping = CancellationToken::new();
-        if let Some((listener, token)) = admin_listener {
+        if let Some((listener, _, token)) = admin {
             let metrics = Metrics::default();
             parts.figures.expose(&metrics, current.clone());
             parts.rooms.turnstile().expose(&metrics);
@@ -138,38 +155,11 @@ impl Gateway {
                 parts.stop_background.child_token(),
             ));
         }
-        let (listening, stop_listening) = (TaskTracker::new(), CancellationToken::new());
-        let (workers, hop) = (Workers::start().map_err(StartError::Workers)?, Hop::draw());
-        let Figures { traffic, connections, .. } = &parts.figures;
-        let counted = connections.iter().map(|(_, level)| level.clone());
-        for (((listener, tls), limits), level) in
-            listeners.into_iter().zip(&tls).zip(limits).zip(counted)
-        {
-            let road = Road::new(current.clone(), hop.clone(), traffic, level);
-            let mut door = Door::from(listener).on_workers(workers.clone());
-            if let Some(tls) = tls {
-                door = door.with_tls(tls.clone());
-            }
-            listening.spawn(server::serve(
-                door,
-                road,
-                limits,
-                drain.timeout,
-                stop_listening.clone(),
-            ));
-        }
-        Ok(Self {
-            addresses,
-            admin_address,
-            tls,
-            current,
-            parts,
-            drain,
-            listening,
-            stop_listening,
-            stopping,
-            _workers: workers,
-        })
+        let hop = Hop::draw();
+        parts.open(&mut doors, planned, (&current, &hop), drain);
+        let doors = Mutex::new(doors);
+        let core = Arc::new(Core { doors, hop, current, parts, stopping });
+        Ok(Self { admin_address, core })
     }
 
     /// Where its admin port is, if it has one.
@@ -180,60 +170,52 @@ impl Gateway {
 
     /// Where it listens, in the order of the configuration.
     #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.core.doors().addresses()
     }
 
     /// Swaps the configuration: requests under way finish on what they began with.
     ///
     /// # Errors
-    /// [`NeedsRestart`] if it changes what cannot be changed while running; nothing is swapped then.
-    pub fn reload(&self, settings: Settings) -> Result<(), NeedsRestart> {
-        let taken = self.take(settings);
-        match &taken {
-            Ok(()) => self.parts.figures.reloads.note_taken(&self.parts.clock),
-            Err(_) => self.note_unreadable(),
-        }
-        taken
+    /// [`NotReloaded`]; nothing has changed then.
+    pub fn reload(&self, settings: Settings) -> Result<Reloaded, NotReloaded> {
+        let result = self.core.swap(settings);
+        self.core.note(&result);
+        result
     }
 
-    /// Notes for the figures that a configuration came which cannot be read: the one before goes on.
-    pub fn note_unreadable(&self) {
-        self.parts.figures.reloads.note_failed();
+    /// What reads the configuration again from `source`, whoever tells it to.
+    #[must_use]
+    pub fn reloader(&self, source: Source) -> Reloader {
+        Reloader { core: self.core.clone(), source: Arc::new(source), turn: Arc::default() }
     }
 
-    fn take(&self, settings: Settings) -> Result<(), NeedsRestart> {
-        let running = self.current.load();
-        let (new, old) = (&settings.listeners, &running.settings.listeners);
-        if new.len() != old.len()
-            || !new.iter().zip(old).all(|(new, old)| new.is_the_socket_of(old))
-        {
-            return Err(NeedsRestart("listen"));
-        }
-        if !same_admin(settings.admin.as_ref(), running.settings.admin.as_ref()) {
-            return Err(NeedsRestart("admin"));
-        }
-        match (&settings.payment, &self.parts.payment) {
-            (None, _) => {}
-            (Some(_), None) => return Err(NeedsRestart("payments")),
-            (Some(new), Some(old)) => old.serves(new)?,
-        }
-        for (shown, listener) in self.tls.iter().zip(&settings.listeners) {
-            if let (Some(shown), Some(tls)) = (shown, &listener.tls) {
-                shown.show(tls);
-            }
-        }
-        let hash = settings.hash;
-        let next = self.parts.configure(settings, Some(&running));
-        self.current.store(Arc::new(next));
-        info!(config = %hash, "configuration swapped");
-        Ok(())
+    /// How the last reload went.
+    #[must_use]
+    pub fn last_reload(&self) -> LastReload {
+        let hash = self.config_hash();
+        let (is_successful, succeeded_at) = self.core.parts.figures.reloads.told();
+        LastReload { is_successful, succeeded_at, hash }
+    }
+
+    /// What it runs on now: a change of it is worth a reload.
+    #[must_use]
+    pub fn watched(&self) -> Watched {
+        let current = self.core.current.load();
+        let Settings { reload, hash, files, .. } = &current.settings;
+        Watched { reload: *reload, hash: *hash, files: files.clone() }
     }
 
     /// What the gateway runs on now: a digest of the configuration file.
     #[must_use]
     pub fn config_hash(&self) -> config::ContentHash {
-        self.current.load().settings.hash
+        self.core.current.load().settings.hash
+    }
+
+    /// How many tasks run in the background: for tests of what a reload leaves behind.
+    #[must_use]
+    pub fn background_tasks(&self) -> usize {
+        self.core.parts.background.len()
     }
 
     /// Waits until payments can be taken, or says after `patience` why they cannot.
@@ -241,44 +223,103 @@ impl Gateway {
     /// # Errors
     /// [`NotReady`], a sentence for the operator.
     pub async fn ready(&self, patience: Duration) -> Result<(), NotReady> {
-        match &self.parts.payment {
+        match &self.core.parts.payment {
             Some(payment) => payment.ready(patience).await,
             None => Ok(()),
         }
     }
 
-    /// Stops in order: no new connections, requests under way finish, payments are recorded, the store closes.
+    /// Stops in order: not ready any more, no new connections, requests under way finish, payments are recorded, the store
+    /// closes.
     pub async fn stop(self) {
-        self.stopping.cancel();
-        tokio::time::sleep(self.drain.delay).await;
-        self.stop_listening.cancel();
-        self.listening.close();
-        self.listening.wait().await;
+        let Core { parts, stopping, current, .. } = &*self.core;
+        let drain = {
+            // No reload is under way behind this, and none begins.
+            let doors = self.core.doors();
+            stopping.cancel();
+            doors.leave();
+            current.load().settings.drain
+        };
+        tokio::time::sleep(drain.delay).await;
+        let serving = self.core.doors().stop();
+        serving.wait().await;
         // A settlement that is under way is worth waiting for: what it finds is recorded.
-        self.parts.paid.close();
-        if tokio::time::timeout(SETTLE_GRACE, self.parts.paid.wait()).await.is_err() {
+        parts.paid.close();
+        if tokio::time::timeout(SETTLE_GRACE, parts.paid.wait()).await.is_err() {
             warn!(
                 "stopping while settlements are under way: they stay pending and are resolved later"
             );
         }
-        self.parts.stop_background.cancel();
-        self.parts.background.close();
-        self.parts.background.wait().await;
-        if let Some(payment) = &self.parts.payment
+        parts.stop_background.cancel();
+        parts.background.close();
+        parts.background.wait().await;
+        if let Some(payment) = &parts.payment
             && let Err(error) = payment.store.close().await
         {
             warn!(%error, "the store did not close cleanly");
         }
+        info!("stopped");
+    }
+}
+
+impl Core {
+    fn doors(&self) -> MutexGuard<'_, Doors> {
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Swaps the configuration once everything of it is there.
+    fn swap(&self, settings: Settings) -> Result<Reloaded, NotReloaded> {
+        let mut doors = self.doors();
+        if self.stopping.is_cancelled() {
+            return Err(NotReloaded::Stopping);
+        }
+        let running = self.current.load_full();
+        if !same_admin(settings.admin.as_ref(), running.settings.admin.as_ref()) {
+            return Err(NeedsRestart("admin").into());
+        }
+        match (&settings.payment, &self.parts.payment) {
+            (None, _) => {}
+            (Some(_), None) => return Err(NeedsRestart("payments").into()),
+            (Some(new), Some(old)) => old.serves(new)?,
+        }
+        let planned = doors.plan(&settings.listeners)?;
+        let reloaded =
+            Reloaded { hash: settings.hash, changed: differences(&running.settings, &settings) };
+        let drain = settings.drain;
+        let next =
+            self.parts.configure(settings, &planned.url().unwrap_or_default(), Some(&running));
+        self.current.store(Arc::new(next));
+        self.parts.open(&mut doors, planned, (&self.current, &self.hop), drain);
+        Ok(reloaded)
     }
 }
 
 impl Parts {
-    /// What requests run on from now on; `running` is what they run on still.
-    fn configure(&self, mut settings: Settings, running: Option<&Configured>) -> Configured {
+    /// Serves at what was planned, by the road that starts at the current configuration.
+    fn open(
+        &self,
+        doors: &mut Doors,
+        planned: Planned,
+        (current, hop): (&Arc<ArcSwap<Configured>>, &Hop),
+        drain: config::Drain,
+    ) {
+        let traffic = &self.figures.traffic;
+        let road = |connections| Road::new(current.clone(), hop.clone(), traffic, connections);
+        doors.open(planned, road, drain);
+        self.figures.connections.store(Arc::new(doors.connections()));
+    }
+
+    /// What requests run on from now on, in place of what they run on still; `url` is for clients that are told no other.
+    fn configure(
+        &self,
+        mut settings: Settings,
+        url: &str,
+        running: Option<&Configured>,
+    ) -> Configured {
         settings.table.count_in(&self.figures.traffic);
-        let public_url = settings.public_url.as_ref().unwrap_or(&self.public_url);
+        let public_url = settings.public_url.clone().unwrap_or_else(|| url.into());
         let methods = match (&self.payment, &settings.payment) {
-            (Some(parts), Some(now)) => parts.methods(now, public_url),
+            (Some(parts), Some(now)) => parts.methods(now, &public_url),
             _ => Methods::default(),
         };
         let upstreams = match running {
@@ -300,10 +341,6 @@ impl Parts {
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
-}
-
 fn same_admin(one: Option<&config::Admin>, other: Option<&config::Admin>) -> bool {
     let parts = |admin: &config::Admin| {
         (admin.address, admin.token.as_ref().map(|token| token.expose_secret().to_owned()))
@@ -315,16 +352,8 @@ fn same_admin(one: Option<&config::Admin>, other: Option<&config::Admin>) -> boo
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A listener could not be opened.
-    #[error("listen on `{address}`")]
-    Listen {
-        /// Where.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// A bound listener does not know its address.
-    #[error("read a listener's address")]
-    Address(#[source] io::Error),
+    #[error(transparent)]
+    Listen(#[from] CannotListen),
     /// The threads that serve connections could not be had.
     #[error("start a thread per core")]
     Workers(#[source] io::Error),
@@ -332,11 +361,6 @@ pub enum StartError {
     #[error("open the store")]
     Store(#[source] store::Error),
 }
-
-/// The configuration changes what cannot be changed while running.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a changed `{0}` needs a restart; the gateway goes on with the configuration that it has")]
-pub struct NeedsRestart(pub &'static str);
 
 /// How long the admin port may take over the answers that are under way when everything else has stopped.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);

@@ -66,7 +66,7 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         match arguments.command {
             Command::Run(run) => run.run().await,
             Command::Check(arguments) => check::run(arguments).await,
@@ -84,7 +84,10 @@ pub fn main() -> ExitCode {
                 Err(error) => fail(&*error),
             },
         }
-    })
+    });
+    // What is still at work there is not waited for: whoever is done has waited for what matters.
+    runtime.shutdown_background();
+    code
 }
 
 /// `RUST_LOG` decides what is logged; without it, what an operator wants to know, and for the other commands only trouble.

@@ -13,6 +13,7 @@ mod parse;
 mod read;
 mod secret;
 mod settings;
+mod source;
 mod value;
 
 pub mod watch;
@@ -27,9 +28,10 @@ pub use self::{
     env::Env,
     env_file::EnvFile,
     settings::{
-        Admin, Channel, Charge, ContentHash, Drain, FacilitatorSettings, Listener, Mpp, Payment,
-        Reload, Settings, Store, TokenSource, X402,
+        Admin, Channel, Charge, ContentHash, Drain, FacilitatorSettings, Listener, Mpp, NamedFile,
+        Payment, Reload, Section, Settings, Store, TokenSource, X402,
     },
+    source::Source,
 };
 
 /// Reads the configuration file at `path`; relative paths in it start at its folder.
@@ -104,6 +106,8 @@ fn content_hash(bytes: &[u8]) -> ContentHash {
 
 /// More than ten thousand routes need.
 const MAX_FILE_BYTES: u64 = 1 << 20;
+/// One more shows that there are more.
+const MOST_READ: usize = (1 << 20) + 1;
 
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@ mod arriving;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod door;
 mod edge;
+mod entrance;
 mod framing;
 mod gate;
 mod limits;
@@ -31,7 +32,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, Version, header, uri::Scheme};
+use futures_util::FutureExt as _;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header, uri::Scheme};
 use http_body::Body;
 use hyper::{body::Incoming, server::conn, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -42,7 +44,12 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
-pub use self::{arriving::Arriving, framing::Refused, limits::Limits};
+pub use self::{
+    arriving::Arriving,
+    entrance::{Door, Entrance, Manner},
+    framing::Refused,
+    limits::Limits,
+};
 use self::{
     edge::Way,
     gate::{Keeper, Turn},
@@ -50,7 +57,7 @@ use self::{
     stream::Stream,
     streams::Streams,
     switch::{Points, Switch},
-    tls::{Named, Tls},
+    tls::Named,
     turn::Told,
 };
 use crate::{
@@ -105,35 +112,6 @@ pub struct Secured;
 /// Why a body ended early, of whatever type.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Where clients come in.
-#[derive(Debug)]
-pub struct Door {
-    listener: TcpListener,
-    tls: Option<Tls>,
-    workers: Option<Workers>,
-}
-
-impl Door {
-    /// Serves those who come in behind TLS.
-    #[must_use]
-    pub fn with_tls(self, tls: Tls) -> Self {
-        Self { tls: Some(tls), ..self }
-    }
-
-    /// Has `workers` share the connections.
-    #[must_use]
-    pub fn on_workers(self, workers: Workers) -> Self {
-        Self { workers: Some(workers), ..self }
-    }
-}
-
-/// Without TLS, all of it on the runtime that accepts the connections.
-impl From<TcpListener> for Door {
-    fn from(listener: TcpListener) -> Self {
-        Self { listener, tls: None, workers: None }
-    }
-}
-
 /// Serves the connections of `door` until `stop`, then lets requests under way finish within `grace`.
 ///
 /// Returns how many connections it cut off because they did not.
@@ -145,44 +123,68 @@ pub async fn serve<S: Service>(
     stop: CancellationToken,
 ) -> usize {
     let Door { listener, tls, workers } = door.into();
+    let entrance = Entrance::new(Manner { limits, tls, grace }, workers);
+    serve_at(listener, service, entrance, stop).await
+}
+
+/// As [`serve`], in a manner that may change meanwhile: who has come in already is treated as before.
+pub async fn serve_at<S: Service>(
+    listener: TcpListener,
+    service: S,
+    entrance: Entrance,
+    stop: CancellationToken,
+) -> usize {
     stream::keep_little_unsent(&listener);
-    let places = Places::new(&limits);
-    let is_plain = tls.is_none();
-    let house = House {
-        limits,
-        tls,
-        stop: stop.clone(),
-        cut: CancellationToken::new(),
-        tasks: TaskTracker::new(),
-    };
-    loop {
-        let worker = workers.as_ref().and_then(Workers::least_busy);
-        let accepted = accept(&listener, worker.as_ref());
-        let Some((stream, peer)) = stop.run_until_cancelled(accepted).await else { break };
-        match places.take(peer.ip()) {
+    let places = Places::default();
+    let (cut, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let take_in = |accepted, worker: Option<Chosen<'_>>, stop: &CancellationToken| {
+        let (stream, peer): (TcpStream, SocketAddr) = accepted;
+        let manner = entrance.now();
+        match places.take(peer.ip(), &manner.limits) {
             Ok(place) => {
-                let conversation = house.clone().converse(stream, peer, place, service.clone());
+                let (stop, cut, leaving) = (stop.clone(), cut.clone(), entrance.leaving().clone());
+                let house = House { manner, leaving, stop, cut, tasks: tasks.clone() };
+                let conversation = house.converse(stream, peer, place, service.clone());
                 match worker {
-                    Some(worker) => worker.spawn(&house.tasks, conversation),
-                    None => drop(house.tasks.spawn(conversation)),
+                    Some(worker) => worker.spawn(&tasks, conversation),
+                    None => drop(tasks.spawn(conversation)),
                 }
             }
             Err(full) => {
                 places.note(full);
-                let away = places.clone().turn_away(stream, is_plain, stop.clone());
-                house.tasks.spawn(house.cut.clone().run_until_cancelled_owned(away));
+                let away = places.clone().turn_away(stream, manner.tls.is_none(), stop.clone());
+                tasks.spawn(cut.clone().run_until_cancelled_owned(away));
             }
         }
+    };
+    loop {
+        let worker = entrance.workers().and_then(Workers::least_busy);
+        let accepted = accept(&listener, worker.as_ref());
+        let Some(accepted) = stop.run_until_cancelled(accepted).await else { break };
+        take_in(accepted, worker, &stop);
+    }
+    entrance.leave();
+    // Who is in the kernel's queue already would be cut off in the middle of its request: it has one answer, if it asks
+    // at once.
+    let late_stop = CancellationToken::new();
+    while let Some(Ok(accepted)) = listener.accept().now_or_never() {
+        take_in(accepted, None, &late_stop);
     }
     drop(listener);
-    house.tasks.close();
-    if timeout(grace, house.tasks.wait()).await.is_ok() {
+    tasks.close();
+    let ended = async {
+        if timeout(LATE, tasks.wait()).await.is_err() {
+            late_stop.cancel();
+            tasks.wait().await;
+        }
+    };
+    if timeout(entrance.now().grace, ended).await.is_ok() {
         return 0;
     }
     let late = places.taken();
     warn!(connections = late, "cut off connections that did not finish in time");
-    house.cut.cancel();
-    house.tasks.wait().await;
+    cut.cancel();
+    tasks.wait().await;
     late
 }
 
@@ -205,11 +207,11 @@ async fn accept(listener: &TcpListener, worker: Option<&Chosen<'_>>) -> (TcpStre
     }
 }
 
-/// What the connections of one listener share.
-#[derive(Clone)]
+/// What one connection has of its listener.
 struct House {
-    limits: Limits,
-    tls: Option<Tls>,
+    manner: Arc<Manner>,
+    /// The gateway is about to stop: whoever can go elsewhere should.
+    leaving: CancellationToken,
     /// Finish what is under way.
     stop: CancellationToken,
     /// Finish nothing.
@@ -236,7 +238,7 @@ impl House {
                 return Ok(());
             };
             let (stream, is_h2, named) = entered?;
-            let scheme = if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+            let scheme = if self.manner.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
             let way = Way { peer, scheme, named };
             let ended = if is_h2 {
                 // Boxed: what most connections are not would make all of them larger.
@@ -253,15 +255,17 @@ impl House {
 
     /// Makes a connection ready to be spoken on, and finds out whether HTTP/2 is, and with whom.
     async fn enter(&self, stream: TcpStream) -> io::Result<(Stream, bool, Option<Arc<Named>>)> {
-        match &self.tls {
+        match &self.manner.tls {
             Some(tls) => {
                 let (stream, named) =
-                    timeout(self.limits.handshake_timeout, Box::pin(tls.accept(stream))).await??;
+                    timeout(self.manner.limits.handshake_timeout, Box::pin(tls.accept(stream)))
+                        .await??;
                 let is_h2 = tls::speaks_h2(&stream);
                 Ok((Stream::Tls(Box::new(stream)), is_h2, named))
             }
             None => {
-                let is_h2 = timeout(self.limits.header_timeout, speaks_h2(&stream)).await??;
+                let is_h2 =
+                    timeout(self.manner.limits.header_timeout, speaks_h2(&stream)).await??;
                 Ok((Stream::Plain(stream), is_h2, None))
             }
         }
@@ -278,19 +282,28 @@ impl House {
         let at = keeper.clone();
         let switch = Switch::default();
         let points = switch.clone();
+        let leaving = self.leaving.clone();
         let answer = move |mut request: Request<Incoming>| {
             let points = points.of(&mut request);
+            let answer = answer(service.clone(), request, way.clone(), Some(at.begin()), points);
+            let leaving = leaving.clone();
             // Boxed: an idle connection has no room to keep for what a request takes while it runs.
-            Box::pin(answer(service.clone(), request, way.clone(), Some(at.begin()), points))
+            Box::pin(async move {
+                let mut response = answer.await?;
+                if leaving.is_cancelled() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    response.headers_mut().insert(header::CONNECTION, CLOSE);
+                }
+                Ok::<_, Infallible>(response)
+            })
         };
         let mut builder = conn::http1::Builder::new();
-        builder.max_header_size(self.limits.header_bytes);
+        builder.max_header_size(self.manner.limits.header_bytes);
         // Who hardly reads must not have much kept for it.
-        builder.max_buf_size(self.limits.header_bytes.saturating_add(BUFFER));
-        if self.limits.headers > HYPERS_HEADERS {
-            builder.max_headers(self.limits.headers);
+        builder.max_buf_size(self.manner.limits.header_bytes.saturating_add(BUFFER));
+        if self.manner.limits.headers > HYPERS_HEADERS {
+            builder.max_headers(self.manner.limits.headers);
         }
-        let gate = keeper.gate(stream, self.limits);
+        let gate = keeper.gate(stream, self.manner.limits);
         let connection = builder.serve_connection(TokioIo::new(gate), service_fn(answer));
         // Boxed, since futures keep room for what they were made of: an idle connection would take three times as much.
         let mut connection = Box::pin(connection.with_upgrades());
@@ -321,14 +334,15 @@ impl House {
         _place: Place,
         service: S,
     ) -> hyper::Result<()> {
-        let Limits { header_timeout, idle_timeout, write_timeout, body_timeout, .. } = self.limits;
+        let Limits { header_timeout, idle_timeout, write_timeout, body_timeout, .. } =
+            self.manner.limits;
         // Of HTTP/1 the connection itself sees to it.
         let haste = Haste(body_timeout);
         let streams = Streams::new(self.tasks.clone(), self.cut.clone(), write_timeout);
         let connection = conn::http2::Builder::new(streams.clone())
             .timer(TokioTimer::new())
-            .max_concurrent_streams(self.limits.streams)
-            .max_header_list_size(self.limits.header_bytes.try_into().unwrap_or(u32::MAX))
+            .max_concurrent_streams(self.manner.limits.streams)
+            .max_header_list_size(self.manner.limits.header_bytes.try_into().unwrap_or(u32::MAX))
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(SEND_BUFFER)
@@ -416,7 +430,7 @@ async fn answer<S: Service>(
         let mut response = service.refuse(refused, &headers);
         // What follows on this connection may have been framed by the same hand. HTTP/2 frames for itself.
         if version < Version::HTTP_2 {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response.headers_mut().insert(header::CONNECTION, CLOSE);
         }
         response
     });
@@ -455,6 +469,9 @@ const HYPERS_HEADERS: usize = 100;
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PREFACE_PAUSE: Duration = Duration::from_millis(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// So long may who was accepted last take to ask.
+const LATE: Duration = Duration::from_secs(1);
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 /// What is kept at most of an answer that is not taken, besides as much as a head may have: so far the upstream is read
 /// ahead.
 const BUFFER: usize = 8 * 1024;

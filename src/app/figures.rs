@@ -21,7 +21,7 @@ use crate::telemetry::{
 pub(super) struct Figures {
     pub(super) traffic: Traffic,
     /// The connections of each listener, by its name.
-    pub(super) connections: Vec<(String, Level)>,
+    pub(super) connections: Arc<ArcSwap<Vec<(String, Level)>>>,
     pub(super) reloads: Arc<Reloads>,
 }
 
@@ -34,10 +34,10 @@ pub(super) struct Reloads {
 }
 
 impl Figures {
-    pub(super) fn new<'l>(listeners: impl Iterator<Item = &'l str>, clock: &Clock) -> Self {
+    pub(super) fn new(clock: &Clock) -> Self {
         Self {
             traffic: Traffic::default(),
-            connections: listeners.map(|name| (name.to_owned(), Level::default())).collect(),
+            connections: Arc::default(),
             reloads: Arc::new(Reloads {
                 has_failed: AtomicBool::new(false),
                 taken: AtomicU64::new(clock.now()),
@@ -57,7 +57,7 @@ impl Figures {
     fn tell(&self, page: &mut Page, configured: &Configured) {
         let help = "Connections of clients that are open";
         let mut family = page.family("connections", Kind::Gauge, help);
-        for (listener, level) in &self.connections {
+        for (listener, level) in self.connections.load().iter() {
             family.tell(&[("listener", listener)], level.now());
         }
         let servers: Vec<_> = configured.upstreams.servers().collect();
@@ -93,6 +93,11 @@ impl Reloads {
     pub(super) fn note_taken(&self, clock: &Clock) {
         self.taken.store(clock.now(), Relaxed);
         self.has_failed.store(false, Relaxed);
+    }
+
+    /// Whether the last one was taken, and when one was, in seconds since 1970.
+    pub(super) fn told(&self) -> (bool, u64) {
+        (!self.has_failed.load(Relaxed), self.taken.load(Relaxed))
     }
 
     /// One was not taken: the one before goes on.

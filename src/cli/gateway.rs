@@ -7,12 +7,12 @@ use std::{
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use tracing::{info, warn};
 
 use super::{BAD_CONFIGURATION, fail, say, stop_signal};
 use crate::{
-    app::Gateway,
-    config::{self, Diagnostics, Env, Settings, watch::Watch},
+    app::{Gateway, Watched},
+    config::{Diagnostics, Settings, Source, watch::Watch},
     pay::Terms,
     protocol::target::Target,
     route::{Access, Match, Route},
@@ -44,7 +44,6 @@ impl Run {
             Ok(settings) => settings,
             Err(code) => return code,
         };
-        let reload = settings.reload;
         let gateway = match Gateway::start(settings, Clock::system()).await {
             Ok(gateway) => gateway,
             Err(error) => return fail(&error),
@@ -55,7 +54,9 @@ impl Run {
         if let Some(address) = gateway.admin_address() {
             info!(%address, "admin port open");
         }
-        let mut watch = Watch::start(&self.config, reload.debounce, gateway.config_hash());
+        let reloader = gateway.reloader(Source::file(self.config.clone()));
+        let Watched { mut reload, hash, files } = gateway.watched();
+        let mut watch = Watch::start(&self.config, reload.debounce, hash, files);
         let mut hangups = match signal(SignalKind::hangup()) {
             Ok(hangups) => hangups,
             Err(error) => return fail(&error),
@@ -67,26 +68,20 @@ impl Run {
                 () = watch.changed(), if reload.watch => {}
                 _ = hangups.recv() => {}
             }
-            reload_from(&self.config, &gateway);
-        }
-        info!("stopping");
-        gateway.stop().await;
-        ExitCode::SUCCESS
-    }
-}
-
-/// A file that is wrong in any way changes nothing: the last good configuration serves on. One that reads as before may
-/// stand for something else now: the secrets that it names are read anew.
-fn reload_from(path: &Path, gateway: &Gateway) {
-    match read(path) {
-        Ok(settings) => {
-            if let Err(error) = gateway.reload(settings) {
-                error!(%error, "configuration not reloaded");
+            // A file that reads as before may stand for something else now: all that it names is read anew.
+            if reloader.reload().await.is_ok() {
+                let now = gateway.watched();
+                reload = now.reload;
+                watch.follow(reload.debounce, now.hash, now.files);
             }
         }
-        Err(diagnostics) => {
-            gateway.note_unreadable();
-            error!("configuration not reloaded, the last good one serves on:\n{diagnostics}");
+        info!("stopping");
+        tokio::select! {
+            () = gateway.stop() => ExitCode::SUCCESS,
+            () = stop_signal() => {
+                warn!("stopped at once, in the middle of what was under way");
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -158,8 +153,7 @@ fn price(terms: &Terms) -> String {
 
 /// Reads a configuration in the environment of the process, behind which the `.env` file beside it stands.
 pub(super) fn read(path: &Path) -> Result<Settings, Diagnostics> {
-    let folder = path.parent().unwrap_or_else(|| Path::new(""));
-    config::load(path, &Env::in_folder(folder))
+    Source::file(path.to_owned()).read()
 }
 
 /// Loads a configuration; mistakes and warnings go to stderr.

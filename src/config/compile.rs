@@ -24,9 +24,9 @@ use std::{sync::Arc, time::Duration};
 use self::{payment::Money, rule::Defaults};
 use super::{
     diagnostic::{Diagnostics, Position},
-    node::Node,
+    node::{Entry, Node, Value},
     read::{Fields, Keys, Reading},
-    settings::{ContentHash, Drain, Reload, Settings},
+    settings::{ContentHash, Drain, Reload, Section, Settings},
 };
 use crate::route::{Access, Route};
 
@@ -96,8 +96,16 @@ fn read(document: &Node, reading: &Reading<'_>, hash: ContentHash) -> Option<Set
         reload,
         admin: admin.map_or(Some(None), |admin| admin.map(Some))?,
         hash,
+        sections: sections(document),
+        files: reading.files(),
         warnings: Diagnostics::default(),
     })
+}
+
+fn sections(document: &Node) -> Vec<Section> {
+    let Value::Mapping(entries) = &document.value else { return Vec::new() };
+    let section = |entry: &Entry| Section { key: entry.key.clone(), hash: entry.value.hash() };
+    entries.iter().map(section).collect()
 }
 
 fn read_version(root: &Fields<'_>) -> Option<()> {

@@ -2,7 +2,9 @@
 //!
 //! A scalar keeps its source text: what is money is read from that text and never passes through a float.
 
-use super::diagnostic::Position;
+use sha2::{Digest as _, Sha256};
+
+use super::{diagnostic::Position, settings::ContentHash};
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -47,6 +49,36 @@ impl Node {
             Value::Sequence(_) => "a list",
             Value::Mapping(_) => "a mapping",
         }
+    }
+
+    /// Of what the value is, wherever it stands.
+    pub(super) fn hash(&self) -> ContentHash {
+        let mut hash = Sha256::new();
+        self.feed(&mut hash);
+        ContentHash(hash.finalize().into())
+    }
+
+    fn feed(&self, hash: &mut Sha256) {
+        // No text of YAML holds a NUL, so each of these ends what is before it.
+        match &self.value {
+            Value::Scalar(Scalar { text, plain }) => {
+                hash.update(if *plain { b"p" } else { b"q" });
+                hash.update(text);
+            }
+            Value::Sequence(items) => {
+                hash.update(b"[");
+                items.iter().for_each(|item| item.feed(hash));
+            }
+            Value::Mapping(entries) => {
+                hash.update(b"{");
+                for entry in entries {
+                    hash.update(&entry.key);
+                    hash.update(b"\0");
+                    entry.value.feed(hash);
+                }
+            }
+        }
+        hash.update(b"\0");
     }
 }
 

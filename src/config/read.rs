@@ -6,9 +6,11 @@
 use std::{borrow::Cow, cell::RefCell, collections::HashMap, path::Path, sync::Arc};
 
 use super::{
+    MOST_READ, content_hash,
     diagnostic::{Diagnostic, Diagnostics, Position, nearest, one_of, quoted},
     env::Env,
     node::{Entry, Node, Value},
+    settings::NamedFile,
 };
 
 /// One run over one file.
@@ -20,12 +22,13 @@ pub(super) struct Reading<'a> {
     pub(super) env: &'a Env,
     faults: RefCell<Vec<Diagnostic>>,
     warnings: RefCell<Vec<Diagnostic>>,
+    files: RefCell<Vec<NamedFile>>,
 }
 
 impl<'a> Reading<'a> {
     pub(super) fn new(file: &str, base: &'a Path, env: &'a Env) -> Self {
-        let (faults, warnings) = Default::default();
-        Self { file: file.into(), base, env, faults, warnings }
+        let (faults, warnings, files) = Default::default();
+        Self { file: file.into(), base, env, faults, warnings, files }
     }
 
     /// The whole document.
@@ -40,6 +43,22 @@ impl<'a> Reading<'a> {
 
     pub(super) fn is_clean(&self) -> bool {
         self.faults.borrow().is_empty()
+    }
+
+    /// Notes that the file at `path` was read, with this content.
+    pub(super) fn note_file(&self, path: &Path, content: &[u8]) {
+        // As much of it as a watch looks at.
+        let content = content.get(..MOST_READ).unwrap_or(content);
+        let file = NamedFile { path: path.to_owned(), hash: content_hash(content) };
+        self.files.borrow_mut().push(file);
+    }
+
+    /// The files that were read so far, each once.
+    pub(super) fn files(&self) -> Vec<NamedFile> {
+        let mut files = self.files.borrow().clone();
+        files.sort_by(|one, other| one.path.cmp(&other.path));
+        files.dedup_by(|one, other| one.path == other.path);
+        files
     }
 
     /// The faults and the warnings.

@@ -2,7 +2,7 @@
 //!
 //! No message here repeats what it read.
 
-use std::{fs, io::Read as _, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use super::{
     diagnostic::quoted,
     read::{Keys, Spot},
+    read_capped,
 };
 use crate::{ledger::signer::Seed, protocol::stellar::Address};
 
@@ -80,15 +81,21 @@ impl Spot<'_> {
     fn secret_file(&self, path: &Self) -> Option<Secret> {
         let written = quoted(path.literal()?);
         let file = path.file_path()?;
-        let mut text = Zeroizing::new(String::new());
-        let read = fs::File::open(&file)
-            .and_then(|file| file.take(MAX_SECRET_BYTES).read_to_string(&mut text));
-        if let Err(error) = read {
-            return path.fault(
-                format!("cannot read the secret in {written}: {error}"),
-                "the file must exist, be readable for this process, and hold text",
-            );
-        }
+        let read = read_capped(&file).map(Zeroizing::new).and_then(|bytes| {
+            self.reading.note_file(&file, &bytes);
+            let text = std::str::from_utf8(&bytes);
+            text.map(|text| Zeroizing::new(text.to_owned()))
+                .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+        });
+        let text = match read {
+            Ok(text) => text,
+            Err(error) => {
+                return path.fault(
+                    format!("cannot read the secret in {written}: {error}"),
+                    "the file must exist, be readable for this process, and hold text",
+                );
+            }
+        };
         let secret = text.trim_end_matches(['\r', '\n']);
         if secret.is_empty() {
             return path.fault(
@@ -123,6 +130,3 @@ pub(super) struct Secret {
 pub(super) fn is_open_to_all(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0)
 }
-
-/// More than any key or token has.
-const MAX_SECRET_BYTES: u64 = 64 << 10;

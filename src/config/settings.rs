@@ -44,6 +44,10 @@ pub struct Settings {
     pub admin: Option<Admin>,
     /// Of the file's content.
     pub hash: ContentHash,
+    /// The sections of the file, by which it can be told what has changed.
+    pub sections: Vec<Section>,
+    /// The files that it names, as they were read.
+    pub files: Vec<NamedFile>,
     /// What works and is probably not what was meant.
     pub warnings: Diagnostics,
 }
@@ -62,13 +66,11 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Whether a socket that was opened for one serves the other, whatever certificates it then shows.
+    /// Whether a socket that was opened for one serves the other, whatever it then bounds and shows.
     #[must_use]
     pub fn is_the_socket_of(&self, other: &Self) -> bool {
-        self.name == other.name
-            && self.address == other.address
-            && self.tls.is_some() == other.tls.is_some()
-            && self.limits == other.limits
+        // Of several at ports that the system chose, only the name tells which is which.
+        self.address == other.address && (self.address.port() != 0 || self.name == other.name)
     }
 
     /// Where it is, for those on the same machine.
@@ -249,6 +251,36 @@ pub struct Reload {
     pub watch: bool,
     /// How long to wait after a change, for more of it to come.
     pub debounce: Duration,
+}
+
+/// A key at the top of the file, and what stands under it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Section {
+    /// The key.
+    pub key: String,
+    /// Of its value, wherever in the file it stands.
+    pub hash: ContentHash,
+}
+
+impl fmt::Debug for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.key, f)
+    }
+}
+
+/// A file that a configuration names, such as a certificate or a secret, as it was read.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NamedFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Of its content: not to be shown, since it may be that of a short secret.
+    pub(super) hash: ContentHash,
+}
+
+impl fmt::Debug for NamedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.path, f)
+    }
 }
 
 /// The SHA-256 of a configuration file's bytes.

@@ -1,12 +1,13 @@
-//! Says when the configuration file has changed.
+//! Says when the configuration file has changed, or one of the files that it names: certificates, keys, secrets.
 //!
-//! It watches the file's folder, not the file: a watch on the file goes deaf when an editor renames a new one over it or
+//! It watches their folders, not the files: a watch on a file goes deaf when an editor renames a new one over it or
 //! Kubernetes swaps the `..data` link beside it. What an event names is ignored, since the swap names other files; after
-//! a pause for more to come, the content's hash decides. A slow poll of the hash catches what no event tells of: network
-//! file systems, a link into another folder, a machine out of watches. Knows nothing of what is in the file; a file that
+//! a pause for more to come, the contents' hashes decide. A slow poll of the hashes catches what no event tells of: network
+//! file systems, a link into another folder, a machine out of watches. Knows nothing of what is in the files; a file that
 //! is gone for the moment has not changed, and an empty one has.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -19,51 +20,96 @@ use notify::{
 use tokio::{sync::Notify, task::spawn_blocking, time::sleep};
 use tracing::warn;
 
-use super::{ContentHash, content_hash, read_capped};
+use super::{ContentHash, NamedFile, content_hash, read_capped};
 
-/// A watch on one file.
+/// A watch on one configuration.
 #[derive(Debug)]
 pub struct Watch {
-    path: PathBuf,
     debounce: Duration,
     poll: Duration,
-    /// The content that was last told of.
-    seen: ContentHash,
+    /// The files, the configuration first, with the contents that were last told of.
+    seen: Vec<NamedFile>,
     events: Arc<Notify>,
+    folders: BTreeSet<PathBuf>,
     /// Kept alive; `None` if the machine gave no watch, and the poll alone is left.
-    _watcher: Option<RecommendedWatcher>,
+    watcher: Option<RecommendedWatcher>,
 }
 
 impl Watch {
-    /// Watches the file at `path`, whose content was `seen` when it was last read. `debounce` is the pause after an event.
+    /// Watches the file at `path`, whose content was `seen` when it was last read, and the `files` that it named then.
+    /// `debounce` is the pause after an event.
     #[must_use]
-    pub fn start(path: &Path, debounce: Duration, seen: ContentHash) -> Self {
-        Self::with_poll(path, debounce, POLL, seen)
+    pub fn start(
+        path: &Path,
+        debounce: Duration,
+        seen: ContentHash,
+        files: Vec<NamedFile>,
+    ) -> Self {
+        Self::with_poll(path, debounce, POLL, seen, files)
     }
 
-    fn with_poll(path: &Path, debounce: Duration, poll: Duration, seen: ContentHash) -> Self {
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
+    fn with_poll(
+        path: &Path,
+        debounce: Duration,
+        poll: Duration,
+        seen: ContentHash,
+        files: Vec<NamedFile>,
+    ) -> Self {
         let events = Arc::new(Notify::new());
-        let watcher = watch_folder(folder, Arc::clone(&events));
-        if let Err(error) = &watcher {
-            warn!(%error, folder = %folder.display(), "watch the configuration; it is polled instead");
-        }
-        Self { path: path.to_owned(), debounce, poll, seen, events, _watcher: watcher.ok() }
+        let watcher = watcher(Arc::clone(&events))
+            .inspect_err(|error| warn!(%error, "watch the configuration; it is polled instead"));
+        let configuration = NamedFile { path: path.to_owned(), hash: seen };
+        let mut watch = Self {
+            debounce,
+            poll,
+            seen: vec![configuration],
+            events,
+            folders: BTreeSet::new(),
+            watcher: watcher.ok(),
+        };
+        watch.follow(debounce, seen, files);
+        watch
     }
 
-    /// Waits until the file's content is another one than was told of before.
+    /// Watches from now on what a configuration that was read again names. What has changed since then is told of.
+    pub fn follow(&mut self, debounce: Duration, seen: ContentHash, files: Vec<NamedFile>) {
+        self.debounce = debounce;
+        self.seen.truncate(1);
+        if let Some(configuration) = self.seen.first_mut() {
+            configuration.hash = seen;
+        }
+        self.seen.extend(files);
+        let folders: BTreeSet<_> =
+            self.seen.iter().map(|file| folder_of(&file.path).to_owned()).collect();
+        if let Some(watcher) = &mut self.watcher {
+            for gone in self.folders.difference(&folders) {
+                // It may be gone itself.
+                drop(watcher.unwatch(gone));
+            }
+            for new in folders.difference(&self.folders) {
+                if let Err(error) = watcher.watch(new, RecursiveMode::NonRecursive) {
+                    warn!(%error, folder = %new.display(), "watch a folder; it is polled instead");
+                }
+            }
+        }
+        self.folders = folders;
+    }
+
+    /// Waits until a file's content is another one than was told of before.
     ///
     /// # Cancellation
     /// Nothing is lost: the next call compares before it waits.
     pub async fn changed(&mut self) {
         loop {
-            if let Some(hash) = self.hash().await
-                && hash != self.seen
-            {
-                self.seen = hash;
+            let now = self.hashes().await;
+            let mut has_changed = false;
+            for (file, now) in self.seen.iter_mut().zip(now) {
+                if let Some(hash) = now.filter(|hash| *hash != file.hash) {
+                    file.hash = hash;
+                    has_changed = true;
+                }
+            }
+            if has_changed {
                 return;
             }
             tokio::select! {
@@ -73,22 +119,28 @@ impl Watch {
         }
     }
 
-    /// Of the file as it is now; `None` if it cannot be read, which a swap may well cause for a moment.
-    async fn hash(&self) -> Option<ContentHash> {
-        let path = self.path.clone();
-        let bytes = spawn_blocking(move || read_capped(&path)).await.ok()?.ok()?;
-        Some(content_hash(&bytes))
+    /// Of each file as it is now; `None` if it cannot be read, which a swap may well cause for a moment.
+    async fn hashes(&self) -> Vec<Option<ContentHash>> {
+        let paths: Vec<_> = self.seen.iter().map(|file| file.path.clone()).collect();
+        let hash = |path: PathBuf| read_capped(&path).ok().map(|bytes| content_hash(&bytes));
+        let hashes = spawn_blocking(move || paths.into_iter().map(hash).collect());
+        hashes.await.unwrap_or_default()
     }
 }
 
-fn watch_folder(folder: &Path, events: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+fn watcher(events: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+    notify::recommended_watcher(move |event: notify::Result<Event>| {
         if event.map_or(true, |event| may_change_content(event.kind)) {
             events.notify_one();
         }
-    })?;
-    watcher.watch(folder, RecursiveMode::NonRecursive)?;
-    Ok(watcher)
+    })
 }
 
 /// Reading is an event too, our own above all: without this every look at the file would cause the next one.
@@ -117,13 +169,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gateway.yaml");
         fs::write(&path, "one").unwrap();
-        let watch = Watch::with_poll(&path, DEBOUNCE, NEVER, content_hash(b"one"));
+        let watch = Watch::with_poll(&path, DEBOUNCE, NEVER, content_hash(b"one"), Vec::new());
         (folder, path, watch)
     }
 
     async fn expect_change_to(watch: &mut Watch, content: &str) {
         timeout(SOON, watch.changed()).await.expect("the change is told of");
-        assert_eq!(watch.seen, content_hash(content.as_bytes()));
+        assert_eq!(watch.seen[0].hash, content_hash(content.as_bytes()));
     }
 
     #[tokio::test]
@@ -160,12 +212,31 @@ mod tests {
         swap("one");
         let path = root.join("gateway.yaml");
         symlink("..data/gateway.yaml", &path).unwrap();
-        let mut watch = Watch::with_poll(&path, DEBOUNCE, NEVER, content_hash(b"one"));
+        let mut watch = Watch::with_poll(&path, DEBOUNCE, NEVER, content_hash(b"one"), Vec::new());
         for (version, old) in [("two", "one"), ("three", "two"), ("four", "three")] {
             swap(version);
             fs::remove_dir_all(root.join(format!("..{old}"))).unwrap();
             expect_change_to(&mut watch, version).await;
         }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_the_configuration_names_is_watched_from_then_on_and_until_it_is_not() {
+        let (_folder, _, mut watch) = watched();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let path = elsewhere.path().join("tls.crt");
+        fs::write(&path, "one").unwrap();
+        let named = NamedFile { path: path.clone(), hash: content_hash(b"one") };
+        let config = content_hash(b"one");
+        watch.follow(DEBOUNCE, config, vec![named]);
+        for content in ["two", "three"] {
+            fs::write(&path, content).unwrap();
+            timeout(SOON, watch.changed()).await.expect("the change is told of");
+            assert_eq!(watch.seen[1].hash, content_hash(content.as_bytes()));
+        }
+        watch.follow(DEBOUNCE, config, Vec::new());
+        fs::write(&path, "four").unwrap();
+        assert!(timeout(DEBOUNCE * 10, watch.changed()).await.is_err());
     }
 
     #[tokio::test]
@@ -200,7 +271,7 @@ mod tests {
         let (_folder, path, watch) = watched();
         fs::write(&path, "two").unwrap();
         drop(watch);
-        let mut watch = Watch::with_poll(&path, DEBOUNCE, NEVER, content_hash(b"one"));
+        let mut watch = Watch::with_poll(&path, DEBOUNCE, NEVER, content_hash(b"one"), Vec::new());
         expect_change_to(&mut watch, "two").await;
     }
 
@@ -210,7 +281,8 @@ mod tests {
         let elsewhere = tempfile::tempdir().unwrap();
         let link = elsewhere.path().join("gateway.yaml");
         symlink(&target, &link).unwrap();
-        let mut watch = Watch::with_poll(&link, DEBOUNCE, DEBOUNCE, content_hash(b"one"));
+        let mut watch =
+            Watch::with_poll(&link, DEBOUNCE, DEBOUNCE, content_hash(b"one"), Vec::new());
         fs::write(&target, "two").unwrap();
         expect_change_to(&mut watch, "two").await;
     }
@@ -219,7 +291,8 @@ mod tests {
     async fn a_folder_that_cannot_be_watched_is_polled() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("later/gateway.yaml");
-        let mut watch = Watch::with_poll(&path, DEBOUNCE, DEBOUNCE, content_hash(b"one"));
+        let mut watch =
+            Watch::with_poll(&path, DEBOUNCE, DEBOUNCE, content_hash(b"one"), Vec::new());
         fs::create_dir(folder.path().join("later")).unwrap();
         fs::write(&path, "two").unwrap();
         expect_change_to(&mut watch, "two").await;

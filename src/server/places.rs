@@ -19,7 +19,7 @@ use tracing::warn;
 use super::{Limits, linger::linger, stream::Stream};
 
 /// The places of one listener; clones share them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Places(Arc<Shared>);
 
 /// One of them, until it is dropped.
@@ -40,11 +40,15 @@ pub(super) enum Full {
 
 #[derive(Debug)]
 struct Shared {
-    most: usize,
-    most_of_one: usize,
     book: Mutex<Book>,
     /// Room for those who are told that there is none.
     foyer: Semaphore,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self { book: Mutex::default(), foyer: Semaphore::new(FOYER) }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -57,26 +61,18 @@ struct Book {
 }
 
 impl Places {
-    pub(super) fn new(limits: &Limits) -> Self {
-        Self(Arc::new(Shared {
-            most: limits.connections,
-            most_of_one: limits.connections_of_one,
-            book: Mutex::default(),
-            foyer: Semaphore::new(FOYER),
-        }))
-    }
-
-    /// Takes a place for a connection from `address`.
-    pub(super) fn take(&self, address: IpAddr) -> Result<Place, Full> {
+    /// Takes a place for a connection from `address`, of as many as there are by `limits`.
+    pub(super) fn take(&self, address: IpAddr, limits: &Limits) -> Result<Place, Full> {
         let network = network_of(address);
         let mut book = self.book();
-        if book.taken >= self.0.most {
+        if book.taken >= limits.connections {
             return Err(Full::Listener);
         }
-        let of_network = book.of_network.entry(network).or_default();
-        if *of_network >= self.0.most_of_one {
+        let taken = book.of_network.get(&network).copied().unwrap_or_default();
+        if taken >= limits.connections_of_one {
             return Err(Full::Address);
         }
+        let of_network = book.of_network.entry(network).or_default();
         *of_network = of_network.saturating_add(1);
         book.taken = book.taken.saturating_add(1);
         Ok(Place { places: self.clone(), network })
@@ -158,28 +154,31 @@ mod tests {
 
     #[test]
     fn a_listener_has_so_many_places_and_an_address_so_many_of_them() {
-        let places = Places::new(&limits(3, 2));
+        let (places, limits) = (Places::default(), limits(3, 2));
         let [one, other]: [IpAddr; 2] =
             ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
-        let first = places.take(one).unwrap();
-        let _second = places.take("::ffff:192.0.2.1".parse().unwrap()).unwrap();
-        assert_eq!(places.take(one).unwrap_err(), Full::Address);
-        let _third = places.take(other).unwrap();
-        assert_eq!(places.take(other).unwrap_err(), Full::Listener);
+        let first = places.take(one, &limits).unwrap();
+        let _second = places.take("::ffff:192.0.2.1".parse().unwrap(), &limits).unwrap();
+        assert_eq!(places.take(one, &limits).unwrap_err(), Full::Address);
+        let _third = places.take(other, &limits).unwrap();
+        assert_eq!(places.take(other, &limits).unwrap_err(), Full::Listener);
         drop(first);
         assert_eq!(places.taken(), 2);
-        assert!(places.take(one).is_ok());
+        assert!(places.take(one, &limits).is_ok());
         drop((_second, _third));
         assert_eq!((places.taken(), places.book().of_network.len()), (0, 0));
     }
 
     #[test]
     fn a_network_of_ipv6_counts_as_one_address() {
-        let places = Places::new(&limits(3, 1));
+        let (places, limits) = (Places::default(), limits(3, 1));
         let address = |text: &str| text.parse().unwrap();
-        let _first = places.take(address("2001:db8:1:2::1")).unwrap();
-        assert_eq!(places.take(address("2001:db8:1:2:ffff::2")).unwrap_err(), Full::Address);
-        assert!(places.take(address("2001:db8:1:3::1")).is_ok());
+        let _first = places.take(address("2001:db8:1:2::1"), &limits).unwrap();
+        assert_eq!(
+            places.take(address("2001:db8:1:2:ffff::2"), &limits).unwrap_err(),
+            Full::Address
+        );
+        assert!(places.take(address("2001:db8:1:3::1"), &limits).is_ok());
     }
 
     #[test]

@@ -2,13 +2,13 @@
 //!
 //! TLS 1.2 and newer; no 0-RTT, whose requests can be sent again by whoever has seen them, payments among them; no
 //! renegotiation. A client that names a host is shown the certificate of that host or none at all, and is answered for no
-//! host that it is not for; one that names none is shown the first. What is shown can be replaced while connections go on.
+//! host that it is not for; one that names none is shown the first. Its listener can
+//! show something else while connections go on.
 //!
 //! Knows nothing of HTTP but its names in ALPN, and how a host is written. Source: RFC 8446, RFC 6066 section 3, RFC 7301.
 
-use std::{fmt, fs, io, path::Path, sync::Arc};
+use std::{fmt, io, path::Path, sync::Arc};
 
-use arc_swap::ArcSwap;
 use http::HeaderValue;
 use rustls::{
     ServerConfig,
@@ -24,7 +24,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 /// What a listener shows to those who come in; clones share it.
 #[derive(Clone)]
-pub struct Tls(Arc<ArcSwap<Stage>>);
+pub struct Tls(Arc<Stage>);
 
 /// A certificate with its chain, and its key.
 #[derive(Clone)]
@@ -72,13 +72,18 @@ impl Tls {
     /// # Errors
     /// [`Error::Unusable`] if the cryptography gives no key for session tickets.
     pub fn new(identities: Vec<Identity>, protocols: &[Protocol]) -> Result<Self, Error> {
-        let stage = Stage::new(identities, protocols)?;
-        Ok(Self(Arc::new(ArcSwap::from_pointee(stage))))
+        Stage::new(identities, protocols).map(Arc::new).map(Self)
     }
 
-    /// Shows from now on what `other` shows; connections that stand go on as they are.
-    pub fn show(&self, other: &Self) {
-        self.0.store(other.0.load_full());
+    /// Whether clients see no difference: the same certificates, and the same protocols.
+    #[must_use]
+    pub fn shows_the_same(&self, other: &Self) -> bool {
+        // A certificate names its key, so the keys are the same too.
+        let (one, other) = (&self.0, &other.0);
+        let chains = |stage: &'_ Stage| -> Vec<_> {
+            stage.shown.identities.iter().map(|identity| identity.0.cert.clone()).collect()
+        };
+        one.config.alpn_protocols == other.config.alpn_protocols && chains(one) == chains(other)
     }
 
     /// Takes a client through its handshake, and tells whom it asked for where others could be shown. The client is gone,
@@ -87,7 +92,7 @@ impl Tls {
         &self,
         stream: TcpStream,
     ) -> io::Result<(TlsStream<TcpStream>, Option<Arc<Named>>)> {
-        let stage = self.0.load_full();
+        let stage = self.0.clone();
         let stream = TlsAcceptor::from(stage.config.clone()).accept(stream).await?;
         let named = match stream.get_ref().1.server_name() {
             Some(host) if stage.shown.identities.len() > 1 => stage.shown.named(host),
@@ -103,19 +108,23 @@ pub(super) fn speaks_h2(stream: &TlsStream<TcpStream>) -> bool {
 }
 
 impl Identity {
-    /// Reads a certificate, followed by those that vouch for it, and its key from files in PEM form.
+    /// Reads a certificate, followed by those that vouch for it, and its key from files in PEM form; `read` gives the
+    /// content of a file.
     ///
     /// # Errors
     /// What is wrong with the certificates' file, or with the key's: [`Fault`].
-    pub fn read(cert_file: &Path, key_file: &Path) -> Result<Self, Fault> {
-        let chain = fs::read(cert_file).map_err(Error::Read).map_err(Fault::Certificate)?;
+    pub fn read(
+        cert_file: &Path,
+        key_file: &Path,
+        read: impl Fn(&Path) -> io::Result<Vec<u8>>,
+    ) -> Result<Self, Fault> {
+        let chain = read(cert_file).map_err(Error::Read).map_err(Fault::Certificate)?;
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&chain).collect();
         let chain = chain.ok().filter(|chain| !chain.is_empty());
         let chain = chain.ok_or(Fault::Certificate(Error::NoCertificate))?;
         let leaf = chain.first().ok_or(Fault::Certificate(Error::NoCertificate))?;
         ParsedCertificate::try_from(leaf).map_err(Error::Unusable).map_err(Fault::Certificate)?;
-        let key =
-            zeroize::Zeroizing::new(fs::read(key_file).map_err(Error::Read).map_err(Fault::Key)?);
+        let key = zeroize::Zeroizing::new(read(key_file).map_err(Error::Read).map_err(Fault::Key)?);
         let key = PrivateKeyDer::from_pem_slice(&key).map_err(|_| Fault::Key(Error::NoKey))?;
         CertifiedKey::from_der(chain, key, &provider()).map(Arc::new).map(Self).map_err(|error| {
             Fault::Key(match error {

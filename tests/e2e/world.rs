@@ -10,7 +10,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tollgate::{
-    app::{Gateway, NeedsRestart},
+    app::{Gateway, NeedsRestart, NotReloaded},
     client::{Credential, Overrides, X402Offer},
     config::{self, Env},
     telemetry::Clock,
@@ -136,7 +136,11 @@ impl World {
     pub fn try_reload(&self, plan: &Plan<'_>) -> Result<(), NeedsRestart> {
         let text = yaml(&self.upstream, plan);
         std::fs::write(self.config_path(), text).unwrap();
-        self.gateway.reload(load(&self.folder, &self.sandbox))
+        match self.gateway.reload(load(&self.folder, &self.sandbox)) {
+            Ok(_) => Ok(()),
+            Err(NotReloaded::NeedsRestart(key)) => Err(key),
+            Err(other) => panic!("{other}"),
+        }
     }
 
     /// Stops the gateway and starts another one on the same store.

@@ -254,9 +254,6 @@ async fn a_new_certificate_is_shown_after_a_reload_and_connections_go_on() {
     assert!(Visitor::trusting(&site, "a").visit(&site, "a.example").await.is_ok());
     wire.send(GET).await;
     assert_eq!(status_of(&wire.rest().await), 200);
-    // What has to be bound anew needs a restart.
-    let plain = settings("listen: 127.0.0.1:0", site.origin.address, site.folder.path()).unwrap();
-    assert!(site.gateway.reload(plain).is_err());
 }
 
 /// Kinds of TLS records.

@@ -66,7 +66,9 @@ impl Trust {
     /// What the gateway's listener shows.
     pub(crate) fn shown(&self) -> Shown {
         let at = |name: &str| self.folder.path().join(name);
-        let read = |cert: &Path, key: &Path| Identity::read(cert, key).unwrap();
+        let read = |cert: &Path, key: &Path| {
+            Identity::read(cert, key, |path| std::fs::read(path)).unwrap()
+        };
         let identity = read(&at("crt"), &at("key"));
         Shown::new(vec![identity], &[Offered::Http2, Offered::Http1]).unwrap()
     }

@@ -1,6 +1,6 @@
 //! Where the gateway listens, and what clients call it.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, fs, net::SocketAddr, path::Path, sync::Arc};
 
 use crate::{
     config::{
@@ -165,8 +165,13 @@ fn read_identity(fields: &Fields<'_>) -> Option<Identity> {
     let key = fields.need("key_file", FILES_HINT);
     let (cert, key) = (cert?, key?);
     let (cert_path, key_path) = (cert.file_path(), key.file_path());
-    let key_path = key_path?;
-    let identity = match Identity::read(&cert_path?, &key_path) {
+    let (cert_path, key_path) = (cert_path?, key_path?);
+    let noting = |path: &Path| {
+        let content = fs::read(path)?;
+        cert.reading.note_file(path, &content);
+        Ok(content)
+    };
+    let identity = match Identity::read(&cert_path, &key_path, noting) {
         Ok(identity) => identity,
         Err(Fault::Certificate(error)) => {
             let what = format!("the certificate {}: {error}", quoted(&cert.text()?.text));

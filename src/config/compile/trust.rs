@@ -138,7 +138,10 @@ fn read_key(spot: &Spot<'_>) -> Option<PrivateKeyDer<'static>> {
 fn read_file(spot: &Spot<'_>) -> Option<Zeroizing<Vec<u8>>> {
     let path = spot.file_path()?;
     match fs::read(&path) {
-        Ok(bytes) => Some(Zeroizing::new(bytes)),
+        Ok(bytes) => {
+            spot.reading.note_file(&path, &bytes);
+            Some(Zeroizing::new(bytes))
+        }
         Err(error) => spot.fault(
             format!("cannot read {}: {error}", quoted(&spot.text()?.text)),
             "the file must exist and be readable for this process",
