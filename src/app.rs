@@ -274,9 +274,7 @@ impl Core {
             return Err(NotReloaded::Stopping);
         }
         let running = self.current.load_full();
-        if !same_admin(settings.admin.as_ref(), running.settings.admin.as_ref()) {
-            return Err(NeedsRestart("admin").into());
-        }
+        admin_serves(running.settings.admin.as_ref(), settings.admin.as_ref())?;
         match (&settings.payment, &self.parts.payment) {
             (None, _) => {}
             (Some(_), None) => return Err(NeedsRestart("payments").into()),
@@ -341,11 +339,20 @@ impl Parts {
     }
 }
 
-fn same_admin(one: Option<&config::Admin>, other: Option<&config::Admin>) -> bool {
-    let parts = |admin: &config::Admin| {
-        (admin.address, admin.token.as_ref().map(|token| token.expose_secret().to_owned()))
-    };
-    one.map(parts) == other.map(parts)
+/// Whether the admin port that is open, or is not, is the one of the `new` settings.
+fn admin_serves(
+    old: Option<&config::Admin>,
+    new: Option<&config::Admin>,
+) -> Result<(), NeedsRestart> {
+    let token =
+        |admin: &config::Admin| admin.token.as_ref().map(|token| token.expose_secret().to_owned());
+    if old.map(|admin| admin.address) != new.map(|admin| admin.address) {
+        return Err(NeedsRestart("admin.address"));
+    }
+    if old.map(token) != new.map(token) {
+        return Err(NeedsRestart("admin.token"));
+    }
+    Ok(())
 }
 
 /// Why a gateway did not start.
