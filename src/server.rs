@@ -137,12 +137,13 @@ pub async fn serve_at<S: Service>(
     stream::keep_little_unsent(&listener);
     let places = Places::default();
     let (cut, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let take_in = |accepted, worker: Option<Chosen<'_>>, stop: &CancellationToken| {
+    let last = CancellationToken::new();
+    let take_in = |accepted, worker: Option<Chosen<'_>>| {
         let (stream, peer): (TcpStream, SocketAddr) = accepted;
         let manner = entrance.now();
         match places.take(peer.ip(), &manner.limits) {
             Ok(place) => {
-                let (stop, cut, leaving) = (stop.clone(), cut.clone(), entrance.leaving().clone());
+                let (stop, cut, leaving) = (last.clone(), cut.clone(), entrance.leaving().clone());
                 let house = House { manner, leaving, stop, cut, tasks: tasks.clone() };
                 let conversation = house.converse(stream, peer, place, service.clone());
                 match worker {
@@ -152,7 +153,7 @@ pub async fn serve_at<S: Service>(
             }
             Err(full) => {
                 places.note(full);
-                let away = places.clone().turn_away(stream, manner.tls.is_none(), stop.clone());
+                let away = places.clone().turn_away(stream, manner.tls.is_none(), last.clone());
                 tasks.spawn(cut.clone().run_until_cancelled_owned(away));
             }
         }
@@ -161,20 +162,19 @@ pub async fn serve_at<S: Service>(
         let worker = entrance.workers().and_then(Workers::least_busy);
         let accepted = accept(&listener, worker.as_ref());
         let Some(accepted) = stop.run_until_cancelled(accepted).await else { break };
-        take_in(accepted, worker, &stop);
+        take_in(accepted, worker);
     }
+    // Who is in the kernel's queue already would be cut off in the middle of its request, and so would who has just sent
+    // one on an open connection. Each has one more answer, if it asks at once.
     entrance.leave();
-    // Who is in the kernel's queue already would be cut off in the middle of its request: it has one answer, if it asks
-    // at once.
-    let late_stop = CancellationToken::new();
     while let Some(Ok(accepted)) = listener.accept().now_or_never() {
-        take_in(accepted, None, &late_stop);
+        take_in(accepted, None);
     }
     drop(listener);
     tasks.close();
     let ended = async {
-        if timeout(LATE, tasks.wait()).await.is_err() {
-            late_stop.cancel();
+        if timeout(LAST_CALL, tasks.wait()).await.is_err() {
+            last.cancel();
             tasks.wait().await;
         }
     };
@@ -469,8 +469,8 @@ const HYPERS_HEADERS: usize = 100;
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PREFACE_PAUSE: Duration = Duration::from_millis(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// So long may who was accepted last take to ask.
-const LATE: Duration = Duration::from_secs(1);
+/// So long is who has come in listened to, once nobody else is let in.
+const LAST_CALL: Duration = Duration::from_millis(200);
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 /// What is kept at most of an answer that is not taken, besides as much as a head may have: so far the upstream is read
 /// ahead.

@@ -55,9 +55,17 @@ impl Tally {
 pub(crate) async fn ask(address: SocketAddr, every: Duration, stop: CancellationToken) -> Tally {
     let (mut tally, mut tick) = (Tally::default(), interval(every));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut open = None;
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
         let begun = Instant::now();
+        let mut stream = match open.take() {
+            Some(stream) => stream,
+            None => match TcpStream::connect(address).await {
+                Ok(stream) => stream,
+                // Nobody is there any more: whoever was let in must have had its answer.
+                Err(_) => break,
+            },
+        };
         stream.write_all(b"GET /free HTTP/1.1\r\nHost: gw\r\n\r\n").await.unwrap();
         let head = within(head(&mut stream)).await.expect("an answer");
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
@@ -65,9 +73,9 @@ pub(crate) async fn ask(address: SocketAddr, every: Duration, stop: Cancellation
         assert!(matches!(stamp, b'a' | b'b'), "{stamp}");
         tally.saw(begun);
         if head.contains("connection: close") {
-            let Ok(next) = TcpStream::connect(address).await else { return tally };
-            stream = next;
             tally.reconnects += 1;
+        } else {
+            open = Some(stream);
         }
     }
     tally

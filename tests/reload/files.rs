@@ -65,13 +65,13 @@ async fn j01_what_cannot_be_swapped_changes_nothing_and_the_log_says_where_and_w
     let address = taken.local_addr().unwrap();
     let other = site.yaml(LISTEN, Version::B);
     let bad = [
-        (other.replace("GET /paid", "GET paid"), "gateway.yaml:25:"),
+        (other.replace("GET /paid", "GET paid"), "gateway.yaml:22:"),
         (other.replace("drain:", "drian:"), "did you mean `drain`?"),
-        (other.replace("\"20000\"", "\"0\""), "gateway.yaml:25:"),
+        (other.replace("\"20000\"", "\"0\""), "gateway.yaml:22:"),
         (other[..other.len() / 2].to_owned(), "gateway.yaml:"),
         (String::new(), "gateway.yaml:"),
         (other.replace("./state.redb", "./other.redb"), "a changed `store` needs a restart"),
-        (other.replace("stellar:testnet", "stellar:pubnet"), "gateway.yaml:"),
+        (other.replace("stellar:testnet", "stellar:pubnet"), "a changed `network` needs a restart"),
         (
             format!("{other}admin: {{ address: \"127.0.0.1:0\" }}\n"),
             "a changed `admin.address` needs a restart",

@@ -46,7 +46,12 @@ impl Site {
     pub(crate) async fn start() -> Self {
         let sandbox = Sandbox::start(Options::default()).await.unwrap();
         let origin = Origin::start().await;
-        Self { sandbox, origin, folder: tempfile::tempdir().unwrap() }
+        let folder = tempfile::tempdir().unwrap();
+        for version in Version::ALL {
+            let stamp = version.stamp();
+            std::fs::write(folder.path().join(format!("stamp-{stamp}")), stamp).unwrap();
+        }
+        Self { sandbox, origin, folder }
     }
 
     pub(crate) fn config(&self) -> PathBuf {
@@ -65,7 +70,7 @@ upstreams:
   app:
     servers: [http://{origin}]
     health: {{ path: /health, interval: 1s }}
-    headers: {{ set: {{ X-Stamp: {stamp} }} }}
+    headers: {{ set: {{ X-Stamp: {{ file: stamp-{stamp} }} }} }}
 network: stellar:testnet
 stellar:
   rpc_url: {{ env: STELLAR_RPC_URL }}
