@@ -166,7 +166,7 @@ async fn the_command_reads_in_the_configuration_where_the_port_is() {
     let plan = Plan { routes: ROUTES, ..Plan::default() };
     let unnamed = with_admin(&yaml(&site.upstream, &plan));
     site.write(&unnamed.replace("127.0.0.1:0, token", &format!("{address}, token")));
-    process.logged("a changed `admin` needs a restart").await;
+    process.logged("a changed `admin.address` needs a restart").await;
     let listed = channels(&site, &line).await;
     assert_eq!(text(&listed.stdout), "nothing was paid from a channel yet", "{listed:?}");
 
