@@ -134,7 +134,8 @@ impl Slot {
     /// Starts a gateway and kills it, again and again.
     async fn run(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            let Ok(mut process) = Process::try_start(&self.config, &self.sandbox).await else {
+            let Ok(mut process) = Process::try_start(&self.config, &self.sandbox, |_| {}).await
+            else {
                 self.kills.stillborn.fetch_add(1, Ordering::Relaxed);
                 sleep(Duration::from_millis(50)).await;
                 continue;

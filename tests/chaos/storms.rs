@@ -274,7 +274,7 @@ impl Weathered {
         for gateway in 0..self.places.len() {
             let place = &mut self.places[gateway];
             while place.process.is_none() {
-                match Process::try_start(&place.config, &self.sandbox).await {
+                match Process::try_start(&place.config, &self.sandbox, |_| {}).await {
                     Ok(process) => {
                         let base: Arc<str> = process.base().into();
                         place.process = Some((process, Arc::clone(&base)));

@@ -23,12 +23,7 @@ pub(crate) struct Process {
 impl Process {
     /// Starts one with the configuration in the file `config`; it listens when this returns.
     pub(crate) async fn start(config: &Path, sandbox: &Sandbox) -> Self {
-        ready(Self::try_start(config, sandbox).await)
-    }
-
-    /// As [`Process::start`]; one that ends instead leaves what it has said.
-    pub(crate) async fn try_start(config: &Path, sandbox: &Sandbox) -> Result<Self, String> {
-        Self::try_start_with(config, sandbox, |_| {}).await
+        Self::start_with(config, sandbox, |_| {}).await
     }
 
     /// As [`Process::start`], by a command that is changed before.
@@ -37,10 +32,12 @@ impl Process {
         sandbox: &Sandbox,
         change: impl FnOnce(&mut Command),
     ) -> Self {
-        ready(Self::try_start_with(config, sandbox, change).await)
+        let started = Self::try_start(config, sandbox, change).await;
+        started.unwrap_or_else(|log| panic!("it ended:\n{log}"))
     }
 
-    async fn try_start_with(
+    /// As [`Process::start_with`]; one that ends instead leaves what it has said.
+    pub(crate) async fn try_start(
         config: &Path,
         sandbox: &Sandbox,
         change: impl FnOnce(&mut Command),
@@ -113,7 +110,3 @@ fn text(log: &watch::Sender<Vec<Value>>) -> String {
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
-
-fn ready(started: Result<Process, String>) -> Process {
-    started.unwrap_or_else(|log| panic!("it ended:\n{log}"))
-}
