@@ -31,6 +31,17 @@ impl Pattern {
         Ok(Self { method: read_method(method)?, path: path.into(), segments: read_path(path)? })
     }
 
+    /// A path that it takes, its literals percent-decoded.
+    #[must_use]
+    pub fn example(&self) -> String {
+        let piece = |segment: &Segment| match segment {
+            Segment::Literal(text) => format!("/{text}"),
+            Segment::Parameter | Segment::Rest => "/x".to_owned(),
+            Segment::Affixed { prefix, suffix } => format!("/{prefix}x{suffix}"),
+        };
+        self.segments.iter().map(piece).collect()
+    }
+
     pub(super) fn segments(&self) -> &[Segment] {
         &self.segments
     }

@@ -1,6 +1,6 @@
 //! What of a request is changed on its way to the upstream: the beginning of its path, and headers.
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Method};
 use secrecy::ExposeSecret as _;
 
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
         diagnostic::quoted,
         read::{Fields, Keys, Spot},
     },
-    route::{HeaderChanges, Pattern, Prefix, PrefixError, Rewrite},
+    route::{Access, HeaderChanges, Match, Pattern, Prefix, PrefixError, Rewrite, Table},
 };
 
 /// The keys `strip_prefix` and `headers` of a route; `None` too if it has neither.
@@ -19,6 +19,31 @@ pub(super) fn read(fields: &Fields<'_>, pattern: Option<&Pattern>) -> Option<Rew
         return None;
     }
     Some(Rewrite { strip_prefix, headers: headers.unwrap_or_default() })
+}
+
+/// What a priced route has the upstream serve may be had for nothing by the path that the upstream sees.
+pub(super) fn warn_of_ways_around(table: &Table, spots: &[&Spot<'_>]) {
+    for (spot, route) in spots.iter().zip(table.routes()) {
+        let prefix = route.rewrite.as_ref().and_then(|rewrite| rewrite.strip_prefix.as_ref());
+        let (Access::Priced(_), Some(prefix)) = (&route.access, prefix) else { continue };
+        let example = route.pattern.example();
+        let Some(seen) = prefix.strip(&example) else { continue };
+        let method = route.pattern.method.as_ref().unwrap_or(&Method::GET);
+        if let Match::Found(other) = table.find(method, seen)
+            && other.upstream == route.upstream
+            && matches!(other.access, Access::Free)
+        {
+            let what = format!(
+                "its upstream serves this at paths such as `{seen}` too, which `{}` gives away",
+                other.pattern
+            );
+            let spot = spot.child_named("strip_prefix").unwrap_or_else(|| (*spot).clone());
+            spot.warn(
+                what,
+                "price that path as well, deny it, or keep the free route to other paths",
+            );
+        }
+    }
 }
 
 /// `headers: { set: { NAME: … }, remove: [NAME] }`.

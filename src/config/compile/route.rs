@@ -52,7 +52,10 @@ fn tabulate(sketches: Vec<(&Spot<'_>, Option<Sketch>)>) -> Option<Table> {
         sketches.into_iter().filter_map(|(spot, sketch)| Some((spot, sketch?.0))).unzip();
     let patterns: Vec<_> = routes.iter().map(|route: &Route| route.pattern.clone()).collect();
     let clashes = match Table::new(routes) {
-        Ok(table) => return is_whole.then_some(table),
+        Ok(table) => {
+            rewrite::warn_of_ways_around(&table, &spots);
+            return is_whole.then_some(table);
+        }
         Err(clashes) => clashes,
     };
     for clash in clashes {

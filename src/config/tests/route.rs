@@ -418,6 +418,23 @@ fn what_is_changed_of_a_request_is_a_prefix_and_headers() {
 }
 
 #[test]
+fn a_priced_path_that_the_upstream_sees_as_a_free_one_is_a_warning() {
+    let warnings = |free: &str| {
+        let route =
+            "{ match: \"GET /api/{city}\", price: \"$0.001\", accept: [x402], strip_prefix: /api }";
+        let text = changed("{ match: GET /weather, price: \"$0.001\", accept: [x402] }", route);
+        read(&text.replace("GET /health, free: true", free)).unwrap().warnings.to_string()
+    };
+    assert_snapshot!(warnings("ANY /*, free: true"), @r"
+    gateway.yaml:12:80: routes[0].strip_prefix: its upstream serves this at paths such as `/x` too, which `ANY /*` gives away
+
+    hint: price that path as well, deny it, or keep the free route to other paths
+    ");
+    assert_eq!(warnings("ANY /*, deny: 404"), "");
+    assert_eq!(warnings("ANY /health/*, free: true"), "");
+}
+
+#[test]
 fn a_change_that_cannot_be_made_is_a_fault() {
     let route = |more: &str| {
         let route = format!("{{ match: ANY /api/*, free: true, {more} }}");
