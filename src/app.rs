@@ -106,6 +106,8 @@ impl Gateway {
             }
             None => None,
         };
+        let places = settings.listeners.iter().map(|listener| listener.address);
+        doors.inherited().tell_unused(places.chain(settings.admin.as_ref().map(|at| at.address)));
         let admin_address = admin.as_ref().map(|(_, address, _)| *address);
         let background = TaskTracker::new();
         let stop_background = CancellationToken::new();

@@ -10,6 +10,7 @@ mod gateway;
 mod pay;
 #[cfg(feature = "sandbox")]
 mod sandbox;
+mod service;
 mod setup;
 mod stellar;
 
@@ -62,13 +63,14 @@ enum Command {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     log_to_stderr(arguments.log_format, &arguments.command);
+    let sockets = service::sockets();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
     let code = runtime.block_on(async {
         match arguments.command {
-            Command::Run(run) => run.run().await,
+            Command::Run(run) => run.run(sockets).await,
             Command::Check(arguments) => check::run(arguments).await,
             Command::Routes(routes) => routes.run(),
             Command::Pay(arguments) => pay::run(*arguments).await,

@@ -19,6 +19,7 @@ mod gate;
 mod limits;
 mod linger;
 mod places;
+mod proxied;
 mod stream;
 mod streams;
 mod switch;
@@ -49,6 +50,7 @@ pub use self::{
     entrance::{Door, Entrance, Manner},
     framing::Refused,
     limits::Limits,
+    proxied::Proxies,
 };
 use self::{
     edge::Way,
@@ -123,7 +125,7 @@ pub async fn serve<S: Service>(
     stop: CancellationToken,
 ) -> usize {
     let Door { listener, tls, workers } = door.into();
-    let entrance = Entrance::new(Manner { limits, tls, grace }, workers);
+    let entrance = Entrance::new(Manner::plain(limits, tls, grace), workers);
     serve_at(listener, service, entrance, stop).await
 }
 
@@ -233,13 +235,14 @@ impl House {
         let ended = cut.run_until_cancelled(async {
             // Answers are written whole; waiting for more to send would only delay them.
             stream.set_nodelay(true)?;
-            let Some(entered) = self.stop.run_until_cancelled(Box::pin(self.enter(stream))).await
-            else {
+            let entering = Box::pin(self.introduce_and_enter(stream, peer, place));
+            let Some(entered) = self.stop.run_until_cancelled(entering).await else {
                 return Ok(());
             };
-            let (stream, is_h2, named) = entered?;
+            let ((stream, is_h2, named), peer, place) = entered?;
+            let proxies = self.manner.proxies.clone();
             let scheme = if self.manner.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
-            let way = Way { peer, scheme, named };
+            let way = Way { peer, scheme, named, proxies };
             let ended = if is_h2 {
                 // Boxed: what most connections are not would make all of them larger.
                 Box::pin(self.converse_h2(stream, way, place, service)).await
@@ -253,8 +256,24 @@ impl House {
         }
     }
 
+    /// As [`House::enter`], after a proxy has said who it is that comes: whose place it takes from then on.
+    async fn introduce_and_enter(
+        &self,
+        mut stream: TcpStream,
+        mut peer: SocketAddr,
+        mut place: Place,
+    ) -> io::Result<(Entered, SocketAddr, Place)> {
+        let Manner { proxies, limits, .. } = &*self.manner;
+        if self.manner.speaks_proxy {
+            let told = proxies.introduced(&mut stream, peer);
+            peer = timeout(limits.header_timeout, told).await??;
+            place = place.moved_to(peer.ip(), limits).map_err(io::Error::other)?;
+        }
+        Ok((self.enter(stream).await?, peer, place))
+    }
+
     /// Makes a connection ready to be spoken on, and finds out whether HTTP/2 is, and with whom.
-    async fn enter(&self, stream: TcpStream) -> io::Result<(Stream, bool, Option<Arc<Named>>)> {
+    async fn enter(&self, stream: TcpStream) -> io::Result<Entered> {
         match &self.manner.tls {
             Some(tls) => {
                 let (stream, named) =
@@ -388,6 +407,9 @@ impl House {
         timeout(write_timeout, connection).await.unwrap_or(Ok(()))
     }
 }
+
+/// A connection, whether HTTP/2 is spoken on it, and whom the client asked for where others are here too.
+type Entered = (Stream, bool, Option<Arc<Named>>);
 
 /// Answers one request: first the edge, then the service. `turn` is the request's on an HTTP/1 connection.
 async fn answer<S: Service>(

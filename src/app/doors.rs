@@ -10,7 +10,7 @@ use std::{
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::road::Road;
 use crate::{
@@ -83,6 +83,16 @@ impl Inherited {
         TcpListener::from_std(listener).map(Some)
     }
 
+    /// Tells the log of sockets that are at none of these addresses: who comes there is served by nobody.
+    pub(super) fn tell_unused(&self, addresses: impl Iterator<Item = SocketAddr>) {
+        let addresses: Vec<_> = addresses.collect();
+        for bound in self.0.iter().filter_map(|listener| listener.local_addr().ok()) {
+            if !addresses.iter().any(|address| is_same_place(bound, *address)) {
+                warn!(address = %bound, "no listener is at the address of a socket that was handed over");
+            }
+        }
+    }
+
     /// Opens `address`, or takes the socket that is there already.
     ///
     /// # Errors
@@ -138,8 +148,13 @@ impl Doors {
     pub(super) fn open(&mut self, planned: Planned, road: impl Fn(Level) -> Road, drain: Drain) {
         let mut before: Vec<_> = std::mem::take(&mut self.open).into_iter().map(Some).collect();
         for (listener, bound, socket) in planned.0 {
-            let manner =
-                Manner { limits: listener.limits, tls: listener.tls.clone(), grace: drain.timeout };
+            let manner = Manner {
+                limits: listener.limits,
+                tls: listener.tls.clone(),
+                grace: drain.timeout,
+                proxies: listener.proxies.clone(),
+                speaks_proxy: listener.proxy_protocol,
+            };
             let open = match socket {
                 Socket::Kept(at) => before.get_mut(at).and_then(Option::take).map(|mut open| {
                     // What is shown stays where it is the same: its clients' tickets stay good.
@@ -171,11 +186,8 @@ impl Doors {
         }
         for gone in before.into_iter().flatten() {
             info!(listener = %gone.listener.name, address = %gone.bound, "listener closed");
-            gone.entrance.change(Manner {
-                limits: gone.listener.limits,
-                tls: gone.listener.tls,
-                grace: drain.timeout,
-            });
+            let Listener { limits, tls, .. } = gone.listener;
+            gone.entrance.change(Manner::plain(limits, tls, drain.timeout));
             gone.stop.cancel();
         }
     }

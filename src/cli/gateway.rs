@@ -1,6 +1,7 @@
 //! `tollgate run` and `routes`, and how a command reads its `gateway.yaml`.
 
 use std::{
+    net::TcpListener,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -9,7 +10,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
-use super::{BAD_CONFIGURATION, fail, say, stop_signal};
+use super::{BAD_CONFIGURATION, fail, say, service, stop_signal};
 use crate::{
     app::{Gateway, Watched},
     config::{Diagnostics, Settings, Source, watch::Watch},
@@ -39,12 +40,20 @@ pub(super) struct Routes {
 }
 
 impl Run {
-    pub(super) async fn run(self) -> ExitCode {
+    /// Runs at these `sockets`, as far as the configuration listens where they are.
+    pub(super) async fn run(self, sockets: Vec<TcpListener>) -> ExitCode {
+        tokio::select! {
+            code = self.serve(sockets) => code,
+            () = service::keep_alive() => ExitCode::FAILURE,
+        }
+    }
+
+    async fn serve(self, sockets: Vec<TcpListener>) -> ExitCode {
         let settings = match load(&self.config) {
             Ok(settings) => settings,
             Err(code) => return code,
         };
-        let gateway = match Gateway::start(settings, Clock::system()).await {
+        let gateway = match Gateway::start_with(settings, Clock::system(), sockets.into()).await {
             Ok(gateway) => gateway,
             Err(error) => return fail(&error),
         };
@@ -62,20 +71,24 @@ impl Run {
             Err(error) => return fail(&error),
         };
         let mut stopping = std::pin::pin!(stop_signal());
+        service::tell_ready();
         loop {
             tokio::select! {
                 () = &mut stopping => break,
                 () = watch.changed(), if reload.watch => {}
                 _ = hangups.recv() => {}
             }
+            service::tell_reloading();
             // A file that reads as before may stand for something else now: all that it names is read anew.
             if reloader.reload().await.is_ok() {
                 let now = gateway.watched();
                 reload = now.reload;
                 watch.follow(reload.debounce, now.hash, now.files);
             }
+            service::tell_ready();
         }
         info!("stopping");
+        service::tell_stopping();
         tokio::select! {
             () = gateway.stop() => ExitCode::SUCCESS,
             () = stop_signal() => {

@@ -15,7 +15,7 @@ use crate::{
         stellar::{Asset, ContractId, Network},
     },
     route::Table,
-    server::{Limits, tls::Tls},
+    server::{Limits, Proxies, tls::Tls},
     store::RedisSettings,
     upstream,
 };
@@ -63,6 +63,10 @@ pub struct Listener {
     pub tls: Option<Tls>,
     /// What it bounds.
     pub limits: Limits,
+    /// The proxies that are believed when they say who is behind them.
+    pub proxies: Proxies,
+    /// Whether each connection begins with what a proxy says, by the PROXY protocol.
+    pub proxy_protocol: bool,
 }
 
 impl Listener {

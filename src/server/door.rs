@@ -3,7 +3,7 @@
 use http::{Request, uri::Scheme};
 
 use super::{
-    Inbound,
+    Inbound, Proxies,
     edge::{self, Way},
     framing::{Bounds, Framing},
 };
@@ -56,6 +56,7 @@ pub(crate) fn split(bytes: &[u8], mut size: impl FnMut() -> usize) -> Split {
 
 /// Reads a request's head as it came on a connection without TLS.
 pub(crate) fn read<B>(request: Request<B>) -> Option<Inbound<B>> {
-    let way = Way { peer: ([192, 0, 2, 1], 4711).into(), scheme: Scheme::HTTP, named: None };
+    let peer = ([192, 0, 2, 1], 4711).into();
+    let way = Way { peer, scheme: Scheme::HTTP, named: None, proxies: Proxies::default() };
     edge::read(request, way).ok()
 }

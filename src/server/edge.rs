@@ -10,7 +10,7 @@ use http::{
     uri::Scheme,
 };
 
-use super::{Inbound, Secured, framing::Refused, tls::Named};
+use super::{Inbound, Proxies, Secured, framing::Refused, tls::Named};
 use crate::protocol::target::Target;
 
 /// How a request came in.
@@ -21,13 +21,21 @@ pub(super) struct Way {
     pub(super) scheme: Scheme,
     /// Whom the client asked for in its handshake, where others are here too.
     pub(super) named: Option<Arc<Named>>,
+    /// Who is believed about who is behind them.
+    pub(super) proxies: Proxies,
 }
 
 /// Reads the head of a request; the headers of one that is refused tell how to say so.
-pub(super) fn read<B>(request: Request<B>, way: Way) -> Result<Inbound<B>, (Refused, HeaderMap)> {
+pub(super) fn read<B>(
+    request: Request<B>,
+    mut way: Way,
+) -> Result<Inbound<B>, (Refused, HeaderMap)> {
     let (mut head, body) = request.into_parts();
+    if way.proxies.has_secured(way.peer, &head.headers) {
+        way.scheme = Scheme::HTTPS;
+    }
     let is_secured = way.scheme == Scheme::HTTPS;
-    let peer = way.peer;
+    let peer = way.proxies.sender(way.peer, &head.headers);
     let (target, host, uri) = match check(&head, way) {
         Ok(read) => read,
         Err(refused) => return Err((refused, head.headers)),

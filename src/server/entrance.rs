@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{Limits, tls::Tls};
+use super::{Limits, Proxies, tls::Tls};
 use crate::workers::Workers;
 
 /// Where clients come in.
@@ -34,6 +34,18 @@ pub struct Manner {
     pub tls: Option<Tls>,
     /// How long requests under way may take once the listener stops.
     pub grace: Duration,
+    /// The proxies that are believed when they say who is behind them.
+    pub proxies: Proxies,
+    /// Whether each connection begins with what a proxy says, by the PROXY protocol.
+    pub speaks_proxy: bool,
+}
+
+impl Manner {
+    /// Without proxies.
+    #[must_use]
+    pub fn plain(limits: Limits, tls: Option<Tls>, grace: Duration) -> Self {
+        Self { limits, tls, grace, proxies: Proxies::default(), speaks_proxy: false }
+    }
 }
 
 impl Door {

@@ -112,6 +112,15 @@ impl Places {
     }
 }
 
+impl Place {
+    /// Gives this place back for one of `address`.
+    pub(super) fn moved_to(self, address: IpAddr, limits: &Limits) -> Result<Self, Full> {
+        let places = self.places.clone();
+        drop(self);
+        places.take(address, limits)
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut book = self.places.book();

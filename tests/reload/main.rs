@@ -16,6 +16,8 @@
 mod doors;
 mod files;
 mod load;
+mod proxied;
+mod service;
 mod stop;
 
 #[expect(dead_code, reason = "other suites need more of it")]

@@ -9,7 +9,8 @@ use tokio::{
     time::sleep,
 };
 
-/// A running upstream; it stops when dropped. `/events` never ends, `/echo` switches protocols, `/slow` takes a second.
+/// A running upstream; it stops when dropped. `/events` never ends, `/echo` switches protocols, `/slow` takes a second,
+/// `/who` says who is said to ask.
 pub(crate) struct Origin {
     pub(crate) address: SocketAddr,
     task: JoinHandle<()>,
@@ -57,7 +58,11 @@ async fn converse(mut stream: TcpStream) {
 
 /// The value of `x-stamp`, which the gateway sets as its configuration says.
 fn answer(head: &str) -> String {
-    let stamp = head.lines().find_map(|line| line.strip_prefix("x-stamp: ")).unwrap_or("-");
+    let value = |name| head.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("-");
+    let stamp = match head.contains(" /who ") {
+        true => format!("{} {}", value("x-forwarded-for: "), value("x-forwarded-proto: ")),
+        false => value("x-stamp: ").to_owned(),
+    };
     format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{stamp}", stamp.len())
 }
 

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// `GET path` on a new connection; what came until its end.
-async fn fetch(address: std::net::SocketAddr, path: &str) -> std::io::Result<String> {
+pub(crate) async fn fetch(address: std::net::SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     let ask = format!("GET {path} HTTP/1.1\r\nHost: gw\r\nConnection: close\r\n\r\n");
     stream.write_all(ask.as_bytes()).await?;

@@ -223,6 +223,7 @@ fn read_set(spot: &Spot<'_>) -> Option<TokenKeys> {
             );
         }
     };
+    spot.reading.note_file(&path, &bytes);
     TokenKeys::set(&bytes).ok().or_else(|| {
         spot.fault(format!("{written} is no JSON Web Key Set with a key of use here"), SET_HINT)
     })

@@ -1,6 +1,14 @@
 //! Where the gateway listens, and what clients call it.
 
-use std::{collections::HashMap, fs, net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::Arc,
+};
+
+use ipnet::IpNet;
 
 use crate::{
     config::{
@@ -10,7 +18,7 @@ use crate::{
         settings::Listener,
     },
     server::{
-        Limits,
+        Limits, Proxies,
         tls::{Fault, Identity, Protocol, Tls},
     },
 };
@@ -26,7 +34,15 @@ pub(super) fn read(root: &Fields<'_>) -> Option<Vec<Listener>> {
         (Some(listen), None) => {
             let address = read_address(&listen)?;
             let (name, limits) = ("public".to_owned(), Limits::USUAL);
-            Some(vec![Listener { name, address, tls: None, limits }])
+            let proxies = Proxies::default();
+            Some(vec![Listener {
+                name,
+                address,
+                tls: None,
+                limits,
+                proxies,
+                proxy_protocol: false,
+            }])
         }
         (None, Some(list)) => read_list(&list),
         (None, None) => {
@@ -95,7 +111,47 @@ fn read_listener(item: &Spot<'_>) -> Option<Listener> {
     let address = address.and_then(|address| read_address(&address));
     let tls = fields.get("tls").map_or(Some(None), |tls| read_tls(&tls).map(Some));
     let limits = fields.get("limits").map_or(Some(Limits::USUAL), |limits| read_limits(&limits));
-    Some(Listener { name: name?, address: address?, tls: tls?, limits: limits? })
+    let proxies = match fields.get("trusted_proxies") {
+        Some(list) => read_proxies(&list),
+        None => Some(Vec::new()),
+    };
+    let proxy_protocol = match fields.get("proxy_protocol") {
+        Some(spot) if proxies.as_ref().is_some_and(Vec::is_empty) => {
+            let is_spoken = spot.flag()?;
+            if is_spoken {
+                spot.fault::<()>("nobody is trusted to speak it", PROXIES_HINT);
+            }
+            Some(is_spoken)
+        }
+        Some(spot) => spot.flag(),
+        None => Some(false),
+    };
+    let proxies = proxies.map(Proxies::from);
+    Some(Listener {
+        name: name?,
+        address: address?,
+        tls: tls?,
+        limits: limits?,
+        proxies: proxies?,
+        proxy_protocol: proxy_protocol?,
+    })
+}
+
+/// The networks of proxies that are believed: `10.0.0.0/8`, or an address alone.
+fn read_proxies(list: &Spot<'_>) -> Option<Vec<IpNet>> {
+    let networks: Vec<_> = list
+        .items()?
+        .iter()
+        .map(|item| {
+            let text = item.text()?;
+            let address = text.text.parse().map(|address: IpAddr| address.to_canonical());
+            match text.text.parse().ok().or_else(|| address.ok().map(IpNet::from)) {
+                Some(network) => Some(network),
+                None => text.fault("is no network of proxies", "write `10.0.0.0/8`, or `10.0.0.1`"),
+            }
+        })
+        .collect();
+    networks.into_iter().collect()
 }
 
 /// What a listener bounds, but for the size of heads, which stands with the defaults of routes.
@@ -233,8 +289,11 @@ pub(super) fn read_address(spot: &Spot<'_>) -> Option<SocketAddr> {
     text.fault("is not an address to listen on", hint)
 }
 
-const LISTENER: Keys =
-    Keys { known: &["name", "address", "tls", "limits"], later: &["trusted_proxies"] };
+const LISTENER: Keys = Keys {
+    known: &["name", "address", "tls", "limits", "trusted_proxies", "proxy_protocol"],
+    later: &[],
+};
+const PROXIES_HINT: &str = "name the proxies beside it: `trusted_proxies: [10.0.0.0/8]`";
 const LIMITS: Keys = Keys {
     known: &[
         "connections",

@@ -144,3 +144,20 @@ fn a_listener_has_limits_and_what_is_left_out_is_usual() {
     hint: write `5s`, `5m` or the like
     ");
 }
+
+#[test]
+fn proxies_are_believed_by_network_and_speak_for_others_only_where_somebody_is_trusted() {
+    let trusted = |keys: &str, address: &str| {
+        let settings = read_with(keys).unwrap();
+        let listener = &settings.listeners[0];
+        (listener.proxies.trust(address.parse().unwrap()), listener.proxy_protocol)
+    };
+    let keys = "trusted_proxies: [10.0.0.0/8, \"::1\", 192.0.2.7], proxy_protocol: true";
+    assert_eq!(trusted(keys, "10.1.2.3"), (true, true));
+    assert_eq!(trusted(keys, "::ffff:192.0.2.7"), (true, true));
+    assert_eq!(trusted(keys, "192.0.2.8"), (false, true));
+    assert_eq!(trusted("trusted_proxies: [0.0.0.0/0]", "192.0.2.8"), (true, false));
+    assert_eq!(trusted("proxy_protocol: false", "10.1.2.3"), (false, false));
+    assert_snapshot!(read_with("proxy_protocol: true").unwrap_err(), @"");
+    assert_snapshot!(read_with("trusted_proxies: [10.0.0.0/33, proxy.internal]").unwrap_err(), @"");
+}
