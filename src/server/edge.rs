@@ -195,7 +195,7 @@ mod tests {
     }
 
     fn way() -> Way {
-        Way { peer: peer(), scheme: Scheme::HTTP, named: None }
+        Way { peer: peer(), scheme: Scheme::HTTP, named: None, proxies: Proxies::default() }
     }
 
     fn peer() -> SocketAddr {

@@ -39,7 +39,8 @@ async fn run(site: &Site, socket: TcpListener) -> (Process, Manager) {
     let at = site.folder.path().join("notify");
     let manager = UnixDatagram::bind(&at).unwrap();
     manager.set_read_timeout(Some(crate::clients::LONG)).unwrap();
-    let process = Process::start_with(&site.config(), &site.sandbox, |command| {
+    let config = site.config();
+    let process = Process::start_with(&config, &site.sandbox, |command| {
         // A shell before the other, and replaced by it: the process id of the gateway is then the same.
         let script = "exec 3<&0 0</dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$@\"";
         let (inner, mut outer) = (command.as_std(), Command::new("sh"));

@@ -158,6 +158,17 @@ fn proxies_are_believed_by_network_and_speak_for_others_only_where_somebody_is_t
     assert_eq!(trusted(keys, "192.0.2.8"), (false, true));
     assert_eq!(trusted("trusted_proxies: [0.0.0.0/0]", "192.0.2.8"), (true, false));
     assert_eq!(trusted("proxy_protocol: false", "10.1.2.3"), (false, false));
-    assert_snapshot!(read_with("proxy_protocol: true").unwrap_err(), @"");
-    assert_snapshot!(read_with("trusted_proxies: [10.0.0.0/33, proxy.internal]").unwrap_err(), @"");
+    assert_snapshot!(read_with("proxy_protocol: true").unwrap_err(), @r"
+    gateway.yaml:2:62: listeners[0].proxy_protocol: nobody is trusted to speak it
+
+    hint: name the proxies beside it: `trusted_proxies: [10.0.0.0/8]`
+    ");
+    assert_snapshot!(read_with("trusted_proxies: [10.0.0.0/33, proxy.internal]").unwrap_err(), @r"
+    gateway.yaml:2:64: listeners[0].trusted_proxies[0]: `10.0.0.0/33` is no network of proxies
+
+    hint: write `10.0.0.0/8`, or `10.0.0.1`
+    gateway.yaml:2:77: listeners[0].trusted_proxies[1]: `proxy.internal` is no network of proxies
+
+    hint: write `10.0.0.0/8`, or `10.0.0.1`
+    ");
 }
