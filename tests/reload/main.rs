@@ -1,7 +1,7 @@
 //! A gateway that changes under load, and stops in the right order: real processes, real sockets, a sandbox ledger.
 //!
 //! CI runs a short form. Ten reloads a second for a minute, at 500 requests a second, are a command:
-//! `TOLLGATE_RELOADS=600 cargo test -p tollgate --test reload -- --nocapture prices_alternate`
+//! `TOLLGATE_RELOADS=600 cargo test -p tollgate --test reload -- --nocapture j02`
 
 #![expect(
     clippy::arithmetic_side_effects,
