@@ -19,6 +19,7 @@ mod gate;
 mod limits;
 mod linger;
 mod places;
+mod preface;
 mod proxied;
 mod stream;
 mod streams;
@@ -283,8 +284,8 @@ impl House {
                 Ok((Stream::Tls(Box::new(stream)), is_h2, named))
             }
             None => {
-                let is_h2 =
-                    timeout(self.manner.limits.header_timeout, speaks_h2(&stream)).await??;
+                let is_h2 = timeout(self.manner.limits.header_timeout, preface::speaks_h2(&stream))
+                    .await??;
                 Ok((Stream::Plain(stream), is_h2, None))
             }
         }
@@ -466,30 +467,8 @@ async fn answer<S: Service>(
     Ok(response.map(|body| Told::new(body, turn, pace)))
 }
 
-/// Whether the client begins with the preface of HTTP/2; takes nothing off the stream.
-async fn speaks_h2(stream: &TcpStream) -> io::Result<bool> {
-    let mut start = [0; H2_PREFACE.len()];
-    let mut pause = PREFACE_PAUSE;
-    loop {
-        let length = stream.peek(&mut start).await?;
-        let start = start.get(..length).unwrap_or_default();
-        if length == 0 || !H2_PREFACE.starts_with(start) {
-            return Ok(false);
-        }
-        if length == H2_PREFACE.len() {
-            return Ok(true);
-        }
-        // Peeking does not wait for more than there is. A preface comes in one piece, unless someone is playing: who
-        // sends a part of it and no more must not keep us busy.
-        sleep(pause).await;
-        pause = pause.saturating_mul(2);
-    }
-}
-
 /// As many headers hyper reads without asking for memory.
 const HYPERS_HEADERS: usize = 100;
-const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const PREFACE_PAUSE: Duration = Duration::from_millis(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// So long is who has come in listened to, once nobody else is let in.
 const LAST_CALL: Duration = Duration::from_millis(200);
