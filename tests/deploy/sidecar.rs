@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     io::{Read as _, Write as _},
     net::{Ipv4Addr, TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     gateway,
     manifest::{assert_valid, documents, only},
-    tools::{program, read, run},
+    tools::{Killed, program, read, run},
 };
 
 fn sidecar() -> Vec<Value> {
@@ -118,14 +118,4 @@ fn the_api_is_a_program_that_answers() {
     let stop = Command::new("kill").args(["-TERM", &api.0.id().to_string()]).status().unwrap();
     assert!(stop.success());
     assert!(api.0.wait().unwrap().success(), "it ends in order");
-}
-
-/// A process that ends with its test.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
 }

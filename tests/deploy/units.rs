@@ -1,10 +1,15 @@
 //! The units of systemd, as systemd reads them.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt as _, net::UnixDatagram},
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use crate::{
     gateway,
-    tools::{read, tree},
+    tools::{Killed, read, tree},
 };
 
 /// What `systemd-analyze ARGUMENTS` says of the units on a machine that has nothing else, after `change` of the service.
@@ -64,6 +69,50 @@ fn the_service_tells_systemd_how_it_ends_and_reloads() {
     // drain.delay 0 s and drain.timeout 25 s by default, 90 s for settlements.
     let stop = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap();
     assert!(stop.parse::<u32>().unwrap() > 25 + 90);
+}
+
+/// What `Type=notify` and `WatchdogSec` wait for comes, or the unit would be ended by them.
+#[test]
+fn the_gateway_tells_systemd_what_the_unit_waits_for() {
+    let unit = read("deploy/systemd/tollgate.service");
+    let patience = unit.lines().find_map(|line| line.strip_prefix("WatchdogSec=")).unwrap();
+    let patience = Duration::from_secs(patience.parse().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let config = "version: 1\nlisten: 127.0.0.1:0\nupstream: http://127.0.0.1:1\nroutes: [{ match: GET /a, free: true }]\n";
+    fs::write(folder.path().join("gateway.yaml"), config).unwrap();
+    let manager = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(45))).unwrap();
+    let started = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .args(["run", "-c", "gateway.yaml"])
+        .current_dir(folder.path())
+        .env("NOTIFY_SOCKET", folder.path().join("notify"))
+        // In a thirtieth of the time, so that this test does not take that long.
+        .env("WATCHDOG_USEC", (patience / 30).as_micros().to_string())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut gateway = Killed(started.unwrap());
+    let await_word = |word: &str| {
+        let mut said = [0; 4096];
+        loop {
+            let length = manager.recv(&mut said).unwrap_or_else(|error| panic!("{word}: {error}"));
+            if String::from_utf8_lossy(&said[..length]).lines().any(|line| line == word) {
+                return;
+            }
+        }
+    };
+    let kill = |signal: &str, gateway: &Killed| {
+        let id = gateway.0.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    };
+    await_word("READY=1");
+    await_word("WATCHDOG=1");
+    await_word("WATCHDOG=1");
+    kill("-HUP", &gateway);
+    await_word("RELOADING=1");
+    await_word("READY=1");
+    kill("-TERM", &gateway);
+    await_word("STOPPING=1");
+    assert!(gateway.0.wait().unwrap().success());
 }
 
 /// The configuration beside the unit names its credentials, its folder and the socket's port.
