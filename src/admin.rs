@@ -2,7 +2,7 @@
 //! collect it.
 //!
 //! GET tells and changes nothing; POST settles, closes or adopts. Both are for the operator alone, which is who has the token, or
-//! where there is none who calls from this machine. Only `/healthz` and `/readyz` are for everybody, and tell nothing else.
+//! where there is none who calls from this machine. Only `/healthz` and `/readyz` (`/live` and `/ready`) are for everybody, and tell nothing else.
 //! What is told and done is [`Administered`]'s; here are no routes of the gateway, no payments and no configuration.
 //! Source: design.md section 8, operations.md section 2.3.
 
@@ -13,6 +13,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body::Body as _;
 use http_body_util::Full;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -46,6 +47,18 @@ pub trait Administered: Clone + Send + Sync + 'static {
 
     /// Its figures, as [`page::MEDIA_TYPE`].
     fn metrics(&self) -> String;
+
+    /// What it is configured with, without what must stay secret.
+    fn config(&self) -> Value;
+
+    /// Its routes, and what they ask.
+    fn routes(&self) -> Value;
+
+    /// Has it read its configuration anew; the digest of the file that it runs on then.
+    ///
+    /// # Errors
+    /// Everything that is wrong, as text; it goes on as before.
+    fn reload(&self) -> impl Future<Output = Result<String, String>> + Send;
 
     /// Where every channel stands.
     ///
@@ -137,7 +150,7 @@ impl<A: Administered> Admin<A> {
             Err(not_asked) => return not_asked.answer(),
         };
         if asked.changes_something()
-            && let Err(not_asked) = check_order(&head.headers, body).await
+            && let Err(not_asked) = check_order(asked, &head.headers, body).await
         {
             return not_asked.answer();
         }
@@ -149,6 +162,15 @@ impl<A: Administered> Admin<A> {
         match asked {
             Asked::Health | Asked::Ready => self.ready(),
             Asked::Metrics => answer_as(page::MEDIA_TYPE, self.administered.metrics()),
+            Asked::Config => answer(StatusCode::OK, &self.administered.config()),
+            Asked::Routes => answer(StatusCode::OK, &self.administered.routes()),
+            Asked::Reload => {
+                info!("an operator has the configuration read anew");
+                match self.administered.reload().await {
+                    Ok(hash) => answer(StatusCode::OK, &json!({ "config": hash })),
+                    Err(faults) => error(StatusCode::UNPROCESSABLE_ENTITY, &faults),
+                }
+            }
             Asked::List => match self.administered.list().await {
                 Ok(all) => {
                     let channels = all.channels.iter();
@@ -269,6 +291,9 @@ enum Asked {
     Health,
     Ready,
     Metrics,
+    Config,
+    Routes,
+    Reload,
     List,
     Show(ContractId),
     Settle(ContractId),
@@ -298,9 +323,12 @@ impl Asked {
         let channel = |text: &str| text.parse::<ContractId>().map_err(|_| NotAsked::NoChannel);
         let segments: Vec<_> = path.trim_start_matches('/').split('/').collect();
         let asked = match *segments {
-            ["healthz"] => Self::Health,
-            ["readyz"] => Self::Ready,
+            ["healthz" | "live"] => Self::Health,
+            ["readyz" | "ready"] => Self::Ready,
             ["metrics"] => Self::Metrics,
+            ["config_dump"] => Self::Config,
+            ["routes"] => Self::Routes,
+            ["-", "reload"] => Self::Reload,
             ["channels"] => Self::List,
             ["channels", "close"] => Self::CloseAll,
             ["channels", one] => Self::Show(channel(one)?),
@@ -325,6 +353,8 @@ impl Asked {
             Self::Health
             | Self::Ready
             | Self::Metrics
+            | Self::Config
+            | Self::Routes
             | Self::List
             | Self::Show(_)
             | Self::Members => false,
@@ -332,13 +362,18 @@ impl Asked {
             | Self::Close(_)
             | Self::Adopt(_)
             | Self::CloseAll
+            | Self::Reload
             | Self::Dismiss(_) => true,
         }
     }
 }
 
 /// An order comes as the JSON object `{}`, which a form of another site cannot send; it has no members yet.
-async fn check_order(headers: &HeaderMap, body: Arriving) -> Result<(), NotAsked> {
+async fn check_order(asked: Asked, headers: &HeaderMap, body: Arriving) -> Result<(), NotAsked> {
+    // As other servers take it; the gate has kept out who comes from another site.
+    if asked == Asked::Reload && body.is_end_stream() {
+        return Ok(());
+    }
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
     if !essence.trim().eq_ignore_ascii_case("application/json") {

@@ -5,6 +5,7 @@
 mod admin;
 mod channels;
 mod doors;
+mod dump;
 mod figures;
 mod payment;
 mod reload;
@@ -15,7 +16,7 @@ mod tokens;
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -42,7 +43,7 @@ use crate::{
     ledger::facilitator::NotReady,
     pay::methods::Methods,
     server, store,
-    telemetry::{Clock, metrics::Metrics},
+    telemetry::{Clock, access::AccessLog, metrics::Metrics},
     workers::Workers,
 };
 
@@ -51,6 +52,8 @@ use crate::{
 pub struct Gateway {
     admin_address: Option<SocketAddr>,
     core: Arc<Core>,
+    /// What reads the configuration again, for the admin port.
+    told: Arc<OnceLock<Reloader>>,
 }
 
 /// What is there from the start of a gateway to its end.
@@ -117,8 +120,10 @@ impl Gateway {
             }
             None => None,
         };
+        let access = settings.access_log.clone();
+        let access = access.map(|settings| AccessLog::open(settings, clock.clone())).transpose();
         let parts = Parts {
-            figures: Figures::new(&clock),
+            figures: Figures::new(access.map_err(StartError::AccessLog)?, &clock),
             clock,
             paid: TaskTracker::new(),
             background,
@@ -134,6 +139,7 @@ impl Gateway {
             parts.background.spawn(resume::resume(payment.store.clone(), current.clone(), stop));
         }
         let stopping = CancellationToken::new();
+        let reloader = Arc::<OnceLock<_>>::default();
         if let Some((listener, _, token)) = admin {
             let metrics = Metrics::default();
             parts.figures.expose(&metrics, current.clone());
@@ -147,6 +153,7 @@ impl Gateway {
                 closer: parts.payment.as_ref().and_then(Payment::closer),
                 metrics,
                 stopping: stopping.clone(),
+                reloader: reloader.clone(),
             };
             // It tells that the gateway stops, and goes with what runs in the background.
             parts.background.spawn(server::serve(
@@ -161,7 +168,7 @@ impl Gateway {
         parts.open(&mut doors, planned, (&current, &hop), drain);
         let doors = Mutex::new(doors);
         let core = Arc::new(Core { doors, hop, current, parts, stopping });
-        Ok(Self { admin_address, core })
+        Ok(Self { admin_address, core, told: reloader })
     }
 
     /// Where its admin port is, if it has one.
@@ -186,10 +193,18 @@ impl Gateway {
         result
     }
 
-    /// What reads the configuration again from `source`, whoever tells it to.
+    /// What reads the configuration again from `source`, whoever tells it to: the admin port too, from now on. There is one.
     #[must_use]
     pub fn reloader(&self, source: Source) -> Reloader {
-        Reloader { core: self.core.clone(), source: Arc::new(source), turn: Arc::default() }
+        let (core, source) = (self.core.clone(), Arc::new(source));
+        self.told.get_or_init(|| Reloader { core, source, turn: Arc::default() }).clone()
+    }
+
+    /// Opens the file of the access log anew, as is asked for when it was moved away.
+    pub fn reopen_logs(&self) {
+        if let Some(access) = &self.core.parts.figures.access {
+            access.reopen();
+        }
     }
 
     /// How the last reload went.
@@ -260,6 +275,9 @@ impl Gateway {
         {
             warn!(%error, "the store did not close cleanly");
         }
+        if let Some(access) = &parts.figures.access {
+            access.flush().await;
+        }
         info!("stopped");
     }
 }
@@ -277,6 +295,9 @@ impl Core {
         }
         let running = self.current.load_full();
         admin_serves(running.settings.admin.as_ref(), settings.admin.as_ref())?;
+        if settings.access_log != running.settings.access_log {
+            return Err(NeedsRestart("access_log").into());
+        }
         match (&settings.payment, &self.parts.payment) {
             (None, _) => {}
             (Some(_), None) => return Err(NeedsRestart("payments").into()),
@@ -303,8 +324,10 @@ impl Parts {
         (current, hop): (&Arc<ArcSwap<Configured>>, &Hop),
         drain: config::Drain,
     ) {
-        let traffic = &self.figures.traffic;
-        let road = |connections| Road::new(current.clone(), hop.clone(), traffic, connections);
+        let Figures { traffic, access, .. } = &self.figures;
+        let road = |connections| {
+            Road::new(current.clone(), hop.clone(), traffic, connections, access.clone())
+        };
         doors.open(planned, road, drain);
         self.figures.connections.store(Arc::new(doors.connections()));
     }
@@ -360,6 +383,9 @@ fn admin_serves(
 /// Why a gateway did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The access log's file could not be opened.
+    #[error("open the access log")]
+    AccessLog(#[source] io::Error),
     /// A listener could not be opened.
     #[error(transparent)]
     Listen(#[from] CannotListen),

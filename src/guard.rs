@@ -37,7 +37,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method as HttpMethod, Request, Response, StatusCode, header};
 use http_body::Body as HttpBody;
 use http_body_util::{Either, Full};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
@@ -45,6 +45,7 @@ use self::{
     lasting::Lasting,
     obstacle::{Money, not_asked_for_more, problem_of},
     problem::Problem,
+    tally::Tally,
     unpaid::unpaid,
     whole::Read,
 };
@@ -65,6 +66,7 @@ use crate::{
     route::{Access, Route},
     telemetry::{
         Clock,
+        access::Ticket,
         label::{Outcome, Rail},
     },
 };
@@ -224,7 +226,25 @@ impl<F> Guard<F> {
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let slot = self.inner.reserve(route, patience).await?;
-        self.inner.forward(slot, route, Admitted::new(request)).await
+        self.forward(slot, route, request).await
+    }
+
+    /// Forwards the request, and notes how long its answer took.
+    async fn forward<B>(
+        &self,
+        slot: F::Slot,
+        route: &Route,
+        request: Box<Request<Onward<B>>>,
+    ) -> Result<Response<F::Body>, Obstacle>
+    where
+        F: Forward<Onward<B>>,
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let ticket = request.extensions().get::<Ticket>().cloned();
+        let began = Instant::now();
+        let answer = self.inner.forward(slot, route, Admitted::new(request)).await;
+        ticket.inspect(|ticket| ticket.note_upstream(began.elapsed()));
+        answer
     }
 
     async fn charge<B>(
@@ -281,7 +301,7 @@ impl<F> Guard<F> {
                 return own(problem);
             }
             Err(refusal) => {
-                tally::refused(&route.counts, Rail::Unknown, &refusal);
+                Tally::new(&route, Rail::Unknown, request.extensions()).refused(&refusal);
                 return own(self.refused(&route, &asked, refusal).await);
             }
         };
@@ -304,7 +324,7 @@ impl<F> Guard<F> {
         if let Credential::Channel(_, credential) = &credential {
             asked.asker = asked.asker.paying_with(credential);
         }
-        let rail = tally::rail_of(&credential);
+        let tally = Tally::new(&route, tally::rail_of(&credential), request.extensions());
         // To close a channel nothing is asked of the upstream.
         let is_order = matches!(&credential, Credential::Channel(_, credential) if Channel::asks_to_close(credential));
         let room = if is_order {
@@ -315,7 +335,7 @@ impl<F> Guard<F> {
         let mut seat = self.rooms.paying.enter(asked.asker.address);
         let place = seat.take(1).map_err(|_| Obstacle::Busy);
         if let Err(obstacle) = room.and(place) {
-            route.counts.ended(rail, Outcome::TurnedAway);
+            tally.ended(Outcome::TurnedAway);
             return own(problem_of(&obstacle, &route, Money::Unknown));
         }
         // From here on money may move: the client may go away, the work goes on.
@@ -332,7 +352,7 @@ impl<F> Guard<F> {
                         .await
                 }
                 Credential::Channel(channel, credential) if is_order => {
-                    Box::pin(paid::close(&channel, *credential, &route, &asked)).await
+                    Box::pin(paid::close(&channel, *credential, &tally, &asked)).await
                 }
                 Credential::Channel(channel, credential) => {
                     let credential = (*credential, asked.asker.clone());
@@ -342,7 +362,7 @@ impl<F> Guard<F> {
             match carried {
                 Ok(response) => response,
                 Err(denied) => {
-                    tally::denied(&route.counts, rail, &denied);
+                    tally.denied(&denied);
                     Box::pin(guard.denied(&route, &asked, denied)).await
                 }
             }
@@ -367,12 +387,16 @@ impl<F> Guard<F> {
         F: Forward<Onward<B>>,
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
+        let tally = Tally::new(route, M::RAIL, request.extensions());
         let Asked { terms, bound, .. } = asked;
         let order = terms.settle.of(&bound.method);
         let verified = method.verify(terms, bound, credential, &mut seat).await?;
         let mut verified = match self.paced(method, verified, &seat, route).await {
             Ok(verified) => verified,
-            Err(problem) => return Ok(own(*problem)),
+            Err(problem) => {
+                tally.ended(Outcome::TurnedAway);
+                return Ok(own(*problem));
+            }
         };
         let mut receipt = None;
         if order == SettleOrder::BeforeForward {
@@ -389,7 +413,7 @@ impl<F> Guard<F> {
             let _uploading = self.upload::<B>(route, asked.asker.address, streams)?;
             // To wait for room is no part of the time that the upstream has.
             let slot = self.inner.reserve(route, patience).await?;
-            let forwarding = self.inner.forward(slot, route, Admitted::new(request));
+            let forwarding = self.forward(slot, route, request);
             // Later than the upstream's own time-out, which knows what took so long.
             let most = method.patience(terms, bound).saturating_add(SLACK);
             timeout(most, forwarding).await.unwrap_or(Err(Obstacle::TimedOut))
@@ -398,8 +422,9 @@ impl<F> Guard<F> {
             Ok(response) => response,
             Err(obstacle) => {
                 let tried = reached.is_set() && obstacle.is_an_attempt();
+                let worth = method.worth(&verified);
                 method.release(verified, tried).await;
-                route.counts.ended(M::RAIL, tally::unserved(has_paid));
+                tally.unserved(has_paid, worth);
                 let money = match (has_paid, tried) {
                     (false, _) => Money::Still,
                     (true, false) => Money::Ready,
@@ -413,8 +438,9 @@ impl<F> Guard<F> {
             }
         };
         if !terms.charge_when.charges(response.status()) {
+            let worth = method.worth(&verified);
             method.release(verified, true).await;
-            route.counts.ended(M::RAIL, tally::unserved(has_paid));
+            tally.unserved(has_paid, worth);
             let receipt = receipt.filter(|receipt| receipt.with_failures);
             return Ok(paid::with_receipt(response, receipt).map(Either::Right));
         }
@@ -424,7 +450,7 @@ impl<F> Guard<F> {
         }
         let worth = method.worth(&verified);
         method.deliver(verified, response.status()).await?;
-        route.counts.delivered(M::RAIL, worth.asset, worth.amount);
+        tally.delivered(worth);
         Ok(paid::with_receipt(response, receipt).map(Either::Right))
     }
 }

@@ -13,8 +13,6 @@ pub mod mpp;
 pub mod room;
 pub mod x402;
 
-mod worth;
-
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -22,7 +20,6 @@ use rand_core::{OsRng, RngCore as _};
 use serde_json::Value;
 
 use self::room::Seat;
-pub use self::worth::Worth;
 use crate::protocol::{
     money::Amount,
     mpp::CredentialHeader,
@@ -30,6 +27,7 @@ use crate::protocol::{
 };
 use crate::store::Pending;
 pub use crate::store::Redelivery;
+pub use crate::telemetry::worth::Worth;
 use crate::telemetry::{Clock, label::Rail};
 
 /// What a priced route asks: the offers and the rules of when money moves. Resolved when the configuration loads.

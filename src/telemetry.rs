@@ -1,15 +1,20 @@
-//! Time and figures.
+//! Time, figures and the access log.
 //!
 //! The one place that reads the wall clock, so that tests can set it.
 
 pub mod metrics;
 pub mod traffic;
 
+pub mod access;
+pub mod trace;
+
 pub mod label;
 pub mod level;
 
 pub mod histogram;
 pub mod page;
+pub mod timings;
+pub mod worth;
 
 use std::{
     sync::{

@@ -1,3 +1,5 @@
+mod told;
+
 use std::{
     net::SocketAddr,
     sync::{Mutex, PoisonError},
@@ -85,7 +87,22 @@ impl Administered for Stub {
     }
 
     fn metrics(&self) -> String {
-        "gateway_channels{state=\"open\"} 1\n# EOF\n".to_owned()
+        "gateway_channels{state=\"open\"} 1\n".to_owned()
+    }
+
+    fn config(&self) -> Value {
+        json!({ "hash": "abc" })
+    }
+
+    async fn reload(&self) -> Result<String, String> {
+        match self.trouble {
+            None => Ok("abc".to_owned()),
+            Some(trouble) => Err(format!("gateway.yaml:1:1: {trouble}")),
+        }
+    }
+
+    fn routes(&self) -> Value {
+        json!([{ "name": "weather" }])
     }
 
     async fn list(&self) -> Result<Standings, store::Error> {

@@ -1,11 +1,15 @@
 //! What the admin port sees of a running gateway.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    sync::{Arc, OnceLock},
+};
 
 use arc_swap::ArcSwap;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::road::Configured;
+use super::{Reloader, dump, road::Configured};
 use crate::{
     admin,
     closer::{CloseError, Closer, Collected, Standing, Standings},
@@ -28,6 +32,8 @@ pub(super) struct Administered {
     pub(super) metrics: Metrics,
     /// Set once the gateway stops.
     pub(super) stopping: CancellationToken,
+    /// What reads the configuration anew, once somebody said from where.
+    pub(super) reloader: Arc<OnceLock<Reloader>>,
 }
 
 impl admin::Administered for Administered {
@@ -50,6 +56,20 @@ impl admin::Administered for Administered {
 
     fn metrics(&self) -> String {
         self.metrics.text()
+    }
+
+    fn config(&self) -> Value {
+        dump::config(&self.current.load().settings)
+    }
+
+    fn routes(&self) -> Value {
+        dump::routes(&self.current.load().settings)
+    }
+
+    async fn reload(&self) -> Result<String, String> {
+        let reloader = self.reloader.get().ok_or("nothing says where the configuration is")?;
+        let reloaded = reloader.reload().await.map_err(|why| why.to_string())?;
+        Ok(reloaded.hash.to_string())
     }
 
     async fn list(&self) -> Result<Standings, store::Error> {

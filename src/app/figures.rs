@@ -8,8 +8,10 @@ use std::sync::{
 use arc_swap::ArcSwap;
 
 use super::road::Configured;
+use crate::server::tls::Tls;
 use crate::telemetry::{
     Clock,
+    access::AccessLog,
     level::Level,
     metrics::Metrics,
     page::{Kind, Page},
@@ -23,6 +25,7 @@ pub(super) struct Figures {
     /// The connections of each listener, by its name.
     pub(super) connections: Arc<ArcSwap<Vec<(String, Level)>>>,
     pub(super) reloads: Arc<Reloads>,
+    pub(super) access: Option<AccessLog>,
 }
 
 /// How the last configuration was taken.
@@ -34,7 +37,7 @@ pub(super) struct Reloads {
 }
 
 impl Figures {
-    pub(super) fn new(clock: &Clock) -> Self {
+    pub(super) fn new(access: Option<AccessLog>, clock: &Clock) -> Self {
         Self {
             traffic: Traffic::default(),
             connections: Arc::default(),
@@ -42,6 +45,7 @@ impl Figures {
                 has_failed: AtomicBool::new(false),
                 taken: AtomicU64::new(clock.now()),
             }),
+            access,
         }
     }
 
@@ -59,6 +63,18 @@ impl Figures {
         let mut family = page.family("connections", Kind::Gauge, help);
         for (listener, level) in self.connections.load().iter() {
             family.tell(&[("listener", listener)], level.now());
+        }
+        let help = "When a certificate that is shown ends, in seconds since 1970";
+        let mut family = page.family("tls_cert_not_after_seconds", Kind::Gauge, help);
+        for listener in &configured.settings.listeners {
+            let ends = listener.tls.as_ref().map(Tls::ends).unwrap_or_default();
+            for (number, end) in ends.into_iter().enumerate() {
+                if let Some(end) = end {
+                    let number = number.to_string();
+                    let labels = [("listener", &*listener.name), ("certificate", &*number)];
+                    family.tell(&labels, end);
+                }
+            }
         }
         let servers: Vec<_> = configured.upstreams.servers().collect();
         let help = "Whether requests go to the server";
@@ -83,6 +99,12 @@ impl Figures {
         let help = "When a configuration was taken last, in seconds since 1970";
         page.family("config_last_reload_success_timestamp_seconds", Kind::Gauge, help)
             .tell(&[], taken.load(Relaxed));
+        if let Some((written, lost)) = self.access.as_ref().map(AccessLog::counts) {
+            let help = "Lines of the access log that were written, or lost as its queue was full or its file failed";
+            let mut family = page.family("access_log_lines_total", Kind::Counter, help);
+            family.tell(&[("outcome", "written")], written);
+            family.tell(&[("outcome", "lost")], lost);
+        }
         page.family("build_info", Kind::Gauge, "What the gateway was built from")
             .tell(&[("version", env!("CARGO_PKG_VERSION"))], 1);
     }

@@ -27,7 +27,7 @@ use crate::{
     },
     protocol::{mpp::Secrets, quote},
     store::Store,
-    telemetry::{Clock, metrics::Metrics},
+    telemetry::{Clock, metrics::Metrics, page::Kind},
 };
 
 /// Changing any of it needs a restart.
@@ -38,6 +38,7 @@ pub(super) struct Payment {
     facilitator: Option<Arc<Facilitator>>,
     /// Pays fees here: for x402 payments that are settled here, and for sponsored charges.
     own: Option<own::Facilitator>,
+    rpc: Rpc,
     /// For charges, if any are taken.
     relay: Option<Relay>,
     /// For payments from channels, if any are taken.
@@ -94,6 +95,7 @@ impl Payment {
             fixed: settings.clone(),
             facilitator: facilitator.map(Arc::new),
             own,
+            rpc,
             relay,
             channels,
             store,
@@ -181,6 +183,18 @@ impl Payment {
     /// Has `metrics` tell the figures of what takes payments.
     pub(super) fn expose(&self, metrics: &Metrics) {
         self.store.expose(metrics);
+        let timings = self.rpc.timings().clone();
+        metrics.add_source(move |page| {
+            let help = "How long calls of the Stellar RPC take";
+            let mut family = page.family("rpc_request_duration_seconds", Kind::Histogram, help);
+            timings.tell(&mut family, &[], "method");
+        });
+        if let Some(facilitator) = &self.facilitator {
+            facilitator.expose(metrics);
+        }
+        if let Some(own) = &self.own {
+            own.expose(metrics);
+        }
         if let Some(parts) = &self.channels {
             parts.closer().expose(metrics);
         }

@@ -3,6 +3,7 @@
 pub(super) mod hop;
 mod passage;
 mod sense;
+mod watched;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     hop::{Hop, Looped},
     passage::Passage,
+    watched::Watched,
 };
 use crate::{
     config::Settings,
@@ -22,6 +24,7 @@ use crate::{
     route::{Access, Match, Route},
     server::{self, Arriving, Inbound, Refused, Secured},
     telemetry::{
+        access::AccessLog,
         label::Verb,
         level::Level,
         traffic::{Counts, EDGE, Traffic, UNMATCHED},
@@ -53,6 +56,8 @@ pub(super) struct Road {
     /// What was refused before its route was looked for.
     edge: Counts,
     connections: Level,
+    /// Where each request has a line, if it has.
+    access: Option<AccessLog>,
 }
 
 impl Road {
@@ -61,32 +66,33 @@ impl Road {
         hop: Hop,
         traffic: &Traffic,
         connections: Level,
+        access: Option<AccessLog>,
     ) -> Self {
         let (unmatched, edge) = (traffic.of(UNMATCHED), traffic.of(EDGE));
-        Self { current, hop, unmatched, edge, connections }
+        Self { current, hop, unmatched, edge, connections, access }
     }
 }
 
 impl server::Service for Road {
-    type Body = Body<ResponseBody>;
+    type Body = Watched<Body<ResponseBody>>;
 
     fn answer(
         &self,
-        inbound: Inbound,
+        mut inbound: Inbound,
     ) -> impl Future<Output = Response<Self::Body>> + Send + 'static {
         let (configured, hop) = (self.current.load_full(), self.hop.clone());
         let speech = Speech::of(inbound.request.headers());
-        let mut passage = Passage::begin(inbound.request.method(), self.unmatched.clone());
+        let mut passage = Passage::begin(&mut inbound, &self.unmatched, self.access.as_ref());
         async move {
             let answer = speech.put(travel(configured, inbound, hop, &mut passage).await);
-            passage.end(answer.status().as_u16());
-            answer
+            passage.end(answer)
         }
     }
 
     fn refuse(&self, refused: Refused, headers: &HeaderMap) -> Response<Self::Body> {
         self.edge.answered(Verb::Other, refused.status().as_u16(), None);
-        Speech::of(headers).put(own(Problem::new(refused.status(), refused)))
+        let answer = Speech::of(headers).put(own(Problem::new(refused.status(), refused)));
+        answer.map(|body| Watched::new(body, None))
     }
 
     fn connections(&self) -> Option<&Level> {
@@ -112,7 +118,7 @@ async fn travel(
     }
     let route = match table.find(request.method(), target.path()) {
         Match::Found(route) => {
-            passage.enter(&route.counts);
+            passage.enter(route, &configured.settings);
             route.clone()
         }
         Match::WrongMethod { allow } => {
@@ -149,7 +155,7 @@ async fn preflight(
 ) -> Response<Body<ResponseBody>> {
     let found = configured.settings.table.find(asked, target.path());
     if let Match::Found(route) = &found {
-        passage.enter(&route.counts);
+        passage.enter(route, &configured.settings);
     }
     match found {
         Match::Found(route) if is_open(route) => {

@@ -70,6 +70,10 @@ impl Run {
             Ok(hangups) => hangups,
             Err(error) => return fail(&error),
         };
+        let mut rotations = match signal(SignalKind::user_defined1()) {
+            Ok(rotations) => rotations,
+            Err(error) => return fail(&error),
+        };
         let mut stopping = std::pin::pin!(stop_signal());
         service::tell_ready();
         loop {
@@ -77,6 +81,10 @@ impl Run {
                 () = &mut stopping => break,
                 () = watch.changed(), if reload.watch => {}
                 _ = hangups.recv() => {}
+                _ = rotations.recv() => {
+                    gateway.reopen_logs();
+                    continue;
+                }
             }
             service::tell_reloading();
             // A file that reads as before may stand for something else now: all that it names is read anew.

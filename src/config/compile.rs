@@ -3,6 +3,7 @@
 //! One pass in the order of what depends on what: money first, then upstreams, then the routes that name both. A part
 //! that is faulty is noted and stood in for, so that the parts after it are still read and judged.
 
+mod access;
 mod admin;
 mod asset;
 mod caller;
@@ -73,6 +74,7 @@ fn read(document: &Node, reading: &Reading<'_>, hash: ContentHash) -> Option<Set
     let admin = root
         .get("admin")
         .map(|spot| admin::read(&spot, listeners.as_deref(), upstreams.as_deref()));
+    let access_log = root.get("access_log").map(|spot| access::read(&spot));
     let table = routes?;
     let is_priced = |route: &Arc<Route>| matches!(route.access, Access::Priced(_));
     let asks_for_money = table.routes().iter().any(is_priced);
@@ -94,6 +96,7 @@ fn read(document: &Node, reading: &Reading<'_>, hash: ContentHash) -> Option<Set
         tokens: sources.0,
         drain,
         reload,
+        access_log: access_log.map_or(Some(None), |log| log.map(Some))?,
         admin: admin.map_or(Some(None), |admin| admin.map(Some))?,
         hash,
         sections: sections(document),
@@ -161,8 +164,9 @@ const ROOT: Keys = Keys {
         "drain",
         "reload",
         "admin",
+        "access_log",
     ],
-    later: &["discovery", "access_log", "tracing"],
+    later: &["discovery", "tracing"],
 };
 const DRAIN: Keys = Keys { known: &["delay", "timeout"], later: &[] };
 const RELOAD: Keys = Keys { known: &["watch", "debounce"], later: &[] };

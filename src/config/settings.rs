@@ -17,6 +17,7 @@ use crate::{
     route::Table,
     server::{Limits, Proxies, tls::Tls},
     store::RedisSettings,
+    telemetry::access,
     upstream,
 };
 
@@ -42,6 +43,8 @@ pub struct Settings {
     pub reload: Reload,
     /// Where the operator's own port is, if there is one.
     pub admin: Option<Admin>,
+    /// How requests are logged, if they are.
+    pub access_log: Option<access::Settings>,
     /// Of the file's content.
     pub hash: ContentHash,
     /// The sections of the file, by which it can be told what has changed.

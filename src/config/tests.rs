@@ -1,5 +1,6 @@
 //! What a file means, and what an operator reads when it means nothing.
 
+mod access;
 mod address;
 mod admin;
 mod caller;

@@ -15,7 +15,6 @@ use crate::{
     callers::{Entry, Pass},
     pay::{Method, Terms, room::Seat},
     route::Route,
-    telemetry::label::Outcome,
 };
 
 impl<F> Guard<F> {
@@ -68,7 +67,6 @@ impl<F> Guard<F> {
         let Err(wait) = paced else { return Ok(verified) };
         let money = if method.is_settled(&verified) { Money::Ready } else { Money::Still };
         method.release(verified, false).await;
-        route.counts.ended(M::RAIL, Outcome::TurnedAway);
         Err(Box::new(later(
             wait,
             format_args!("this payer pays more often than it may here; {money}"),

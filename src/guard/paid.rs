@@ -4,12 +4,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body_util::{Either, Full};
 
-use super::Body;
+use super::{Body, tally::Tally};
 use crate::{
     pay::{Denied, Receipt, Replay, channel::Channel, methods::Asked},
     protocol::mpp,
-    route::Route,
-    telemetry::label::{Outcome, Rail},
+    telemetry::label::Outcome,
 };
 
 /// The stored outcome of a payment: status and receipt, and never a body.
@@ -47,12 +46,12 @@ pub(super) fn with_receipt<B>(mut response: Response<B>, receipt: Option<Receipt
 pub(super) async fn close<B>(
     channel: &Channel,
     credential: mpp::Credential,
-    route: &Route,
+    tally: &Tally,
     asked: &Asked,
 ) -> Result<Response<Body<B>>, Denied> {
     let Asked { terms, bound, asker, .. } = asked;
     let done = channel.close(terms, bound, asker, credential).await?;
-    route.counts.ended(Rail::Channel, Outcome::Closed);
+    tally.ended(Outcome::Closed);
     Ok(with_receipt(closed(&done.body), Some(done.receipt)).map(Either::Left))
 }
 

@@ -4,14 +4,21 @@
 //! signs and sends nothing, [`Facilitator::submit`] sends. What it cannot find out it calls unknown, never failed, and
 //! [`Facilitator::resolve`] finds out later. It keeps no record of payments: that is the caller's store.
 
-use std::{borrow::Cow, error::Error as _, time::Duration};
+use std::{
+    borrow::Cow,
+    error::Error as _,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
 use super::{own, remote, rpc};
-use crate::protocol::{
-    stellar::{Address, Network, TxHash},
-    transfer::{self, Expected, Transfer},
+use crate::{
+    protocol::{
+        stellar::{Address, Network, TxHash},
+        transfer::{self, Expected, Transfer},
+    },
+    telemetry::{metrics::Metrics, page::Kind, timings::Timings},
 };
 
 /// Who verifies and settles: this gateway itself, or another service over HTTP.
@@ -40,10 +47,18 @@ impl Facilitator {
     /// # Errors
     /// [`VerifyError::Invalid`] is the payer's doing, [`VerifyError::Failed`] is not.
     pub async fn verify(&self, presented: &Presented) -> Result<(), VerifyError> {
-        match self {
+        let began = Instant::now();
+        let verdict = match self {
             Self::Own(own) => own.verify(&presented.payment).await,
             Self::Remote(remote) => remote.verify(presented).await,
-        }
+        };
+        let outcome = match &verdict {
+            Ok(()) => "ok",
+            Err(VerifyError::Invalid(_)) => "invalid",
+            Err(VerifyError::Failed(_)) => "error",
+        };
+        self.timings().note("verify", outcome, began.elapsed());
+        verdict
     }
 
     /// Verifies the payment anew and readies its transaction; nothing is sent before [`Facilitator::submit`].
@@ -67,12 +82,42 @@ impl Facilitator {
     /// # Cancellation
     /// Once it was polled the transaction may have been sent: a dropped call is an unknown outcome.
     pub async fn submit(&self, presented: &Presented, prepared: Prepared) -> Outcome {
-        match (self, prepared) {
+        let began = Instant::now();
+        let outcome = match (self, prepared) {
             (Self::Own(own), Prepared::Own(prepared)) => {
                 own.submit(&presented.payment, *prepared).await
             }
             (Self::Remote(remote), Prepared::Remote(_)) => remote.submit(presented).await,
             _ => Outcome::Unsent(Failure::unavailable("prepared by another facilitator")),
+        };
+        let told = match &outcome {
+            Outcome::Settled(_) => "ok",
+            Outcome::Rejected { .. } | Outcome::Stale | Outcome::Refused { .. } => "invalid",
+            Outcome::Unknown { .. } | Outcome::Unsent(_) => "error",
+        };
+        self.timings().note("settle", told, began.elapsed());
+        outcome
+    }
+
+    /// Has `metrics` tell how long it takes.
+    pub fn expose(&self, metrics: &Metrics) {
+        let timings = self.timings().clone();
+        let name = match self {
+            Self::Own(_) => "self",
+            Self::Remote(_) => "remote",
+        };
+        metrics.add_source(move |page| {
+            let help = "How long the facilitator takes to verify a payment, and to settle one";
+            let name_of = "facilitator_request_duration_seconds";
+            let mut family = page.family(name_of, Kind::Histogram, help);
+            timings.tell(&mut family, &[("facilitator", name)], "op");
+        });
+    }
+
+    fn timings(&self) -> &Timings {
+        match self {
+            Self::Own(own) => own.timings(),
+            Self::Remote(remote) => remote.timings(),
         }
     }
 

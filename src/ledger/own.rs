@@ -40,7 +40,11 @@ use crate::{
         stellar::{AccountId, Address, Network},
         transfer::{self, unsigned, unsigned_envelope},
     },
-    telemetry::Clock,
+    telemetry::{
+        Clock,
+        metrics::{Gauge, Metrics},
+        timings::Timings,
+    },
 };
 
 /// Settles payments with sponsor keys of its own; one transaction a lane and ledger, side by side. Clones share it.
@@ -60,6 +64,9 @@ struct Inner {
     trouble: Mutex<Option<String>>,
     /// Whoever must not pay: sponsors, lanes, payees.
     excluded: Vec<AccountId>,
+    timings: Timings,
+    /// What the sponsors have, as it was seen last.
+    balances: Gauge,
 }
 
 /// What the facilitator works with.
@@ -102,9 +109,22 @@ impl Facilitator {
             bid: AtomicU32::new(LEAST_BID),
             trouble: Mutex::new(Some("the lanes are not looked up yet".to_owned())),
             excluded,
+            timings: Timings::default(),
+            balances: Gauge::default(),
         }));
         tasks.spawn(keeper::keep(facilitator.clone(), stop));
         facilitator
+    }
+
+    /// How long verifying and settling took.
+    pub(super) fn timings(&self) -> &Timings {
+        &self.0.timings
+    }
+
+    /// Has `metrics` tell what the accounts have that pay the network's fees.
+    pub fn expose(&self, metrics: &Metrics) {
+        let help = "What an account that pays fees has, as it was seen last";
+        metrics.add_gauge("fee_payer_balance_stroops", help, &self.0.balances);
     }
 
     /// The accounts that pay the network's fees.

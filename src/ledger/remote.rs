@@ -34,7 +34,10 @@ use super::{
     rpc::Rpc,
     search,
 };
-use crate::{protocol::stellar::Network, telemetry::Clock};
+use crate::{
+    protocol::stellar::Network,
+    telemetry::{Clock, timings::Timings},
+};
 
 /// A client of a remote facilitator. Clones share it.
 #[derive(Clone, Debug)]
@@ -52,6 +55,7 @@ struct Inner {
     kinds: Mutex<Kinds>,
     /// The ledger as of a moment ago.
     ledger: Mutex<Option<(Instant, u32)>>,
+    timings: Timings,
 }
 
 /// How to reach a remote facilitator.
@@ -106,7 +110,13 @@ impl Facilitator {
             breaker: Breaker::default(),
             kinds,
             ledger: Mutex::new(None),
+            timings: Timings::default(),
         }))
+    }
+
+    /// How long verifying and settling took.
+    pub(super) fn timings(&self) -> &Timings {
+        &self.0.timings
     }
 
     /// Asks what it supports, now.

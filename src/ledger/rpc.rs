@@ -10,7 +10,7 @@ mod wire;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod door;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, Uri, header};
@@ -24,9 +24,12 @@ pub use self::answer::{
     Snapshot, Start, Submission, Transaction,
 };
 use super::{Http, HttpError};
-use crate::protocol::{
-    json as strict,
-    stellar::{AccountId, Network, TxHash},
+use crate::{
+    protocol::{
+        json as strict,
+        stellar::{AccountId, Network, TxHash},
+    },
+    telemetry::timings::{self, Timings},
 };
 
 /// A Stellar RPC server of one network. Clones share its connections.
@@ -35,13 +38,20 @@ pub struct Rpc {
     http: Http,
     url: Uri,
     network: Network,
+    timings: Timings,
 }
 
 impl Rpc {
     /// A client of the server at `url`, which must serve `network` (see [`Rpc::check_network`]).
     #[must_use]
-    pub const fn new(http: Http, url: Uri, network: Network) -> Self {
-        Self { http, url, network }
+    pub fn new(http: Http, url: Uri, network: Network) -> Self {
+        Self { http, url, network, timings: Timings::default() }
+    }
+
+    /// How long its calls took.
+    #[must_use]
+    pub const fn timings(&self) -> &Timings {
+        &self.timings
     }
 
     /// The network whose passphrase hashes are checked against.
@@ -210,6 +220,18 @@ impl Rpc {
     }
 
     async fn call<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        params: Value,
+        cap: usize,
+    ) -> Result<T, Error> {
+        let began = Instant::now();
+        let answered = self.answer(method, params, cap).await;
+        self.timings.note(method, timings::outcome(&answered), began.elapsed());
+        answered
+    }
+
+    async fn answer<T: DeserializeOwned>(
         &self,
         method: &'static str,
         params: Value,

@@ -7,6 +7,8 @@
 //!
 //! Knows nothing of HTTP but its names in ALPN, and how a host is written. Source: RFC 8446, RFC 6066 section 3, RFC 7301.
 
+mod life;
+
 use std::{fmt, io, path::Path, sync::Arc};
 
 use http::HeaderValue;
@@ -84,6 +86,13 @@ impl Tls {
             stage.shown.identities.iter().map(|identity| identity.0.cert.clone()).collect()
         };
         one.config.alpn_protocols == other.config.alpn_protocols && chains(one) == chains(other)
+    }
+
+    /// When each certificate ends that is shown, in seconds since 1970, in the order of the configuration.
+    #[must_use]
+    pub fn ends(&self) -> Vec<Option<u64>> {
+        let leaves = self.0.shown.identities.iter().map(|identity| identity.0.cert.first());
+        leaves.map(|leaf| life::not_after(leaf?)).collect()
     }
 
     /// Takes a client through its handshake, and tells whom it asked for where others could be shown. The client is gone,

@@ -111,7 +111,7 @@ impl Backend {
 
     pub(super) fn expose(&self, metrics: &Metrics) {
         match self {
-            Self::Embedded(_) => {}
+            Self::Embedded(store) => store.expose(metrics),
             Self::Redis(store) => store.expose(metrics),
         }
     }

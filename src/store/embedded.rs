@@ -33,7 +33,11 @@ use super::{
     claim::Step,
     time::CLOCK_SLACK_SECONDS,
 };
-use crate::{protocol::stellar::ContractId, store::channel};
+use crate::{
+    protocol::stellar::ContractId,
+    store::channel,
+    telemetry::{histogram::Histogram, metrics::Metrics, page::Kind},
+};
 
 /// A handle on the writer.
 #[derive(Clone)]
@@ -42,6 +46,8 @@ pub(super) struct Embedded {
     /// Bounds the queue: one permit rides with everything in it.
     room: Arc<Semaphore>,
     stopped: Arc<OnceLock<Arc<str>>>,
+    /// How long commits take.
+    commits: Arc<Histogram>,
 }
 
 /// The right to move one claim on; let go of when dropped.
@@ -122,14 +128,19 @@ impl Embedded {
     ) -> Result<Self, Error> {
         let (queue, wishes) = mpsc::unbounded_channel();
         let stopped = Arc::new(OnceLock::new());
-        let handle =
-            Self { queue, room: Arc::new(Semaphore::new(QUEUE)), stopped: Arc::clone(&stopped) };
+        let commits = Arc::<Histogram>::default();
+        let handle = Self {
+            queue,
+            room: Arc::new(Semaphore::new(QUEUE)),
+            stopped: Arc::clone(&stopped),
+            commits: commits.clone(),
+        };
         let weak = handle.queue.downgrade();
         let (opened, is_open) = oneshot::channel();
         let work = move || match open() {
             Ok(tables) => {
                 if opened.send(Ok(())).is_ok() {
-                    Writer::new(tables, weak, stopped, slack).run(wishes);
+                    Writer::new(tables, weak, stopped, slack, commits).run(wishes);
                 }
             }
             Err(error) => drop(opened.send(Err(error))),
@@ -143,6 +154,16 @@ impl Embedded {
             // redb promises errors, not panics, for a file that it checks; if it breaks the promise, this holds it.
             Err(_) => Err(Error::Corrupt { what: "opening it failed without an answer".into() }),
         }
+    }
+
+    /// Has `metrics` tell how long commits take.
+    pub(super) fn expose(&self, metrics: &Metrics) {
+        let commits = self.commits.clone();
+        metrics.add_source(move |page| {
+            let help = "How long it takes until what is stored together is on the disk";
+            let mut family = page.family("store_commit_seconds", Kind::Histogram, help);
+            family.tell_histogram(&[], &commits.snapshot());
+        });
     }
 
     pub(super) async fn claim(&self, claim: Claim) -> Result<Claiming, Error> {

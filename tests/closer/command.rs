@@ -41,6 +41,18 @@ impl Administered for Desk {
         self.1.text()
     }
 
+    fn config(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    fn routes(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    async fn reload(&self) -> Result<String, String> {
+        Err("there is nothing to reload".to_owned())
+    }
+
     async fn list(&self) -> Result<Standings, store::Error> {
         self.0.list().await
     }

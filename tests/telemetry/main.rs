@@ -10,6 +10,8 @@
     reason = "a test ends where it finds something else than it expects; what is shared is not used whole"
 )]
 
+mod access;
+mod canary;
 mod figures;
 mod page;
 mod site;

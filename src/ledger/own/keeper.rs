@@ -188,6 +188,7 @@ impl Keeper {
                 .iter()
                 .find(|entry| entry.account_id == sponsor.to_xdr())
                 .map_or(0, |entry| entry.balance);
+            inner.balances.set(&[("account", &sponsor.to_string())], balance);
             let needed = inner.settings.needed_stroops(0);
             if balance < needed {
                 return Err(Trouble::Told(format!(

@@ -7,7 +7,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rand_core::{OsRng, RngCore as _};
@@ -29,6 +29,7 @@ use crate::store::{
     record,
     time::Time,
 };
+use crate::telemetry::histogram::Histogram;
 
 pub(super) struct Writer {
     pub(super) tables: Tables,
@@ -45,6 +46,8 @@ pub(super) struct Writer {
     time: Time,
     queue: mpsc::WeakUnboundedSender<Queued>,
     stopped: Arc<OnceLock<Arc<str>>>,
+    /// How long commits take.
+    commits: Arc<Histogram>,
 }
 
 /// A claim that a request has in hand.
@@ -69,6 +72,7 @@ impl Writer {
         queue: mpsc::WeakUnboundedSender<Queued>,
         stopped: Arc<OnceLock<Arc<str>>>,
         slack: u64,
+        commits: Arc<Histogram>,
     ) -> Self {
         Self {
             tables,
@@ -80,6 +84,7 @@ impl Writer {
             time: Time::new(slack),
             queue,
             stopped,
+            commits,
         }
     }
 
@@ -152,7 +157,9 @@ impl Writer {
         drop(view);
         self.store_accounts(&channels, close.is_some(), &mut changes);
         if !changes.is_empty() {
+            let began = Instant::now();
             self.tables.commit(&changes, self.time.now(), |key| self.holds.contains_key(&key))?;
+            self.commits.note(began.elapsed());
         }
         answers.into_iter().for_each(|answer| answer());
         Ok(close)
