@@ -13,7 +13,10 @@ use super::{
 
 /// Times of calls. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Timings(Arc<Mutex<BTreeMap<(&'static str, &'static str), Arc<Histogram>>>>);
+pub struct Timings(Arc<Mutex<Calls>>);
+
+/// By what is called, and how it ended.
+type Calls = BTreeMap<(&'static str, &'static str), Arc<Histogram>>;
 
 impl Timings {
     /// Notes a call that took so long and ended so.
