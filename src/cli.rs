@@ -7,7 +7,10 @@ mod channels;
 mod check;
 mod facilitator;
 mod gateway;
+mod operate;
 mod pay;
+mod port;
+mod routes;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod service;
@@ -23,8 +26,10 @@ use tracing_subscriber::EnvFilter;
 use crate::demo;
 
 /// Puts a price on any HTTP API, paid in USDC on Stellar.
+///
+/// Ends with 0 if it is done, 1 if it failed, 2 if the command line does not read, and 78 if the configuration is wrong.
 #[derive(Debug, Parser)]
-#[command(name = "tollgate", version)]
+#[command(name = "tollgate", version, after_help = EXAMPLES)]
 struct Arguments {
     /// How logs are written to stderr.
     #[arg(long, global = true, value_enum, default_value = "text")]
@@ -44,11 +49,15 @@ enum Command {
     Run(gateway::Run),
     #[command(visible_alias = "validate")]
     Check(check::Arguments),
-    Routes(gateway::Routes),
+    Routes(routes::Routes),
     Pay(Box<pay::Arguments>),
     #[command(subcommand)]
     Channel(channel::Command),
     Channels(channels::Arguments),
+    Schema(operate::Schema),
+    Reload(operate::Reload),
+    Health(operate::Health),
+    Version(operate::Version),
     Facilitator(facilitator::Arguments),
     Setup(setup::Arguments),
 
@@ -76,6 +85,10 @@ pub fn main() -> ExitCode {
             Command::Pay(arguments) => pay::run(*arguments).await,
             Command::Channel(command) => channel::run(command).await,
             Command::Channels(arguments) => channels::run(arguments).await,
+            Command::Schema(schema) => schema.run(),
+            Command::Reload(reload) => reload.run().await,
+            Command::Health(health) => health.run().await,
+            Command::Version(version) => version.run(),
             Command::Facilitator(arguments) => facilitator::run(arguments).await,
             Command::Setup(arguments) => setup::run(arguments).await,
             #[cfg(feature = "sandbox")]
@@ -142,4 +155,29 @@ async fn stop_signal() {
     }
 }
 
+/// How what a command found is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+impl Output {
+    /// As asked for, or else for whoever reads: a person at a terminal, a program behind a pipe.
+    fn or_by_reader(asked: Option<Self>) -> Self {
+        asked.unwrap_or_else(|| match std::io::stdout().is_terminal() {
+            true => Self::Table,
+            false => Self::Json,
+        })
+    }
+}
+
 const BAD_CONFIGURATION: u8 = 78;
+const EXAMPLES: &str = "Examples:
+  tollgate demo                                 everything at work, on this machine alone
+  tollgate setup                                keys, money of the test network and a gateway.yaml
+  tollgate check --online                       what is wrong with gateway.yaml, here and on the ledger
+  tollgate routes --test \"GET /weather\"        which route takes a request, and why
+  tollgate run                                  the gateway";

@@ -34,6 +34,9 @@ pub use self::{
     source::Source,
 };
 
+/// The JSON Schema of a configuration, for editors: which keys there are, and what their values look like. [`load`] says more.
+pub const SCHEMA: &str = include_str!("config/schema.json");
+
 /// Reads the configuration file at `path`; relative paths in it start at its folder.
 ///
 /// # Errors

@@ -124,6 +124,20 @@ impl Table {
         }
     }
 
+    /// Every route whose path takes `path`, whatever its method, in the order in which they were given: for people who wonder
+    /// why one of them wins.
+    #[must_use]
+    pub fn takers(&self, path: &str) -> Vec<&Arc<Route>> {
+        let takes = |route: &&Arc<Route>| {
+            let mut alone = Tree::<()>::default();
+            if let Ok(place) = alone.place(route.pattern.segments()) {
+                *place = Some(());
+            }
+            alone.find(path).is_some()
+        };
+        self.routes.iter().filter(takes).collect()
+    }
+
     /// The routes, in the order in which they were given.
     #[must_use]
     pub fn routes(&self) -> &[Arc<Route>] {

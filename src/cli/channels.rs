@@ -1,20 +1,20 @@
 //! `tollgate channels`: what the channels of a running gateway owe, and the order to collect it, through its admin port.
 
-mod port;
 mod table;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
-use http::{Method, Uri};
-use secrecy::SecretString;
+use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use self::port::{Error, Port};
-use super::{BAD_CONFIGURATION, fail, gateway, say, stellar};
+use super::{
+    fail,
+    port::{self, At, Error, Port},
+    say,
+};
 use crate::{
-    config::Env,
     protocol::{money::Amount, money::Decimals, stellar::ContractId},
     store::MemberId,
 };
@@ -24,15 +24,8 @@ use crate::{
 /// It asks the gateway's admin port, which `admin` in its configuration opens.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The gateway's configuration, which says where its admin port is and what token it wants.
-    #[arg(short, long, global = true, value_name = "FILE", default_value = "gateway.yaml")]
-    config: PathBuf,
-    /// The admin port, instead of what the configuration says.
-    #[arg(long, global = true, value_name = "URL", value_parser = stellar::url)]
-    admin: Option<Uri>,
-    /// The environment variable that has the token.
-    #[arg(long, global = true, value_name = "NAME")]
-    token_env: Option<String>,
+    #[command(flatten)]
+    at: At,
     /// How the answer is written.
     #[arg(short, long, global = true, value_enum, default_value = "table")]
     output: Output,
@@ -98,7 +91,7 @@ enum Order {
 
 /// Carries the command out.
 pub(super) async fn run(arguments: Arguments) -> ExitCode {
-    let port = match arguments.port() {
+    let port = match arguments.at.port() {
         Ok(port) => port,
         Err(code) => return code,
     };
@@ -109,33 +102,6 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
 }
 
 impl Arguments {
-    fn port(&self) -> Result<Port, ExitCode> {
-        let (url, token) = match &self.admin {
-            Some(url) => (url.to_string(), None),
-            None => self.configured()?,
-        };
-        let token = match &self.token_env {
-            None => token,
-            Some(name) => {
-                let value = Env::process().var(name).filter(|value| !value.is_empty());
-                let value = value.ok_or_else(|| fail(&Error::NoToken { name: name.clone() }))?;
-                Some(value.into())
-            }
-        };
-        Ok(Port::new(&url, token))
-    }
-
-    /// Where the configuration has the port, and what token it wants.
-    fn configured(&self) -> Result<(String, Option<SecretString>), ExitCode> {
-        let settings = gateway::read(&self.config).map_err(|faults| {
-            eprintln!("{faults}");
-            ExitCode::from(BAD_CONFIGURATION)
-        })?;
-        let none = || fail(&Error::NoPort { config: self.config.clone() });
-        let admin = settings.admin.ok_or_else(none)?;
-        Ok((port::url_of(admin.address).map_err(|error| fail(&error))?, admin.token))
-    }
-
     async fn carry_out(&self, port: &Port) -> Result<ExitCode, Error> {
         match &self.order {
             Order::List => {

@@ -1,4 +1,4 @@
-//! `tollgate run` and `routes`, and how a command reads its `gateway.yaml`.
+//! `tollgate run`, and how a command reads its `gateway.yaml`.
 
 use std::{
     net::TcpListener,
@@ -10,13 +10,10 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
-use super::{BAD_CONFIGURATION, fail, say, service, stop_signal};
+use super::{BAD_CONFIGURATION, fail, service, stop_signal};
 use crate::{
     app::{Gateway, Watched},
     config::{Diagnostics, Settings, Source, watch::Watch},
-    pay::Terms,
-    protocol::target::Target,
-    route::{Access, Match, Route},
     telemetry::Clock,
 };
 
@@ -26,17 +23,6 @@ pub(super) struct Run {
     /// The configuration.
     #[arg(short, long, default_value = "gateway.yaml")]
     config: PathBuf,
-}
-
-/// Lists the routes of a configuration, or tells which one takes a request.
-#[derive(Debug, Args)]
-pub(super) struct Routes {
-    /// The configuration.
-    #[arg(short, long, default_value = "gateway.yaml")]
-    config: PathBuf,
-    /// A request such as `GET /weather`.
-    #[arg(long)]
-    test: Option<String>,
 }
 
 impl Run {
@@ -107,78 +93,13 @@ impl Run {
     }
 }
 
-impl Routes {
-    pub(super) fn run(self) -> ExitCode {
-        let settings = match load(&self.config) {
-            Ok(settings) => settings,
-            Err(code) => return code,
-        };
-        match &self.test {
-            Some(request) => test(&settings, request),
-            None => {
-                for route in settings.table.routes() {
-                    say(&line(route, &settings));
-                }
-                ExitCode::SUCCESS
-            }
-        }
-    }
-}
-
-fn test(settings: &Settings, request: &str) -> ExitCode {
-    let Some((method, target)) = request.trim().split_once(' ') else {
-        eprintln!("tollgate: expected a method and a path, as in --test \"GET /weather\"");
-        return ExitCode::from(2);
-    };
-    let method = match http::Method::from_bytes(method.as_bytes()) {
-        Ok(known) if !method.bytes().any(|byte| byte.is_ascii_lowercase()) => known,
-        _ => {
-            eprintln!("tollgate: `{method}` is no method such as `GET`, in upper case");
-            return ExitCode::from(2);
-        }
-    };
-    let answer = match Target::parse(target.trim()) {
-        Err(ambiguous) => format!("400: {ambiguous}"),
-        Ok(target) => match settings.table.find(&method, target.path()) {
-            Match::Found(route) => line(route, settings),
-            Match::WrongMethod { allow } => {
-                format!("405: the path takes {}", allow.to_str().unwrap_or_default())
-            }
-            Match::LookAlike => {
-                "400: it differs from a priced path only by its case or a last slash".to_owned()
-            }
-            Match::Unmatched => "404: no route takes it".to_owned(),
-        },
-    };
-    say(&answer);
-    ExitCode::SUCCESS
-}
-
-fn line(route: &Route, settings: &Settings) -> String {
-    let asks = match &route.access {
-        Access::Free => "free".to_owned(),
-        Access::Denied(status) => format!("deny {}", status.as_u16()),
-        Access::Priced(terms) => price(terms),
-    };
-    let upstream = settings.upstreams.get(route.upstream).map_or("-", |upstream| &upstream.name);
-    format!("{:<40} {:<44} {}", route.pattern.to_string(), asks, upstream)
-}
-
-fn price(terms: &Terms) -> String {
-    let offers = terms.offers.iter().map(|offer| {
-        let amount = offer.amount.to_decimal(offer.asset.decimals);
-        format!("{} {amount} {}", offer.method.as_str(), offer.asset.name)
-    });
-    offers.collect::<Vec<_>>().join(", ")
-}
-
 /// Reads a configuration in the environment of the process, behind which the `.env` file beside it stands.
 pub(super) fn read(path: &Path) -> Result<Settings, Diagnostics> {
     Source::file(path.to_owned()).read()
 }
 
 /// Loads a configuration; mistakes and warnings go to stderr.
-fn load(path: &Path) -> Result<Settings, ExitCode> {
+pub(super) fn load(path: &Path) -> Result<Settings, ExitCode> {
     match read(path) {
         Ok(settings) => {
             for warning in &settings.warnings {

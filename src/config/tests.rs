@@ -13,6 +13,7 @@ mod money;
 mod mpp;
 mod payment;
 mod route;
+mod schema;
 mod secret;
 mod shape;
 mod store;
@@ -52,12 +53,18 @@ fn variables() -> Vec<(&'static str, &'static str)> {
     ]
 }
 
+#[track_caller]
 fn read(text: &str) -> Result<Settings, String> {
     read_with(text, &Env::fixed(variables()))
 }
 
+#[track_caller]
 fn read_with(text: &str, env: &Env) -> Result<Settings, String> {
-    parse(text, "gateway.yaml", Path::new("/etc/gateway"), env).map_err(|faults| faults.to_string())
+    let read = parse(text, "gateway.yaml", Path::new("/etc/gateway"), env);
+    if read.is_ok() {
+        schema::assert_takes(text);
+    }
+    read.map_err(|faults| faults.to_string())
 }
 
 /// What an operator reads when the file is `text`.

@@ -17,6 +17,7 @@ mod budget;
 mod cache;
 mod callers;
 mod charge;
+mod commands;
 mod contract;
 mod crowd;
 mod fault;

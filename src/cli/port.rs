@@ -1,21 +1,68 @@
 //! The admin port of a running gateway, as its operator's commands call it.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, header};
+use clap::Args;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::{BAD_CONFIGURATION, fail, gateway, stellar};
 use crate::{
+    config::Env,
     ledger::{Http, HttpError},
     protocol::json,
 };
 
+/// Where the admin port of a running gateway is, and what it wants to see.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct At {
+    /// The gateway's configuration, which says where its admin port is and what token it wants.
+    #[arg(short, long, global = true, value_name = "FILE", default_value = "gateway.yaml")]
+    config: PathBuf,
+    /// The admin port, instead of what the configuration says.
+    #[arg(long, global = true, value_name = "URL", value_parser = stellar::url)]
+    admin: Option<Uri>,
+    /// The environment variable that has the token.
+    #[arg(long, global = true, value_name = "NAME")]
+    token_env: Option<String>,
+}
+
+impl At {
+    /// The port, or the code to end with; what is wrong is told.
+    pub(in crate::cli) fn port(&self) -> Result<Port, ExitCode> {
+        let (url, token) = match &self.admin {
+            Some(url) => (url.to_string(), None),
+            None => self.configured()?,
+        };
+        let token = match &self.token_env {
+            None => token,
+            Some(name) => {
+                let value = Env::process().var(name).filter(|value| !value.is_empty());
+                let value = value.ok_or_else(|| fail(&Error::NoToken { name: name.clone() }))?;
+                Some(value.into())
+            }
+        };
+        Ok(Port::new(&url, token))
+    }
+
+    /// Where the configuration has the port, and what token it wants.
+    fn configured(&self) -> Result<(String, Option<SecretString>), ExitCode> {
+        let settings = gateway::read(&self.config).map_err(|faults| {
+            eprintln!("{faults}");
+            ExitCode::from(BAD_CONFIGURATION)
+        })?;
+        let none = || fail(&Error::NoPort { config: self.config.clone() });
+        let admin = settings.admin.ok_or_else(none)?;
+        Ok((url_of(admin.address).map_err(|error| fail(&error))?, admin.token))
+    }
+}
+
 /// A port that can be called.
 #[derive(Debug)]
-pub(super) struct Port {
+pub(in crate::cli) struct Port {
     /// Without a slash at its end.
     url: String,
     token: Option<SecretString>,
@@ -23,17 +70,17 @@ pub(super) struct Port {
 }
 
 impl Port {
-    pub(super) fn new(url: &str, token: Option<SecretString>) -> Self {
+    pub(in crate::cli) fn new(url: &str, token: Option<SecretString>) -> Self {
         Self { url: url.trim_end_matches('/').to_owned(), token, http: Http::new() }
     }
 
-    /// What the port answers to `method` and `path`, within `patience`.
-    pub(super) async fn ask(
+    /// The status and the document that the port answers with, if it is one.
+    pub(in crate::cli) async fn call(
         &self,
         method: Method,
         path: &str,
         patience: Duration,
-    ) -> Result<Value, Error> {
+    ) -> Result<(StatusCode, Option<Value>), Error> {
         let gives_an_order = method == Method::POST;
         let body = if gives_an_order { Bytes::from_static(b"{}") } else { Bytes::new() };
         let mut request = Request::new(body);
@@ -54,26 +101,36 @@ impl Port {
         let sent = self.http.send(request, patience, MOST_BYTES).await;
         let (status, body) =
             sent.map_err(|source| Error::Unreachable { url: self.url.clone(), source })?;
-        let told = json::parse(&body);
+        match status {
+            StatusCode::UNAUTHORIZED => Err(Error::Unauthorised),
+            _ => Ok((status, json::parse(&body).ok())),
+        }
+    }
+
+    /// What the port answers to `method` and `path`, within `patience`.
+    pub(in crate::cli) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        patience: Duration,
+    ) -> Result<Value, Error> {
+        let (status, told) = self.call(method, path, patience).await?;
+        let none = || Error::NotAdmin { url: self.url.clone() };
         if status == StatusCode::OK {
-            return told.map_err(|_| Error::NotAdmin { url: self.url.clone() });
+            return told.ok_or_else(none);
         }
-        let why = told.ok().and_then(|told| Some(told.get("error")?.as_str()?.to_owned()));
-        match (status, why) {
-            (StatusCode::UNAUTHORIZED, _) => Err(Error::Unauthorised),
-            (_, Some(why)) => Err(Error::Refused(why)),
-            (_, None) => Err(Error::NotAdmin { url: self.url.clone() }),
-        }
+        let why = told.as_ref().and_then(|told| told.get("error")?.as_str());
+        Err(why.map_or_else(none, |why| Error::Refused(why.to_owned())))
     }
 }
 
 /// What the port told, as a `T`.
-pub(super) fn read<T: DeserializeOwned>(told: &Value) -> Result<T, Error> {
+pub(in crate::cli) fn read<T: DeserializeOwned>(told: &Value) -> Result<T, Error> {
     T::deserialize(told).map_err(Error::Unread)
 }
 
 /// How a port at `address` is reached from the same machine.
-pub(super) fn url_of(address: SocketAddr) -> Result<String, Error> {
+pub(in crate::cli) fn url_of(address: SocketAddr) -> Result<String, Error> {
     let port = match address.port() {
         0 => return Err(Error::AnyPort),
         port => port,
@@ -87,7 +144,7 @@ pub(super) fn url_of(address: SocketAddr) -> Result<String, Error> {
 
 /// Why the port did not do it. Repeats no token.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(in crate::cli) enum Error {
     #[error(
         "`{}` opens no admin port: add `admin: {{ address: 127.0.0.1:9901 }}`, or name one with --admin",
         config.display()
