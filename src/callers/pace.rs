@@ -34,14 +34,19 @@ impl Paces {
     /// Counts one of `caller` at `now_ms`; how long to wait if that is one too many, which is not counted then.
     pub(super) fn step(&self, rate: &Rate, caller: impl Hash, now_ms: u64) -> Result<(), Duration> {
         let hash = self.0.hasher.hash_one((&rate.scope, caller));
-        let index = |bits: u64| usize::try_from(bits).unwrap_or_default();
-        let shard = index(hash % u64::try_from(SHARDS).unwrap_or(1));
-        let Some(shard) = self.0.shards.get(shard) else { return Ok(()) };
+        // Other bits for each choice: 4 for the shard, then 10 for the place in each row.
+        let choose = |bits: u32, among: usize| {
+            let bits = hash.checked_shr(bits).unwrap_or_default();
+            usize::try_from(bits).unwrap_or_default().checked_rem(among).unwrap_or_default()
+        };
+        let Some(shard) = self.0.shards.get(choose(0, SHARDS)) else { return Ok(()) };
         let mut cells = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        let places: [usize; ROWS] = std::array::from_fn(|row| {
-            let bits = hash.checked_shr(4 + 10 * u32::try_from(row).unwrap_or_default());
-            row * CELLS + index(bits.unwrap_or_default()) % CELLS
-        });
+        let places = [
+            choose(4, CELLS),
+            choose(14, CELLS).saturating_add(CELLS),
+            choose(24, CELLS).saturating_add(2 * CELLS),
+            choose(34, CELLS).saturating_add(3 * CELLS),
+        ];
         let now = now_ms.saturating_mul(1_000);
         let each = SECOND.div_euclid(u64::from(rate.per_second.get())).max(1);
         let least = places.iter().filter_map(|place| cells.get(*place)).min();

@@ -215,7 +215,10 @@ fn read_set(spot: &Spot<'_>) -> Option<TokenKeys> {
     let path = spot.file_path()?;
     let written = quoted(&spot.text()?.text);
     let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
+        Ok(bytes) => {
+            spot.reading.note_file(&path, &bytes);
+            bytes
+        }
         Err(error) => {
             return spot.fault(
                 format!("cannot read {written}: {error}"),
