@@ -215,10 +215,7 @@ fn read_set(spot: &Spot<'_>) -> Option<TokenKeys> {
     let path = spot.file_path()?;
     let written = quoted(&spot.text()?.text);
     let bytes = match fs::read(&path) {
-        Ok(bytes) => {
-            spot.reading.note_file(&path, &bytes);
-            bytes
-        }
+        Ok(bytes) => bytes,
         Err(error) => {
             return spot.fault(
                 format!("cannot read {written}: {error}"),
