@@ -116,6 +116,7 @@ fn rows() -> Vec<(&'static str, String)> {
         ("quota", route("free_quota: { zzzzzzzz: 1 }")),
         ("drain", more("drain: { zzzzzzzz: 1 }")),
         ("reload", more("reload: { zzzzzzzz: 1 }")),
+        ("access_log_long", more("access_log: { zzzzzzzz: 1 }")),
     ]
 }
 
