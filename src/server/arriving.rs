@@ -99,18 +99,29 @@ impl Body for Arriving {
 
 impl Drop for Arriving {
     fn drop(&mut self) {
-        let (Some(mut body), Some(left)) = (self.body.take(), self.left.take()) else { return };
+        let (Some(body), Some(left)) = (self.body.take(), self.left.take()) else { return };
         if body.is_end_stream() {
             return;
         }
-        let is_short = body.size_hint().upper().is_some_and(|left| left <= MOST);
+        // One of unknown length is tried.
+        let is_short = body.size_hint().upper().is_none_or(|left| left <= MOST);
         match Handle::try_current() {
             Ok(runtime) if is_short && !left.is_held => {
-                runtime.spawn(timeout(LONGEST, async move {
-                    while let Some(Ok(_waste)) = body.frame().await {}
-                }));
+                runtime.spawn(timeout(LONGEST, read_out(body)));
             }
             _ => left.is_too_long.store(true, Ordering::Relaxed),
+        }
+    }
+}
+
+/// Reads a body to its end, if that is not too far.
+async fn read_out(mut body: Incoming) {
+    let mut left = MOST;
+    while let Some(Ok(frame)) = body.frame().await {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        match u64::try_from(length).ok().and_then(|length| left.checked_sub(length)) {
+            Some(rest) => left = rest,
+            None => return,
         }
     }
 }
