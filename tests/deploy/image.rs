@@ -105,6 +105,13 @@ fn the_image_is_of_a_user_without_a_shell_and_starts_what_there_is() {
     let mut help = Command::new(env!("CARGO_BIN_EXE_tollgate"));
     help.args([start[0].as_str(), "--help"]);
     run(help).unwrap_or_else(|said| panic!("{said}"));
+    // Where nobody listens it is not healthy: 1, and not 2, which would be a command that there is not.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = health.last().unwrap();
+    assert_eq!(address, "127.0.0.1:9901");
+    let mut asked = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    asked.args(&health[1..health.len() - 1]).arg(nobody.to_string());
+    assert_eq!(asked.output().unwrap().status.code(), Some(1));
 }
 
 #[test]
