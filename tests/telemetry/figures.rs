@@ -276,10 +276,13 @@ async fn figures_equal_the_upstreams_log_and_the_ledger_to_the_base_unit() {
         let told = reached.map(|outcome| {
             page.sum("gateway_payments_total", &[("route", route), ("outcome", outcome)])
         });
-        assert_eq!(told.iter().sum::<u128>(), hits as u128, "{route}");
+        assert_eq!(told.iter().sum::<u128>(), u128::try_from(hits).unwrap(), "{route}");
     }
     let free = site.upstream.hits().iter().filter(|hit| hit.target == "/health").count();
-    assert_eq!(page.sum("gateway_requests_total", &[("route", "health")]), free as u128);
+    assert_eq!(
+        page.sum("gateway_requests_total", &[("route", "health")]),
+        u128::try_from(free).unwrap()
+    );
     // On the ledger stands what was paid one by one, and once it is collected what was committed to.
     let revenue = |rail| page.sum("gateway_revenue_base_units_total", &[("method", rail)]);
     let moved = u128::try_from(site.payee_usdc() - before).unwrap();

@@ -5,6 +5,7 @@
     clippy::disallowed_methods,
     clippy::indexing_slicing,
     clippy::print_stdout,
+    clippy::string_slice,
     clippy::unwrap_used,
     dead_code,
     reason = "a test ends where it finds something else than it expects; what is shared is not used whole"

@@ -14,7 +14,7 @@ fn good(log: &str) -> Settings {
 }
 
 fn bad(log: &str) -> String {
-    read(&text(log)).unwrap_err().to_string()
+    read(&text(log)).unwrap_err()
 }
 
 #[test]
