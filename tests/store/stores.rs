@@ -107,8 +107,11 @@ impl Server {
 
     /// A connection past all relays.
     pub(crate) async fn connect(&self) -> redis::aio::MultiplexedConnection {
-        let client = redis::Client::open(self.url()).unwrap();
-        client.get_multiplexed_async_connection().await.unwrap()
+        self.try_connect().await.unwrap()
+    }
+
+    async fn try_connect(&self) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
+        redis::Client::open(self.url())?.get_multiplexed_async_connection().await
     }
 
     /// Carries out a command, its words separated by blanks, and returns its answer.
@@ -122,7 +125,7 @@ impl Server {
         for word in words {
             asked.arg(word);
         }
-        let answer: Value = asked.query_async(&mut self.connect().await).await?;
+        let answer: Value = asked.query_async(&mut self.try_connect().await?).await?;
         Ok(T::from_redis_value(answer)?)
     }
 }
