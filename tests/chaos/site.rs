@@ -10,16 +10,12 @@ use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
 use tollgate::{
     app::Gateway,
-    client::{self, Client, Mode, Settings},
     config::{self, Env},
-    protocol::{
-        commitment::CommitmentSeed,
-        stellar::{ContractId, Network},
-    },
+    protocol::commitment::CommitmentSeed,
     store::{Durability, RedisSettings, Store},
     telemetry::Clock,
 };
-use tollgate_sandbox::{Clock as Ledgers, DevAccount, Funds, OpenChannel, Options, Sandbox};
+use tollgate_sandbox::{Clock as Ledgers, DevAccount, Funds, Options, Sandbox};
 
 use crate::{
     client::Wallet, nodes::Nodes, payer::Payer, redis_server::Server, relay::Relay,
@@ -201,25 +197,7 @@ impl Drop for Site {
 /// Opens the channel of `account`, with all that it has.
 async fn open(sandbox: &Sandbox, account: &DevAccount) -> Payer {
     let seed = CommitmentSeed::from_bytes(&account.key().to_bytes());
-    let wanted = OpenChannel {
-        payer: account,
-        payee: &sandbox.accounts().recipient.address(),
-        token: &sandbox.usdc_contract(),
-        commitment_key: seed.key().to_bytes(),
-        deposit: DEPOSIT.into(),
-        refund_waiting_ledgers: WAITING,
-    };
-    let channel = ContractId(sandbox.open_channel(&wanted).await.unwrap().0.0);
-    let client = Client::new(Settings {
-        seed: account.secret().parse().unwrap(),
-        network: Network::Testnet,
-        rpc_url: sandbox.rpc_url().parse().unwrap(),
-        limit: None,
-        method: client::Method::Any,
-        mode: Mode::Pull,
-        patience: Duration::ZERO,
-    });
-    Payer { client, base: String::new(), seed, channel }
+    Payer::open(sandbox, account, String::new(), seed, (DEPOSIT.into(), WAITING)).await
 }
 
 /// Closes a ledger now and then, by the time that is told.

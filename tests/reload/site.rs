@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use tokio::process::Command;
-use tollgate::{client::Client, protocol::commitment::CommitmentSeed};
-use tollgate_sandbox::{Funds, OpenChannel, Options, Sandbox};
+use tollgate::protocol::commitment::CommitmentSeed;
+use tollgate_sandbox::{Funds, Options, Sandbox};
 
 pub(crate) use crate::child::Process;
 use crate::{agent::Agent, origin::Origin, payer::Payer};
@@ -122,25 +122,9 @@ routes:
 
     /// A payer with a channel of its own.
     pub(crate) async fn payer(&self, base: &str, key: u8) -> Payer {
-        let accounts = self.sandbox.accounts();
         let seed = CommitmentSeed::from_bytes(&[key; 32]);
-        let usdc = self.sandbox.usdc_contract();
-        let wanted = OpenChannel {
-            payer: &accounts.payer,
-            payee: &accounts.recipient.address(),
-            token: &usdc,
-            commitment_key: seed.key().to_bytes(),
-            deposit: 500_000_000,
-            refund_waiting_ledgers: WAITING,
-        };
-        let channel = self.sandbox.open_channel(&wanted).await.unwrap();
-        let client: Client = Agent::new(&self.sandbox, &accounts.payer, base.to_owned()).client;
-        Payer {
-            client,
-            base: base.to_owned(),
-            seed,
-            channel: tollgate::protocol::stellar::ContractId(channel.0.0),
-        }
+        let account = &self.sandbox.accounts().payer;
+        Payer::open(&self.sandbox, account, base.to_owned(), seed, (500_000_000, WAITING)).await
     }
 }
 

@@ -9,14 +9,8 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
-use tollgate::{
-    client::{self, Client, Mode, Settings},
-    protocol::{
-        commitment::CommitmentSeed,
-        stellar::{ContractId, Network},
-    },
-};
-use tollgate_sandbox::{DevAccount, Funds, OpenChannel, Options, Sandbox};
+use tollgate::protocol::commitment::CommitmentSeed;
+use tollgate_sandbox::{DevAccount, Funds, Options, Sandbox};
 
 use crate::{
     payer::{Payer, due},
@@ -144,25 +138,7 @@ async fn pay_until(payer: &Payer, until: Instant) -> Paid {
 /// Opens the channel of `account`, with all that it has.
 async fn open(sandbox: &Sandbox, account: &DevAccount, base: String) -> Payer {
     let seed = CommitmentSeed::from_bytes(&account.key().to_bytes());
-    let wanted = OpenChannel {
-        payer: account,
-        payee: &sandbox.accounts().recipient.address(),
-        token: &sandbox.usdc_contract(),
-        commitment_key: seed.key().to_bytes(),
-        deposit: DEPOSIT.into(),
-        refund_waiting_ledgers: WAITING,
-    };
-    let channel = ContractId(sandbox.open_channel(&wanted).await.unwrap().0.0);
-    let client = Client::new(Settings {
-        seed: account.secret().parse().unwrap(),
-        network: Network::Testnet,
-        rpc_url: sandbox.rpc_url().parse().unwrap(),
-        limit: None,
-        method: client::Method::Any,
-        mode: Mode::Pull,
-        patience: Duration::ZERO,
-    });
-    Payer { client, base, seed, channel }
+    Payer::open(sandbox, account, base, seed, (DEPOSIT.into(), WAITING)).await
 }
 
 async fn serve(listener: TcpListener) {

@@ -15,8 +15,9 @@ use tollgate::{
         stellar::{ContractId, Network},
     },
 };
+use tollgate_sandbox::{DevAccount, OpenChannel, Sandbox};
 
-use crate::agent::{Answer, read};
+use crate::agent::{Agent, Answer, read};
 
 /// A payer with one channel.
 #[derive(Clone)]
@@ -29,6 +30,28 @@ pub(crate) struct Payer {
 }
 
 impl Payer {
+    /// Opens a channel of `account` to the usual payee under the commitment key of `seed`: with this deposit, which may be
+    /// taken back after so many ledgers.
+    pub(crate) async fn open(
+        sandbox: &Sandbox,
+        account: &DevAccount,
+        base: String,
+        seed: CommitmentSeed,
+        (deposit, refund_waiting_ledgers): (i128, u32),
+    ) -> Self {
+        let wanted = OpenChannel {
+            payer: account,
+            payee: &sandbox.accounts().recipient.address(),
+            token: &sandbox.usdc_contract(),
+            commitment_key: seed.key().to_bytes(),
+            deposit,
+            refund_waiting_ledgers,
+        };
+        let channel = ContractId(sandbox.open_channel(&wanted).await.unwrap().0.0);
+        let Agent { client, base } = Agent::new(sandbox, account, base);
+        Self { client, base, seed, channel }
+    }
+
     /// A request that names the channel.
     pub(crate) fn request(&self, method: Method, path: &str) -> Request<Bytes> {
         let channel = HeaderValue::try_from(self.channel.to_string()).unwrap();

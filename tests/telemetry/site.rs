@@ -9,9 +9,9 @@ use tokio::process::Command;
 use tollgate::{
     client::{self, Mode},
     ledger::Http,
-    protocol::{commitment::CommitmentSeed, stellar::ContractId},
+    protocol::commitment::CommitmentSeed,
 };
-use tollgate_sandbox::{Clock as Ledgers, OpenChannel, Options, Sandbox};
+use tollgate_sandbox::{Clock as Ledgers, Options, Sandbox};
 
 use crate::{agent::Agent, page::Page, payer::Payer, process::Process, upstream::Upstream};
 
@@ -80,19 +80,9 @@ impl Site {
 
     /// The payer with a channel under this commitment key.
     pub(crate) async fn payer(&self, key: [u8; 32], deposit: i128) -> Payer {
-        let accounts = self.sandbox.accounts();
         let seed = CommitmentSeed::from_bytes(&key);
-        let wanted = OpenChannel {
-            payer: &accounts.payer,
-            payee: &accounts.recipient.address(),
-            token: &self.sandbox.usdc_contract(),
-            commitment_key: seed.key().to_bytes(),
-            deposit,
-            refund_waiting_ledgers: 100_000,
-        };
-        let channel = ContractId(self.sandbox.open_channel(&wanted).await.unwrap().0.0);
-        let Agent { client, base } = self.agent();
-        Payer { client, base, seed, channel }
+        let (account, base) = (&self.sandbox.accounts().payer, self.agent().base);
+        Payer::open(&self.sandbox, account, base, seed, (deposit, 100_000)).await
     }
 
     pub(crate) fn payee_usdc(&self) -> i128 {
