@@ -7,6 +7,7 @@ mod channels;
 mod doors;
 mod dump;
 mod figures;
+mod lookout;
 mod payment;
 mod reload;
 mod resume;
@@ -116,7 +117,9 @@ impl Gateway {
         let stop_background = CancellationToken::new();
         let payment = match &settings.payment {
             Some(payment) => {
-                Some(Payment::start(payment, &clock, &background, &stop_background).await?)
+                let webhooks = &settings.webhooks;
+                let (tasks, stop) = (&background, &stop_background);
+                Some(Payment::start(payment, webhooks, &clock, tasks, stop).await?)
             }
             None => None,
         };
@@ -137,6 +140,7 @@ impl Gateway {
         if let Some(payment) = &parts.payment {
             let stop = parts.stop_background.child_token();
             parts.background.spawn(resume::resume(payment.store.clone(), current.clone(), stop));
+            parts.background.spawn(payment.lookout().run(parts.stop_background.child_token()));
         }
         let stopping = CancellationToken::new();
         let reloader = Arc::<OnceLock<_>>::default();
@@ -358,6 +362,9 @@ impl Parts {
             tokens::go_on(&settings.tokens, &running.settings.tokens);
         }
         tokens::fetch(&settings.tokens, &self.background, &stop_watching);
+        if let Some(payment) = &self.payment {
+            payment.tell(&settings.webhooks, &self.background, &stop_watching);
+        }
         let (clock, paid) = (self.clock.clone(), self.paid.clone());
         let guard = Guard::new(upstreams.clone(), methods, clock, paid).within(self.rooms.clone());
         Configured { settings, guard, upstreams, stop_watching }

@@ -11,6 +11,7 @@ mod figures;
 mod overview;
 mod plan;
 mod scan;
+mod told;
 mod worker;
 
 use std::{

@@ -18,7 +18,7 @@
 //!
 //! Beside the road stand [`protocol`], the pure rules of money and wire formats; [`telemetry`], time and logs; [`haste`],
 //! how slow a client may be;
-//! [`closer`], which takes out of payment channels what was delivered;
+//! [`closer`], which takes out of payment channels what was delivered; [`events`], what the operator's systems are told;
 //! [`config`], which turns `gateway.yaml` into the typed settings of each part; [`app`], which wires them and shuts
 //! them down, and has what a crash left pending found out; and [`client`], the other end of the road, an HTTP client
 //! that pays. [`facilitate`] serves the gateway's facilitator to others, [`setup`] prepares the first gateway of a
@@ -60,6 +60,8 @@ pub mod workers;
 pub mod pay;
 
 pub mod closer;
+
+pub mod events;
 
 pub mod ledger;
 pub mod store;

@@ -13,6 +13,8 @@ pub mod mpp;
 pub mod room;
 pub mod x402;
 
+mod told;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, StatusCode};

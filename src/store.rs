@@ -17,6 +17,7 @@ mod embedded;
 mod error;
 mod file;
 mod known;
+mod outbox;
 mod record;
 mod redis;
 mod time;
@@ -25,10 +26,11 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use ::bytes::Bytes;
 
-use self::{backend::Backend, known::Known};
+use self::{backend::Backend, known::Known, outbox::Outbox};
 pub use self::{
     channels::{KEEPING, Reservation},
     error::Error,
+    outbox::{KEPT as NOTICES_KEPT, Notice, Place, Receiver, Subscription, Told, Topic, Waiting},
     redis::{Durability, Member, MemberId, Settings as RedisSettings},
 };
 use crate::{protocol::stellar::TxHash, telemetry::metrics::Metrics};
@@ -195,13 +197,26 @@ pub struct Pending {
 /// The permit to move one claim on: there is at most one for a claim at any time.
 ///
 /// Dropping it is [`Store::release`] without waiting, so a panic or a cancelled request leaves no claim stuck.
-pub struct Ticket(backend::Hold);
+pub struct Ticket {
+    hold: backend::Hold,
+    /// What the next step tells.
+    told: Vec<Notice>,
+}
 
 impl Ticket {
+    const fn new(hold: backend::Hold) -> Self {
+        Self { hold, told: Vec::new() }
+    }
+
+    /// Has the next step store `notices` too, in the same commit.
+    pub fn tell(&mut self, notices: Vec<Notice>) {
+        self.told.extend(notices);
+    }
+
     /// Which payment it is for.
     #[must_use]
     pub const fn key(&self) -> ClaimKey {
-        self.0.key()
+        self.hold.key()
     }
 }
 
@@ -216,7 +231,7 @@ impl fmt::Debug for Ticket {
 /// # Cancellation
 /// A verb whose future is dropped may or may not be carried out; a ticket that it would have returned is released.
 #[derive(Clone, Debug)]
-pub struct Store(Backend, Arc<Known>);
+pub struct Store(Backend, Arc<Known>, Arc<Outbox>);
 
 impl Store {
     /// Opens the file at `path`, making it if it does not exist, and locks it against other processes.
@@ -247,11 +262,11 @@ impl Store {
     }
 
     fn on_file(store: embedded::Embedded) -> Self {
-        Self(Backend::Embedded(store), Arc::default())
+        Self(Backend::Embedded(store), Arc::default(), Arc::default())
     }
 
     fn on_server(store: redis::Redis) -> Self {
-        Self(Backend::Redis(store), Arc::default())
+        Self(Backend::Redis(store), Arc::default(), Arc::default())
     }
 
     /// Has `metrics` tell what a server that promises nothing may yet lose, if this is one.
@@ -307,7 +322,7 @@ impl Store {
         ticket: &mut Ticket,
         submitting: Submitting,
     ) -> Result<(), Error> {
-        self.0.step(&ticket.0, claim::Step::Submitting(submitting)).await
+        self.step(ticket, claim::Step::Submitting(submitting)).await
     }
 
     /// Takes back a submission that is certain never to land; the ticket may submit again, or end otherwise.
@@ -315,7 +330,7 @@ impl Store {
     /// # Errors
     /// As [`Store::claim`]; [`Error::OutOfOrder`] if the claim is settled.
     pub async fn recall(&self, ticket: &mut Ticket) -> Result<(), Error> {
-        self.0.step(&ticket.0, claim::Step::Recall).await
+        self.step(ticket, claim::Step::Recall).await
     }
 
     /// Records that the money moved; the delivery that is under way counts as the first attempt.
@@ -323,7 +338,7 @@ impl Store {
     /// # Errors
     /// As [`Store::claim`]; [`Error::OutOfOrder`] if it is settled otherwise already.
     pub async fn settled(&self, ticket: &mut Ticket, settled: Settled) -> Result<(), Error> {
-        self.0.step(&ticket.0, claim::Step::Settled(settled)).await
+        self.step(ticket, claim::Step::Settled(settled)).await
     }
 
     /// Records that a settled payment bought its delivery, an answer with `status`, and ends the ticket.
@@ -332,7 +347,7 @@ impl Store {
     /// As [`Store::claim`]; [`Error::OutOfOrder`] if it is not settled. After [`Error::Unreachable`] and [`Error::Stopped`]
     /// nobody knows whether it counts as delivered; after any other it does not.
     pub async fn delivered(&self, ticket: Ticket, status: u16) -> Result<(), Error> {
-        self.0.end(ticket.0, claim::Step::Delivered { status }).await
+        self.end(ticket, claim::Step::Delivered { status }).await
     }
 
     /// Lets go of a claim. Not settled: it is free, as if it had never been claimed. Settled: it may be presented again.
@@ -341,7 +356,7 @@ impl Store {
     /// # Errors
     /// As [`Store::claim`].
     pub async fn release(&self, ticket: Ticket) -> Result<(), Error> {
-        self.0.end(ticket.0, claim::Step::Release).await
+        self.end(ticket, claim::Step::Release).await
     }
 
     /// As [`Store::release`], where nothing was asked to deliver: a settled payment has its attempt back.
@@ -349,7 +364,7 @@ impl Store {
     /// # Errors
     /// As [`Store::claim`].
     pub async fn release_untried(&self, ticket: Ticket) -> Result<(), Error> {
-        self.0.end(ticket.0, claim::Step::Untried).await
+        self.end(ticket, claim::Step::Untried).await
     }
 
     /// Refuses a payment for good, for `reason` (cut at 1 KiB): it did not move money, and is not tried again.
@@ -357,7 +372,7 @@ impl Store {
     /// # Errors
     /// As [`Store::claim`]; [`Error::OutOfOrder`] if it is settled.
     pub async fn refuse(&self, ticket: Ticket, reason: impl Into<String>) -> Result<(), Error> {
-        self.0.end(ticket.0, claim::Step::Refused { reason: reason.into() }).await
+        self.end(ticket, claim::Step::Refused { reason: reason.into() }).await
     }
 
     /// Records what became of a pending claim. Does nothing, and says `false`, if `submitting` is not what the claim is
@@ -372,7 +387,26 @@ impl Store {
         submitting: &Submitting,
         outcome: Outcome,
     ) -> Result<bool, Error> {
-        self.0.resolve(key, submitting.clone(), outcome).await
+        self.resolve_and_tell(key, submitting, outcome, Vec::new()).await
+    }
+
+    /// As [`Store::resolve`], and stores `notices` in the same commit if this did it.
+    ///
+    /// # Errors
+    /// As [`Store::claim`].
+    pub async fn resolve_and_tell(
+        &self,
+        key: ClaimKey,
+        submitting: &Submitting,
+        outcome: Outcome,
+        notices: Vec<Notice>,
+    ) -> Result<bool, Error> {
+        let tells = !notices.is_empty();
+        let resolved = self.0.resolve(key, submitting.clone(), outcome, notices).await;
+        if tells {
+            self.2.tell();
+        }
+        resolved
     }
 
     /// The claims that are pending and not held, at most 256 of them, in the order of their keys, after `after`. Fewer than
@@ -404,5 +438,25 @@ impl Store {
     /// [`Error::Stopped`] if it had stopped already.
     pub async fn close(&self) -> Result<(), Error> {
         self.0.close().await
+    }
+
+    async fn step(&self, ticket: &mut Ticket, step: claim::Step) -> Result<(), Error> {
+        let told = std::mem::take(&mut ticket.told);
+        let tells = !told.is_empty();
+        let done = self.0.step(&ticket.hold, step, told).await;
+        if tells {
+            self.2.tell();
+        }
+        done
+    }
+
+    async fn end(&self, ticket: Ticket, step: claim::Step) -> Result<(), Error> {
+        let Ticket { hold, told } = ticket;
+        let tells = !told.is_empty();
+        let done = self.0.end(hold, step, told).await;
+        if tells {
+            self.2.tell();
+        }
+        done
     }
 }

@@ -20,6 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["haste", "tunnel", "workers"],
     &["telemetry"],
     &["ledger", "store"],
+    &["events"],
     &["closer"],
     &["pay"],
     &["callers"],

@@ -40,6 +40,14 @@ pub(super) fn config(settings: &Settings) -> Value {
         let token = admin.token.as_ref().map(|_| REDACTED);
         json!({ "address": admin.address.to_string(), "token": token })
     });
+    let webhooks = settings.webhooks.iter().map(|webhook| {
+        let events = webhook.kinds.iter().map(|kind| kind.as_str());
+        json!({
+            "host": webhook.host(),
+            "secret": REDACTED,
+            "events": events.collect::<Vec<_>>(),
+        })
+    });
     json!({
         "hash": settings.hash.to_string(),
         "listeners": listeners.collect::<Vec<_>>(),
@@ -56,6 +64,7 @@ pub(super) fn config(settings: &Settings) -> Value {
             "debounce_seconds": settings.reload.debounce.as_secs_f64(),
         },
         "admin": admin,
+        "webhooks": webhooks.collect::<Vec<_>>(),
     })
 }
 

@@ -6,10 +6,14 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{NeedsRestart, StartError, channels};
+use super::{
+    NeedsRestart, StartError, channels,
+    lookout::{LOOKED_FOR, Lookout},
+};
 use crate::{
     closer::Closer,
     config::{self, FacilitatorSettings},
+    events::{self, Alarms, Sender, Webhook},
     ledger::{
         Http,
         facilitator::{Facilitator, NotReady},
@@ -48,12 +52,18 @@ pub(super) struct Payment {
     /// What challenges are made under where the configuration names no secret; such a challenge counts ever after.
     secrets: Secrets,
     clock: Clock,
+    /// What becomes of what is told.
+    told: events::Figures,
+    /// What is told though the store is away.
+    alarms: Alarms,
 }
 
 impl Payment {
-    /// Opens the store and starts what settles, on `tasks`, until `stop`.
+    /// Opens the store and starts what settles, on `tasks`, until `stop`. What `webhooks` want to hear of is stored from the
+    /// start; see [`Payment::tell`].
     pub(super) async fn start(
         settings: &config::Payment,
+        webhooks: &[Webhook],
         clock: &Clock,
         tasks: &TaskTracker,
         stop: &CancellationToken,
@@ -63,8 +73,9 @@ impl Payment {
             config::Store::Redis(redis) => Store::redis(redis.clone()).await,
         };
         let store = store.map_err(StartError::Store)?;
+        events::subscribe(&store, webhooks);
         let secret = async |name| store.secret(name).await.map_err(StartError::Store);
-        let quotes = quote::Key::new(secret("x402 quote").await?);
+        let quotes = quote::Key::new(secret(LOOKED_FOR).await?);
         let challenges = SecretString::from(hex::encode(secret("mpp challenge").await?));
         let secrets = Secrets::new(challenges, None).expect("64 characters are enough");
         let http = Http::new();
@@ -102,7 +113,16 @@ impl Payment {
             quotes,
             secrets,
             clock: clock.clone(),
+            told: events::Figures::default(),
+            alarms: Alarms::default(),
         })
+    }
+
+    /// Tells `webhooks` of what happens from now on, and what waits for them, on `tasks`, until `stop`.
+    pub(super) fn tell(&self, webhooks: &[Webhook], tasks: &TaskTracker, stop: &CancellationToken) {
+        events::subscribe(&self.store, webhooks);
+        let how = (&self.told, &self.alarms);
+        Sender::start(webhooks, (&self.store, &self.clock), how, tasks, stop);
     }
 
     /// Whether this service can go on under `new` settings.
@@ -133,6 +153,17 @@ impl Payment {
         match changed.into_iter().find(|(_, changed)| *changed) {
             Some((key, _)) => Err(NeedsRestart(key)),
             None => Ok(()),
+        }
+    }
+
+    /// What looks whether payments can be taken.
+    pub(super) fn lookout(&self) -> Lookout {
+        Lookout {
+            store: self.store.clone(),
+            facilitator: self.facilitator.clone(),
+            own: self.own.clone(),
+            alarms: self.alarms.clone(),
+            clock: self.clock.clone(),
         }
     }
 
@@ -183,6 +214,7 @@ impl Payment {
     /// Has `metrics` tell the figures of what takes payments.
     pub(super) fn expose(&self, metrics: &Metrics) {
         self.store.expose(metrics);
+        self.told.expose(metrics);
         let timings = self.rpc.timings().clone();
         metrics.add_source(move |page| {
             let help = "How long calls of the Stellar RPC take";

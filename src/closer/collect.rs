@@ -7,6 +7,7 @@ use tracing::{error, info, warn};
 use super::{
     CloseError, Collected, Inner, closed,
     plan::{Plan, Reason},
+    told,
 };
 use crate::{
     ledger::{
@@ -125,6 +126,13 @@ impl Hand {
         if reason == Reason::Idle && !self.can_rest(channel).await {
             return Again::Later;
         }
+        if reason == Reason::CloseStart {
+            // First: who records it and dies would have told nobody.
+            let told = told::closing(&self.inner, channel).await;
+            if let Err(error) = told {
+                return unrecorded(channel, &error);
+            }
+        }
         match self.inner.store.begin_closing(channel).await {
             Ok(true) => {
                 info!(%channel, ?reason, "a channel is closing: it takes no more payments");
@@ -193,6 +201,9 @@ impl Hand {
             // It has its time; an RPC that does not answer is told of by those who look after it.
             Err(_) => return Again::Later,
         };
+        if landed && let Err(error) = told::collected(&self.inner, channel, collection).await {
+            return unrecorded(channel, &error);
+        }
         match self.inner.store.collected(channel, transaction, landed).await {
             Ok(_) if landed => {
                 self.tell_landed(channel, collection).await;
@@ -350,7 +361,15 @@ impl Hand {
             return Attempt::Unknown(failure);
         }
         let landed = outcome == Outcome::Landed;
-        if let Err(error) = self.inner.store.collected(channel, transaction, landed).await {
+        let told = match landed {
+            true => told::collected(&self.inner, channel, &collection).await,
+            false => Ok(()),
+        };
+        let recorded = match told {
+            Ok(()) => self.inner.store.collected(channel, transaction, landed).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = recorded {
             let detail = format!("what became of a transaction could not be recorded: {error}");
             return Attempt::Unknown(Failure::unavailable(detail));
         }

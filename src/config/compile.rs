@@ -19,6 +19,7 @@ mod rule;
 mod store;
 mod trust;
 mod upstream;
+mod webhook;
 
 use std::{sync::Arc, time::Duration};
 
@@ -75,6 +76,7 @@ fn read(document: &Node, reading: &Reading<'_>, hash: ContentHash) -> Option<Set
         .get("admin")
         .map(|spot| admin::read(&spot, listeners.as_deref(), upstreams.as_deref()));
     let access_log = root.get("access_log").map(|spot| access::read(&spot));
+    let webhooks = root.get("webhooks").map(|spot| webhook::read(&spot));
     let table = routes?;
     let is_priced = |route: &Arc<Route>| matches!(route.access, Access::Priced(_));
     let asks_for_money = table.routes().iter().any(is_priced);
@@ -82,6 +84,9 @@ fn read(document: &Node, reading: &Reading<'_>, hash: ContentHash) -> Option<Set
     // Whatever made the payment section unusable was noted; a price without it must not get any further.
     if asks_for_money && payment.is_none() {
         return None;
+    }
+    if let Some(spot) = root.get("webhooks").filter(|_| payment.is_none()) {
+        webhook::warn_of_silence(&spot);
     }
     let listeners = listeners?;
     if payment.is_some() && public_url.is_none() {
@@ -97,6 +102,7 @@ fn read(document: &Node, reading: &Reading<'_>, hash: ContentHash) -> Option<Set
         drain,
         reload,
         access_log: access_log.map_or(Some(None), |log| log.map(Some))?,
+        webhooks: webhooks.map_or_else(|| Some(Vec::new()), |webhooks| webhooks)?,
         admin: admin.map_or(Some(None), |admin| admin.map(Some))?,
         hash,
         sections: sections(document),
@@ -165,6 +171,7 @@ const ROOT: Keys = Keys {
         "reload",
         "admin",
         "access_log",
+        "webhooks",
     ],
     later: &["discovery", "tracing"],
 };

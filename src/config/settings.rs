@@ -9,6 +9,7 @@ use super::diagnostic::Diagnostics;
 use crate::{
     callers::TokenKeys,
     closer,
+    events::Webhook,
     ledger::{channels, own, remote, signer::Seed},
     protocol::{
         mpp::Secrets,
@@ -45,6 +46,8 @@ pub struct Settings {
     pub admin: Option<Admin>,
     /// How requests are logged, if they are.
     pub access_log: Option<access::Settings>,
+    /// Who is told of what happens.
+    pub webhooks: Vec<Webhook>,
     /// Of the file's content.
     pub hash: ContentHash,
     /// The sections of the file, by which it can be told what has changed.

@@ -18,6 +18,7 @@ mod secret;
 mod shape;
 mod store;
 mod upstream;
+mod webhook;
 mod whole;
 
 use std::path::Path;

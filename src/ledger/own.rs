@@ -67,6 +67,19 @@ struct Inner {
     timings: Timings,
     /// What the sponsors have, as it was seen last.
     balances: Gauge,
+    /// Those of them that have little.
+    low: Mutex<Vec<Low>>,
+}
+
+/// A sponsor that has little left to pay fees with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Low {
+    /// Whose account.
+    pub sponsor: AccountId,
+    /// What it has.
+    pub balance_stroops: i64,
+    /// With less than this no payments are taken.
+    pub needed_stroops: i64,
 }
 
 /// What the facilitator works with.
@@ -111,6 +124,7 @@ impl Facilitator {
             excluded,
             timings: Timings::default(),
             balances: Gauge::default(),
+            low: Mutex::default(),
         }));
         tasks.spawn(keeper::keep(facilitator.clone(), stop));
         facilitator
@@ -125,6 +139,12 @@ impl Facilitator {
     pub fn expose(&self, metrics: &Metrics) {
         let help = "What an account that pays fees has, as it was seen last";
         metrics.add_gauge("fee_payer_balance_stroops", help, &self.0.balances);
+    }
+
+    /// The sponsors that had less than twice what they need when they were looked at last.
+    #[must_use]
+    pub fn low_sponsors(&self) -> Vec<Low> {
+        self.0.low.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The accounts that pay the network's fees.

@@ -17,7 +17,7 @@ use serde_json::Value;
 use self::denial::{invalid, unpaid};
 use super::{
     Bound, Challenge, Denied, Draw, Fault, Method, Offer, Receipt, Refusal, Terms, Worth,
-    claims::{self, Held},
+    claims::{self, Held, Lost},
     mpp::{Issue, Issuer, expired, not_ours, scope},
     room::Seat,
 };
@@ -230,9 +230,8 @@ impl Method for Charge {
         seat: &mut Seat,
     ) -> Result<Verified, Denied> {
         let paid = self.check(terms, bound, credential, seat).await?;
-        let payer = paid.payer();
-        let verified =
-            claims::claim(self, &self.store, self.claim(terms, bound, &paid), paid).await?;
+        let (payer, claim) = (paid.payer(), self.claim(terms, bound, &paid));
+        let verified = claims::claim(self, &self.store, claim, paid, &terms.route).await?;
         // A settled payment stays good past its challenge; a new one must come in time and pass the ledger's check.
         if verified.settled.is_none()
             && let Err(denied) = self.judge(terms, bound, &verified.payment).await
@@ -260,7 +259,7 @@ impl Method for Charge {
     }
 
     async fn release(&self, verified: Verified, tried: bool) {
-        claims::release(&self.store, verified, tried).await;
+        claims::release(self, &self.store, verified, tried).await;
     }
 
     fn patience(&self, terms: &Terms, bound: &Bound) -> Duration {
@@ -272,16 +271,9 @@ impl Method for Charge {
     }
 
     fn worth(&self, verified: &Verified) -> Worth {
-        let worth = match &verified.payment.form {
-            Form::Sponsored(Payment { expected, .. }) => Worth::of(expected.asset, expected.amount),
-            Form::Relayed(whole) | Form::Pushed(_, whole) => {
-                Worth::of(whole.movement().asset, whole.movement().amount)
-            }
-        };
         Worth {
-            payer: Some(verified.payment.payer()),
             transaction: verified.settled.as_ref().and_then(|settled| settled.transaction),
-            ..worth
+            ..claims::Rail::worth(self, &verified.payment)
         }
     }
 
@@ -289,7 +281,7 @@ impl Method for Charge {
         let paid = self
             .remembered(memo)
             .ok_or_else(|| Fault::unavailable("what was remembered of a charge does not read"))?;
-        claims::resolve(self, &self.store, pending.key, &paid, &pending.submitting).await
+        claims::resolve(self, &self.store, &paid, Lost::of(pending, memo)).await
     }
 }
 

@@ -4,15 +4,21 @@
 //! written here, before and after each step on the ledger. How a payment is put there, what its receipt says and how its
 //! failure is told is the method's: see `Rail`. See the table "When money moves" in ARCHITECTURE.md.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use http::StatusCode;
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use tracing::{error, warn};
 
-use super::{Denied, Fault, Receipt, Refusal, RefusalKind, Replay};
+use super::{Denied, Fault, Receipt, Refusal, RefusalKind, Replay, Worth, told};
 use crate::{
     ledger::facilitator::{Failure, Outcome, Sent, VerifyError},
-    protocol::stellar::TxHash,
-    store::{self, Claim, ClaimKey, Claiming, Settled, Store, Submitting, TakenBy, Ticket},
+    protocol::stellar::{Network, TxHash},
+    store::{
+        self, Claim, ClaimKey, Claiming, Pending, Settled, Store, Submitting, TakenBy, Ticket,
+    },
 };
 
 /// How the payments of one method get onto the ledger.
@@ -42,8 +48,17 @@ pub(super) trait Rail: Sync {
     /// The transaction that moved the money before the payment was presented, if one did.
     fn landed(&self, payment: &Self::Payment) -> Option<TxHash>;
 
-    /// What a later process needs to find out what became of the payment, at most 16 KiB.
-    fn memo(&self, payment: &Self::Payment) -> Vec<u8>;
+    /// What a later process needs to find out what became of the payment, at most 16 KiB with its route.
+    fn memo(&self, payment: &Self::Payment) -> Map<String, Value>;
+
+    /// The method, as the configuration writes it, and the network.
+    fn place(&self, payment: &Self::Payment) -> (&'static str, Network);
+
+    /// What the payment comes to, without its transaction.
+    fn worth(&self, payment: &Self::Payment) -> Worth;
+
+    /// The time now, in seconds since 1970.
+    fn now(&self) -> u64;
 
     /// What is recorded once `transaction` has moved the money.
     fn settled(&self, payment: &Self::Payment, transaction: TxHash) -> Settled;
@@ -75,24 +90,39 @@ pub struct Held<P> {
     pub(super) ticket: Ticket,
     pub(super) payment: P,
     pub(super) settled: Option<Settled>,
+    /// The name of the route that it is for.
+    pub(super) route: Arc<str>,
 }
 
-/// Claims the payment for this request, or says what became of it before.
+/// Whether somebody waits for what a payment buys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Payer {
+    /// A request has come with it.
+    Waits,
+    /// The request that came with it is gone.
+    IsGone,
+}
+
+/// Claims the payment for this request to `route`, or says what became of it before.
 pub(super) async fn claim<R: Rail>(
     rail: &R,
     store: &Store,
     claim: Claim,
     payment: R::Payment,
+    route: &Arc<str>,
 ) -> Result<Held<R::Payment>, Denied> {
+    let held = |ticket, payment, settled| Held { ticket, payment, settled, route: route.clone() };
     // A pending payment is looked up once on the ledger, and what was found is claimed like any other.
     for _ in 0..2 {
         match store.claim(claim.clone()).await.map_err(store_fault)? {
-            Claiming::Fresh(ticket) => return Ok(Held { ticket, payment, settled: None }),
+            Claiming::Fresh(ticket) => return Ok(held(ticket, payment, None)),
             Claiming::Redeliver(ticket, settled) => {
-                return Ok(Held { ticket, payment, settled: Some(settled) });
+                return Ok(held(ticket, payment, Some(settled)));
             }
             Claiming::Pending(submitting) => {
-                resolve(rail, store, claim.key, &payment, &submitting).await?;
+                let lost =
+                    Lost { key: claim.key, submitting: &submitting, route, payer: Payer::Waits };
+                resolve(rail, store, &payment, lost).await?;
             }
             Claiming::AliasTaken(taken) => return Err(rail.alias_taken(&taken)),
             Claiming::Delivered { settled, status } if rail.is_named(&payment) => {
@@ -104,6 +134,24 @@ pub(super) async fn claim<R: Rail>(
     Err(Fault::pending("resolved, and claimed by another request meanwhile", None).into())
 }
 
+/// A payment whose outcome was unknown.
+pub(super) struct Lost<'a> {
+    pub(super) key: ClaimKey,
+    pub(super) submitting: &'a Submitting,
+    pub(super) route: &'a str,
+    pub(super) payer: Payer,
+}
+
+impl<'a> Lost<'a> {
+    /// One whose request is gone, with what was remembered of it.
+    pub(super) fn of(pending: &'a Pending, memo: &'a Value) -> Self {
+        // A version before this one remembered no route.
+        let route = memo.get("route").and_then(Value::as_str).unwrap_or_default();
+        let Pending { key, submitting } = pending;
+        Self { key: *key, submitting, route, payer: Payer::IsGone }
+    }
+}
+
 /// Finds out what became of a payment whose outcome was unknown, and records it.
 ///
 /// # Errors
@@ -111,10 +159,10 @@ pub(super) async fn claim<R: Rail>(
 pub(super) async fn resolve<R: Rail>(
     rail: &R,
     store: &Store,
-    key: ClaimKey,
     payment: &R::Payment,
-    submitting: &Submitting,
+    lost: Lost<'_>,
 ) -> Result<(), Denied> {
+    let Lost { key, submitting, route, payer } = lost;
     let sent = Sent {
         transaction: submitting.transaction,
         valid_until: submitting.valid_until,
@@ -134,7 +182,19 @@ pub(super) async fn resolve<R: Rail>(
             return Err(Fault::pending(failure.detail, submitting.transaction).into());
         }
     };
-    store.resolve(key, submitting, outcome).await.map_err(store_fault)?;
+    let told = match &outcome {
+        store::Outcome::Settled(settled) => {
+            let paid = told::Paid { rail, store, key, payment, settled, route };
+            let mut told = paid.settled();
+            if payer == Payer::IsGone {
+                told.extend(paid.undelivered());
+            }
+            told
+        }
+        store::Outcome::Refused { .. } | store::Outcome::Free => Vec::new(),
+    };
+    let resolved = store.resolve_and_tell(key, submitting, outcome, told).await;
+    resolved.map_err(store_fault)?;
     Ok(())
 }
 
@@ -146,23 +206,26 @@ pub(super) async fn settle<R: Rail>(
     store: &Store,
     held: Held<R::Payment>,
 ) -> Result<(Held<R::Payment>, Receipt), Denied> {
-    let Held { ticket, payment, settled } = held;
+    let Held { ticket, payment, settled, route } = held;
     if let Some(settled) = settled {
         let receipt = rail.receipt(&settled)?;
-        return Ok((Held { ticket, payment, settled: Some(settled) }, receipt));
+        return Ok((Held { ticket, payment, settled: Some(settled), route }, receipt));
     }
     let (mut ticket, transaction) = match rail.landed(&payment) {
         Some(transaction) => (ticket, transaction),
-        None => submit(rail, store, ticket, &payment).await?,
+        None => submit(rail, store, ticket, &payment, &route).await?,
     };
     let settled = rail.settled(&payment, transaction);
+    let key = ticket.key();
+    let paid = told::Paid { rail, store, key, payment: &payment, settled: &settled, route: &route };
+    ticket.tell(paid.settled());
     // The money has moved: where that cannot be recorded, the recorded hash will tell later.
     store.settled(&mut ticket, settled.clone()).await.map_err(|error| {
         error!(%error, %transaction, "a settled payment could not be recorded; it stays pending");
         Fault::pending(error, Some(transaction))
     })?;
     let receipt = rail.receipt(&settled)?;
-    Ok((Held { ticket, payment, settled: Some(settled) }, receipt))
+    Ok((Held { ticket, payment, settled: Some(settled), route }, receipt))
 }
 
 /// Records that a settled payment bought its delivery, answered with `status`.
@@ -189,10 +252,16 @@ pub(super) async fn deliver<P>(
 }
 
 /// Gives the payment back undelivered; `tried` says whether anything was asked to deliver.
-pub(super) async fn release<P>(store: &Store, held: Held<P>, tried: bool) {
+pub(super) async fn release<R: Rail>(rail: &R, store: &Store, held: Held<R::Payment>, tried: bool) {
+    let Held { mut ticket, payment, settled, route } = held;
+    if let Some(settled) = &settled {
+        let (payment, key) = (&payment, ticket.key());
+        let paid = told::Paid { rail, store, key, payment, settled, route: &route };
+        ticket.tell(paid.undelivered());
+    }
     let released = match tried {
-        true => store.release(held.ticket).await,
-        false => store.release_untried(held.ticket).await,
+        true => store.release(ticket).await,
+        false => store.release_untried(ticket).await,
     };
     if let Err(error) = released {
         warn!(%error, "a claim could not be released; it is free again after a restart");
@@ -235,6 +304,7 @@ async fn submit<R: Rail>(
     store: &Store,
     mut ticket: Ticket,
     payment: &R::Payment,
+    route: &str,
 ) -> Result<(Ticket, TxHash), Denied> {
     for _ in 0..SUBMISSIONS {
         let (prepared, sent) = match rail.prepare(payment).await {
@@ -248,7 +318,7 @@ async fn submit<R: Rail>(
             transaction: sent.transaction,
             valid_until: sent.valid_until,
             since_ledger: sent.since,
-            memo: rail.memo(payment).into(),
+            memo: memo(rail, payment, route),
         };
         store.submitting(&mut ticket, submitting).await.map_err(store_fault)?;
         match rail.submit(payment, prepared).await {
@@ -275,6 +345,14 @@ async fn submit<R: Rail>(
         }
     }
     Err(Fault::unavailable("the transaction went stale time and again").into())
+}
+
+/// What is remembered of a payment while it is pending.
+fn memo<R: Rail>(rail: &R, payment: &R::Payment, route: &str) -> Bytes {
+    let mut memo = rail.memo(payment);
+    memo.insert("method".into(), rail.place(payment).0.into());
+    memo.insert("route".into(), route.into());
+    Bytes::from(Value::from(memo).to_string())
 }
 
 /// Why a claim that exists cannot be had.

@@ -8,20 +8,20 @@ mod denial;
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, StatusCode};
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use self::denial::{expired, payment_id_taken, refusal, settlement_failed};
 use super::{
     Bound, Challenge, Denied, Draw, Fault, Method, MethodName, Offer, Receipt, Refusal,
     RefusalKind, Terms, Worth,
-    claims::{self, Held, Rail},
+    claims::{self, Held, Lost, Rail},
     room::Seat,
 };
 use crate::{
     ledger::facilitator::{Facilitator, Outcome, Payment, Prepared, Presented, Sent, VerifyError},
     protocol::{
         json, quote,
-        stellar::TxHash,
+        stellar::{Network, TxHash},
         transfer::{Expected, Transfer},
         x402::{self, Payload, Requirements, Resource, Settlement, identifier},
     },
@@ -131,13 +131,28 @@ impl Rail for X402 {
         None
     }
 
-    fn memo(&self, presented: &Presented) -> Vec<u8> {
-        let memo = json!({
-            "method": MethodName::X402.as_str(),
-            "requirements": presented.requirements,
-            "transaction": presented.payload.pointer("/payload/transaction"),
-        });
-        memo.to_string().into()
+    fn memo(&self, presented: &Presented) -> Map<String, Value> {
+        let transaction = presented.payload.pointer("/payload/transaction").cloned();
+        Map::from_iter([
+            ("requirements".to_owned(), presented.requirements.clone()),
+            ("transaction".to_owned(), transaction.into()),
+        ])
+    }
+
+    fn place(&self, presented: &Presented) -> (&'static str, Network) {
+        (MethodName::X402.as_str(), presented.payment.expected.network)
+    }
+
+    fn worth(&self, presented: &Presented) -> Worth {
+        let payment = &presented.payment;
+        Worth {
+            payer: Some(payment.transfer.payer()),
+            ..Worth::of(payment.expected.asset, payment.expected.amount)
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.now()
     }
 
     fn settled(&self, presented: &Presented, transaction: TxHash) -> store::Settled {
@@ -253,8 +268,8 @@ impl Method for X402 {
         if payer.account().is_some() {
             seat.pay_as(payer)?;
         }
-        let held =
-            claims::claim(self, &self.store, self.claim(terms, bound, &presented), presented);
+        let claim = self.claim(terms, bound, &presented);
+        let held = claims::claim(self, &self.store, claim, presented, &terms.route);
         let verified = held.await?;
         // A settled payment stays good past its quote; a new one must come in time and pass the ledger's check.
         if verified.settled.is_none() {
@@ -287,7 +302,7 @@ impl Method for X402 {
     }
 
     async fn release(&self, verified: Verified, tried: bool) {
-        claims::release(&self.store, verified, tried).await;
+        claims::release(self, &self.store, verified, tried).await;
     }
 
     fn patience(&self, terms: &Terms, bound: &Bound) -> Duration {
@@ -299,18 +314,16 @@ impl Method for X402 {
     }
 
     fn worth(&self, verified: &Verified) -> Worth {
-        let payment = &verified.payment.payment;
         Worth {
-            payer: Some(payment.transfer.payer()),
             transaction: verified.settled.as_ref().and_then(|settled| settled.transaction),
-            ..Worth::of(payment.expected.asset, payment.expected.amount)
+            ..Rail::worth(self, &verified.payment)
         }
     }
 
     async fn resume(&self, pending: &Pending, memo: &Value) -> Result<(), Denied> {
         let presented = remembered(memo)
             .ok_or_else(|| Fault::unavailable("what was remembered of a payment does not read"))?;
-        claims::resolve(self, &self.store, pending.key, &presented, &pending.submitting).await
+        claims::resolve(self, &self.store, &presented, Lost::of(pending, memo)).await
     }
 }
 

@@ -1,7 +1,10 @@
 //! Which store keeps what: one file of this gateway, or a server that several gateways share.
 
+use std::time::Duration;
+
 use super::{
-    Claim, ClaimKey, Claiming, Error, Outcome, Pending, Submitting,
+    Claim, ClaimKey, Claiming, Error, Notice, Outcome, Pending, Place, Receiver, Submitting,
+    Waiting,
     channel::{self, Account, Page, Stepped, Token},
     claim::Step,
     embedded::{self, Embedded},
@@ -35,18 +38,24 @@ impl Backend {
         }
     }
 
-    pub(super) async fn step(&self, hold: &Hold, step: Step) -> Result<(), Error> {
+    /// What it tells is stored with it, as for all that follow.
+    pub(super) async fn step(
+        &self,
+        hold: &Hold,
+        step: Step,
+        told: Vec<Notice>,
+    ) -> Result<(), Error> {
         match (self, hold) {
-            (Self::Embedded(store), Hold::Embedded(hold)) => store.step(hold, step).await,
-            (Self::Redis(store), Hold::Redis(hold)) => store.step(hold, step).await,
+            (Self::Embedded(store), Hold::Embedded(hold)) => store.step(hold, step, told).await,
+            (Self::Redis(store), Hold::Redis(hold)) => store.step(hold, step, told).await,
             _ => Err(Error::OutOfOrder { state: "not held", asked: step.name() }),
         }
     }
 
-    pub(super) async fn end(&self, hold: Hold, step: Step) -> Result<(), Error> {
+    pub(super) async fn end(&self, hold: Hold, step: Step, told: Vec<Notice>) -> Result<(), Error> {
         match (self, hold) {
-            (Self::Embedded(store), Hold::Embedded(hold)) => store.end(hold, step).await,
-            (Self::Redis(store), Hold::Redis(hold)) => store.end(hold, step).await,
+            (Self::Embedded(store), Hold::Embedded(hold)) => store.end(hold, step, told).await,
+            (Self::Redis(store), Hold::Redis(hold)) => store.end(hold, step, told).await,
             _ => Err(Error::OutOfOrder { state: "not held", asked: step.name() }),
         }
     }
@@ -56,10 +65,61 @@ impl Backend {
         key: ClaimKey,
         submitting: Submitting,
         outcome: Outcome,
+        told: Vec<Notice>,
     ) -> Result<bool, Error> {
         match self {
-            Self::Embedded(store) => store.resolve(key, submitting, outcome).await,
-            Self::Redis(store) => store.resolve(key, submitting, outcome).await,
+            Self::Embedded(store) => store.resolve(key, submitting, outcome, told).await,
+            Self::Redis(store) => store.resolve(key, submitting, outcome, told).await,
+        }
+    }
+
+    pub(super) async fn tell(&self, notices: Vec<Notice>) -> Result<(), Error> {
+        match self {
+            Self::Embedded(store) => store.tell(notices).await,
+            Self::Redis(store) => store.tell(notices).await,
+        }
+    }
+
+    pub(super) async fn waiting(
+        &self,
+        receiver: Receiver,
+        after: Option<Place>,
+    ) -> Result<Waiting, Error> {
+        match self {
+            Self::Embedded(store) => store.waiting(receiver, after).await,
+            Self::Redis(store) => store.waiting(receiver, after).await,
+        }
+    }
+
+    pub(super) async fn arrived(
+        &self,
+        receiver: Receiver,
+        places: Vec<Place>,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Embedded(store) => store.arrived(receiver, places).await,
+            Self::Redis(store) => store.arrived(receiver, places).await,
+        }
+    }
+
+    pub(super) async fn is_teller(
+        &self,
+        receiver: Receiver,
+        teller: Token,
+        lease: Duration,
+    ) -> Result<bool, Error> {
+        match self {
+            // The file is locked to this process.
+            Self::Embedded(_) => Ok(true),
+            Self::Redis(store) => store.is_teller(receiver, teller, lease).await,
+        }
+    }
+
+    pub(super) async fn forget_notices(&self, before: u64) -> Result<(), Error> {
+        match self {
+            Self::Embedded(store) => store.forget_notices(before).await,
+            // What nobody sends ends by itself.
+            Self::Redis(_) => Ok(()),
         }
     }
 

@@ -9,6 +9,7 @@
 
 mod channels;
 mod log;
+mod outbox;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 pub(super) use self::channels::Flight;
 use self::{tables::Tables, writer::Writer};
 use super::{
-    Claim, ClaimKey, Claiming, Error, Outcome, Pending, Submitting,
+    Claim, ClaimKey, Claiming, Error, Notice, Outcome, Pending, Submitting,
     channel::{Account, Page, Stepped},
     claim::Step,
     time::CLOCK_SLACK_SECONDS,
@@ -73,12 +74,14 @@ struct Queued {
 /// What callers want of the writer. A reply that is dropped says that the store has stopped.
 enum Wish {
     Claim(Claim, Reply<Claiming>),
-    Step(Permit, Step, Reply<()>),
+    /// With what it tells.
+    Step(Permit, Step, Vec<Notice>, Reply<()>),
     LetGo(Permit),
     Resolve {
         key: ClaimKey,
         submitting: Submitting,
         outcome: Outcome,
+        told: Vec<Notice>,
         reply: Reply<bool>,
     },
     Pending {
@@ -89,6 +92,7 @@ enum Wish {
         name: &'static str,
         reply: Reply<[u8; 32]>,
     },
+    Outbox(outbox::Wish),
     Channel(ContractId, channel::Step, Reply<Stepped>),
     Account(ContractId, Reply<Option<Account>>),
     Accounts {
@@ -170,16 +174,26 @@ impl Embedded {
         self.ask(|reply| Wish::Claim(claim, reply)).await
     }
 
-    pub(super) async fn step(&self, hold: &Hold, step: Step) -> Result<(), Error> {
-        self.ask(|reply| Wish::Step(hold.permit, step, reply)).await
+    pub(super) async fn step(
+        &self,
+        hold: &Hold,
+        step: Step,
+        told: Vec<Notice>,
+    ) -> Result<(), Error> {
+        self.ask(|reply| Wish::Step(hold.permit, step, told, reply)).await
     }
 
     /// A last step. Should it not even get into the queue, dropping the hold lets go of the claim.
-    pub(super) async fn end(&self, mut hold: Hold, step: Step) -> Result<(), Error> {
+    pub(super) async fn end(
+        &self,
+        mut hold: Hold,
+        step: Step,
+        told: Vec<Notice>,
+    ) -> Result<(), Error> {
         let permit = hold.permit;
         self.ask(|reply| {
             hold.queue = None;
-            Wish::Step(permit, step, reply)
+            Wish::Step(permit, step, told, reply)
         })
         .await
     }
@@ -189,8 +203,9 @@ impl Embedded {
         key: ClaimKey,
         submitting: Submitting,
         outcome: Outcome,
+        told: Vec<Notice>,
     ) -> Result<bool, Error> {
-        self.ask(|reply| Wish::Resolve { key, submitting, outcome, reply }).await
+        self.ask(|reply| Wish::Resolve { key, submitting, outcome, told, reply }).await
     }
 
     pub(super) async fn pending(&self, after: Option<ClaimKey>) -> Result<Vec<Pending>, Error> {

@@ -24,6 +24,7 @@ mod group;
 mod journal;
 mod link;
 mod lists;
+mod outbox;
 mod promise;
 mod record;
 mod shards;
@@ -56,7 +57,7 @@ use self::{
     wish::Wish,
 };
 use super::{
-    Claim, ClaimKey, Claiming, Error, Outcome, Pending, Submitting, Ticket, backend,
+    Claim, ClaimKey, Claiming, Error, Notice, Outcome, Pending, Submitting, Ticket, backend,
     channel::Token,
     claim::{Presented, Step},
 };
@@ -137,7 +138,7 @@ impl Redis {
         let answer = self.0.transact(permit.keys(), verb).await?;
         let ticket = |hold: Hold| {
             hold.holds.lock().insert(hold.permit.token, hold.permit);
-            Ticket(backend::Hold::Redis(hold))
+            Ticket::new(backend::Hold::Redis(hold))
         };
         Ok(match answer {
             Answer::Fresh => Claiming::Fresh(ticket(hold)),
@@ -149,14 +150,24 @@ impl Redis {
         })
     }
 
-    pub(super) async fn step(&self, hold: &Hold, step: Step) -> Result<(), Error> {
+    pub(super) async fn step(
+        &self,
+        hold: &Hold,
+        step: Step,
+        told: Vec<Notice>,
+    ) -> Result<(), Error> {
         let permit = hold.permit;
-        self.0.transact(permit.keys(), move |draft| claims::step(draft, permit, &step)).await
+        let verb = move |draft: &mut Draft<'_>| {
+            claims::step(draft, permit, &step)?;
+            draft.tell(&told);
+            Ok(())
+        };
+        self.0.transact(permit.keys(), verb).await
     }
 
     /// A last step. Should nobody know whether it was carried out, the hold is let go of all the same.
-    pub(super) async fn end(&self, hold: Hold, step: Step) -> Result<(), Error> {
-        let ended = self.step(&hold, step).await;
+    pub(super) async fn end(&self, hold: Hold, step: Step, told: Vec<Notice>) -> Result<(), Error> {
+        let ended = self.step(&hold, step, told).await;
         if ended.is_ok() || matches!(ended, Err(Error::OutOfOrder { .. })) {
             hold.forget();
         }
@@ -168,8 +179,15 @@ impl Redis {
         key: ClaimKey,
         submitting: Submitting,
         outcome: Outcome,
+        told: Vec<Notice>,
     ) -> Result<bool, Error> {
-        let verb = move |draft: &mut Draft<'_>| claims::resolve(draft, key, &submitting, &outcome);
+        let verb = move |draft: &mut Draft<'_>| {
+            let resolved = claims::resolve(draft, key, &submitting, &outcome)?;
+            if resolved {
+                draft.tell(&told);
+            }
+            Ok(resolved)
+        };
         self.0.transact(vec![Key::Claim(key)], verb).await
     }
 

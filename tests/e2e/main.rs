@@ -39,12 +39,15 @@ mod transfer;
 mod untouched;
 mod upgrade;
 mod valve;
+mod webhooks;
 
 #[path = "../support/agent.rs"]
 mod agent;
 #[path = "../support/charge.rs"]
 mod charging;
 mod forge;
+#[path = "../support/hook.rs"]
+mod hook;
 mod process;
 #[path = "../support/redis.rs"]
 mod server;

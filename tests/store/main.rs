@@ -15,6 +15,7 @@ mod channel;
 mod cluster;
 mod crash;
 mod model;
+mod outbox;
 mod race;
 #[path = "../support/relay.rs"]
 mod relay;

@@ -117,6 +117,7 @@ fn rows() -> Vec<(&'static str, String)> {
         ("drain", more("drain: { zzzzzzzz: 1 }")),
         ("reload", more("reload: { zzzzzzzz: 1 }")),
         ("access_log_long", more("access_log: { zzzzzzzz: 1 }")),
+        ("webhook", more("webhooks: [{ zzzzzzzz: 1 }]")),
     ]
 }
 

@@ -168,7 +168,7 @@ fn an_unknown_key_gets_the_one_that_was_meant() {
     assert_snapshot!(broken("version: 1", "version: 1\nplugins: []"), @r"
     gateway.yaml:2:1: unknown key `plugins`
 
-    hint: known here: `version`, `listen`, `listeners`, `public_url`, `network`, `stellar`, `store`, `payments`, `upstream`, `upstreams`, `defaults`, `mode`, `routes`, `unmatched`, `drain`, `reload`, `admin` or `access_log`
+    hint: known here: `version`, `listen`, `listeners`, `public_url`, `network`, `stellar`, `store`, `payments`, `upstream`, `upstreams`, `defaults`, `mode`, `routes`, `unmatched`, `drain`, `reload`, `admin`, `access_log` or `webhooks`
     ");
     assert_snapshot!(broken("{ env: STELLAR_RECIPIENT }", "{ env: STELLAR_RECIPIENT, fallback: x }"), @r"
     gateway.yaml:7:37: stellar.pay_to: unknown key `fallback`

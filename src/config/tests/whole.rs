@@ -200,7 +200,7 @@ drain: { delay: 5 }
     hint: write `stellar:testnet`
     gateway.yaml:5:1: unknown key `tls`
 
-    hint: known here: `version`, `listen`, `listeners`, `public_url`, `network`, `stellar`, `store`, `payments`, `upstream`, `upstreams`, `defaults`, `mode`, `routes`, `unmatched`, `drain`, `reload`, `admin` or `access_log`
+    hint: known here: `version`, `listen`, `listeners`, `public_url`, `network`, `stellar`, `store`, `payments`, `upstream`, `upstreams`, `defaults`, `mode`, `routes`, `unmatched`, `drain`, `reload`, `admin`, `access_log` or `webhooks`
     gateway.yaml:7:11: stellar.pay_to: `GBBD47IF6LWK7P7MDEVSCWR7DPUWV3NY3DTQEVFL4NAT4AQH3ZLLFLA5` is the issuer of USDC (CBIE…DAMA): what is paid to it is gone
 
     hint: name an account of your own

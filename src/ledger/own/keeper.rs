@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    Facilitator, LEAST_BID,
+    Facilitator, LEAST_BID, Low,
     funds::{RESERVE_STROOPS, lumens},
 };
 use crate::{
@@ -183,22 +183,27 @@ impl Keeper {
         let inner = &self.facilitator.0;
         let sponsors: Vec<AccountId> = self.facilitator.signers().collect();
         let entries = inner.rpc.accounts(&sponsors).await?;
+        let needed = inner.settings.needed_stroops(0);
+        let (mut low, mut first) = (Vec::new(), None);
         for sponsor in sponsors {
             let balance = entries
                 .iter()
                 .find(|entry| entry.account_id == sponsor.to_xdr())
                 .map_or(0, |entry| entry.balance);
             inner.balances.set(&[("account", &sponsor.to_string())], balance);
-            let needed = inner.settings.needed_stroops(0);
-            if balance < needed {
-                return Err(Trouble::Told(format!(
+            if balance < needed.saturating_mul(2) {
+                low.push(Low { sponsor, balance_stroops: balance, needed_stroops: needed });
+            }
+            if balance < needed && first.is_none() {
+                first = Some(Trouble::Told(format!(
                     "the sponsor {sponsor} has {} XLM left: fund it with at least {} more",
                     lumens(balance),
                     lumens(needed.saturating_sub(balance)),
                 )));
             }
         }
-        Ok(())
+        *inner.low.lock().unwrap_or_else(PoisonError::into_inner) = low;
+        first.map_or(Ok(()), Err)
     }
 }
 

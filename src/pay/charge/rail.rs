@@ -1,18 +1,18 @@
 //! How a charge gets onto the ledger, and what is remembered of it.
 
 use http::HeaderValue;
-use serde_json::{Map, json};
+use serde_json::{Map, Value};
 
 use super::{Charge, Form, Paid, denial};
 use crate::{
     ledger::{
-        facilitator::{Failure, Outcome, Sent, VerifyError},
+        facilitator::{Failure, Outcome, Payment, Sent, VerifyError},
         own,
     },
-    pay::{Denied, Fault, MethodName, Receipt, Refusal, claims::Rail},
+    pay::{Denied, Fault, MethodName, Receipt, Refusal, Worth, claims::Rail},
     protocol::{
         mpp::{self, charge::METHOD},
-        stellar::TxHash,
+        stellar::{Network, TxHash},
     },
     store::{Settled, TakenBy},
 };
@@ -72,15 +72,31 @@ impl Rail for Charge {
         }
     }
 
-    fn memo(&self, paid: &Paid) -> Vec<u8> {
-        let memo = json!({
-            "method": MethodName::CHARGE,
-            "request": paid.request,
-            "transaction": paid.transaction,
-            "challenge": paid.challenge.as_str(),
-            "expires": paid.expires,
-        });
-        memo.to_string().into()
+    fn memo(&self, paid: &Paid) -> Map<String, Value> {
+        Map::from_iter([
+            ("request".to_owned(), paid.request.as_str().into()),
+            ("transaction".to_owned(), paid.transaction.as_str().into()),
+            ("challenge".to_owned(), paid.challenge.as_str().into()),
+            ("expires".to_owned(), paid.expires.into()),
+        ])
+    }
+
+    fn place(&self, _paid: &Paid) -> (&'static str, Network) {
+        (MethodName::CHARGE, self.settings.issuer.network)
+    }
+
+    fn worth(&self, paid: &Paid) -> Worth {
+        let worth = match &paid.form {
+            Form::Sponsored(Payment { expected, .. }) => Worth::of(expected.asset, expected.amount),
+            Form::Relayed(whole) | Form::Pushed(_, whole) => {
+                Worth::of(whole.movement().asset, whole.movement().amount)
+            }
+        };
+        Worth { payer: Some(paid.payer()), ..worth }
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.now()
     }
 
     fn settled(&self, paid: &Paid, transaction: TxHash) -> Settled {

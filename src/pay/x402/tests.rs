@@ -42,7 +42,7 @@ async fn settled(store: &Store) -> Verified {
     let Claiming::Fresh(mut ticket) = store.claim(claim).await.unwrap() else { panic!("used") };
     let settled = store::Settled { transaction: None, receipt: Bytes::new(), at: 0 };
     store.settled(&mut ticket, settled.clone()).await.unwrap();
-    Verified { ticket, payment, settled: Some(settled) }
+    Verified { ticket, payment, settled: Some(settled), route: "weather".into() }
 }
 
 fn method(store: Store) -> X402 {

@@ -3,7 +3,8 @@
 //! `claims` has the records by key, and `aliases` those keys by alias. `due` has the same keys by the instant after which
 //! a record may be forgotten, and the alias that goes with it, so that pruning reads nothing else; what is pending stands
 //! at its end. `channels` has the accounts by channel, and `log` what has changed of
-//! some of them since, see [`super::log`]. `meta` has the format and the secrets.
+//! some of them since, see [`super::log`]. `outbox` has what others are to be told, see [`super::outbox`]. `meta` has the
+//! format and the secrets.
 
 use std::{cell::OnceCell, collections::HashMap, path::Path};
 
@@ -12,6 +13,7 @@ use redb::{
     StorageBackend, TableDefinition, Value, WriteTransaction,
 };
 
+use super::outbox;
 use crate::{
     protocol::stellar::ContractId,
     store::{
@@ -30,7 +32,7 @@ pub(super) struct Tables {
 
 /// The tables as of one commit.
 pub(super) struct View {
-    tx: ReadTransaction,
+    pub(super) tx: ReadTransaction,
     // Opened when they are asked for: most batches ask for few, and accounts in use are in memory.
     claims: OnceCell<ReadOnlyTable<&'static [u8; 32], &'static [u8]>>,
     aliases: OnceCell<ReadOnlyTable<&'static [u8; 32], &'static [u8; 32]>>,
@@ -49,6 +51,7 @@ pub(super) struct Changes {
     pub(super) forgotten: Vec<ContractId>,
     /// What is said of accounts besides.
     pub(super) log: Logging,
+    pub(super) outbox: outbox::Changes,
 }
 
 /// What becomes of the log.
@@ -111,6 +114,7 @@ impl Changes {
             && self.accounts.is_empty()
             && self.forgotten.is_empty()
             && matches!(self.log, Logging::Same)
+            && self.outbox.is_empty()
     }
 }
 
@@ -198,6 +202,9 @@ impl Tables {
                     tx.delete_table(LOG)?;
                     tx.open_table(LOG)?;
                 }
+            }
+            if !changes.outbox.is_empty() {
+                changes.outbox.store(&tx)?;
             }
             if !changes.secrets.is_empty() {
                 let mut meta = tx.open_table(META)?;

@@ -17,12 +17,13 @@ use tracing::error;
 use super::{
     Hold, Permit, Queued, Reply, Wish,
     log::{Before, Log},
+    outbox,
     tables::{Change, Changes, Fault, Filed, PAGE, Tables, View},
 };
 use crate::protocol::stellar::ContractId;
 use crate::store::{
-    Claim, ClaimKey, Claiming, Error, Outcome, Pending, Submitting, TakenBy, TakenState, Ticket,
-    backend,
+    Claim, ClaimKey, Claiming, Error, Notice, Outcome, Pending, Submitting, TakenBy, TakenState,
+    Ticket, backend,
     channel::Account,
     claim::{After, Origin, Presented, Record, State, Step},
     file::stopping,
@@ -40,6 +41,8 @@ pub(super) struct Writer {
     pub(super) accounts: HashMap<ContractId, Account>,
     /// What is stored of them in part.
     pub(super) log: Log,
+    /// What is known of the outbox, once it was asked for.
+    pub(super) outbox: Option<outbox::Known>,
     /// How many wishes the last commit was of.
     crowd: usize,
     /// What is due before its time may be forgotten.
@@ -80,6 +83,7 @@ impl Writer {
             aliases: HashMap::new(),
             accounts: HashMap::new(),
             log: Log::default(),
+            outbox: None,
             crowd: 0,
             time: Time::new(slack),
             queue,
@@ -180,18 +184,19 @@ impl Writer {
                 let claiming = self.claim(&claim, batch);
                 batch.answer(reply, claiming)
             }
-            Wish::Step(permit, step, reply) => {
-                let done = self.step(permit, step, batch);
+            Wish::Step(permit, step, told, reply) => {
+                let done = self.step(permit, step, told, batch);
                 batch.answer(reply, done)
             }
             Wish::LetGo(permit) => {
                 self.let_go(permit);
                 Ok(())
             }
-            Wish::Resolve { key, submitting, outcome, reply } => {
-                let resolved = self.resolve(key, &submitting, outcome, batch);
+            Wish::Resolve { key, submitting, outcome, told, reply } => {
+                let resolved = self.resolve(key, &submitting, outcome, told, batch);
                 batch.answer(reply, resolved)
             }
+            Wish::Outbox(wish) => self.serve_outbox(wish, batch),
             Wish::Pending { after, reply } => {
                 let page = self.pending(after, batch);
                 batch.answer(reply, page)
@@ -275,7 +280,7 @@ impl Writer {
             self.aliases.insert(alias, key);
         }
         let hold = Hold { permit: Permit { key, number }, queue: Some(self.queue.clone()) };
-        Ticket(backend::Hold::Embedded(hold))
+        Ticket::new(backend::Hold::Embedded(hold))
     }
 
     fn let_go(&mut self, permit: Permit) {
@@ -290,7 +295,13 @@ impl Writer {
         self.holds.get(&permit.key).filter(|held| held.number == permit.number)
     }
 
-    fn step(&mut self, permit: Permit, step: Step, batch: &mut Batch) -> Result<(), Fault> {
+    fn step(
+        &mut self,
+        permit: Permit,
+        step: Step,
+        told: Vec<Notice>,
+        batch: &mut Batch,
+    ) -> Result<(), Fault> {
         let Some(held) = self.held(permit) else {
             return Err(Error::OutOfOrder { state: "not held", asked: step.name() }.into());
         };
@@ -300,14 +311,16 @@ impl Writer {
         }
         let record = batch.record(permit.key)?;
         let after = step.apply(record.as_ref().map(|record| &record.state))?;
-        batch.put(permit.key, origin, record.as_ref(), after)
+        batch.put(permit.key, origin, record.as_ref(), after)?;
+        self.tell(told, batch)
     }
 
     fn resolve(
-        &self,
+        &mut self,
         key: ClaimKey,
         submitting: &Submitting,
         outcome: Outcome,
+        told: Vec<Notice>,
         batch: &mut Batch,
     ) -> Result<bool, Fault> {
         let Some(record) = batch.record(key)? else { return Ok(false) };
@@ -316,6 +329,7 @@ impl Writer {
             return Ok(false);
         }
         batch.put(key, record.origin, Some(&record), outcome.into_after())?;
+        self.tell(told, batch)?;
         Ok(true)
     }
 
@@ -405,7 +419,7 @@ impl Batch {
     }
 
     /// Answers once the batch is stored; if it never is, dropping the reply says so. A fault of the disk is no answer.
-    fn answer<T: 'static>(
+    pub(super) fn answer<T: 'static>(
         &mut self,
         reply: Reply<T>,
         answer: Result<T, Fault>,

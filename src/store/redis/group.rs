@@ -80,7 +80,7 @@ impl Group {
         for transaction in &mut self.transactions {
             transaction.plan(&mut draft);
         }
-        let (read, writes) = draft.into_parts();
+        let (read, writes, told) = draft.into_parts();
         let revision = Revision::draw();
         let mut sent = Sent { swap: Swap::default(), revision, records: Vec::new() };
         let mut is_of_claims = false;
@@ -96,6 +96,9 @@ impl Group {
             is_of_claims |= !matches!(key, Key::Account(_));
             sent.swap.push(key.name(prefix), before.as_ref(), value, life, listing);
             sent.records.push(Place { key, before, after });
+        }
+        for notice in &told {
+            sent.swap.tell(prefix, notice);
         }
         if is_of_claims {
             sent.swap = sent.swap.with_index(pending_index(prefix));

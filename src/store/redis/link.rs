@@ -11,11 +11,15 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     Durability,
     envelope::{Entry, Key},
+    outbox,
     promise::{Epoch, Promise},
     slots::{CHANNELS, CLAIMS, Shard},
     whereabouts::Whereabouts,
 };
-use crate::protocol::stellar::ContractId;
+use crate::{
+    protocol::stellar::ContractId,
+    store::{Notice, outbox::MOST_WAITING},
+};
 
 /// A connection. Dropping it ends it.
 pub(super) struct Link {
@@ -52,6 +56,8 @@ pub(super) struct Swap {
     arguments: Vec<Vec<u8>>,
     /// The index that its records are in.
     index: Option<String>,
+    /// What it puts into the outbox, if it is carried out.
+    told: Vec<outbox::Entry>,
 }
 
 /// What came of a swap.
@@ -115,6 +121,11 @@ impl Swap {
         self
     }
 
+    /// Tells a notice if the records are replaced. The outbox is where claims are.
+    pub(super) fn tell(&mut self, prefix: &str, notice: &Notice) {
+        self.told.push(outbox::Entry::of(prefix, notice));
+    }
+
     fn command(&self, is_loaded: bool) -> Cmd {
         let mut command = if is_loaded {
             let mut command = redis::cmd("EVALSHA");
@@ -126,9 +137,17 @@ impl Swap {
             command
         };
         // Without an index of its own it names a key that has its hash tag.
-        let index = self.index.as_ref().or_else(|| self.keys.first());
-        command.arg(self.keys.len().saturating_add(1)).arg(&self.keys).arg(index);
+        let of_told = self.told.first().map(|entry| &entry.stream);
+        let index = self.index.as_ref().or_else(|| self.keys.first()).or(of_told);
+        let count = self.keys.len().saturating_add(self.told.len().saturating_mul(2));
+        command.arg(count.saturating_add(1)).arg(&self.keys).arg(index);
+        for outbox::Entry { stream, dropped, .. } in &self.told {
+            command.arg(stream).arg(dropped);
+        }
         command.arg(&self.arguments);
+        for outbox::Entry { life, notice, .. } in &self.told {
+            command.arg(life).arg(notice);
+        }
         command
     }
 }
@@ -316,7 +335,11 @@ impl Link {
         Ok((answers, copied))
     }
 
-    async fn send(&mut self, round: &Pipeline, deadline: Instant) -> Result<Vec<Value>, Broken> {
+    pub(super) async fn send(
+        &mut self,
+        round: &Pipeline,
+        deadline: Instant,
+    ) -> Result<Vec<Value>, Broken> {
         let sent = self.connection.send_packed_commands(round, 0, round.len());
         match timeout_at(deadline, sent).await {
             Ok(Ok(answers)) => Ok(answers),
@@ -372,14 +395,17 @@ pub(super) fn said(error: &ServerError) -> String {
     format!("{} {}", error.code(), error.details().unwrap_or_default())
 }
 
-/// Compares revisions and stores bytes; it calculates nothing, so that no amount ever becomes a number of Lua.
+/// Compares revisions and stores bytes; it calculates no more than places and lengths, so that no amount ever becomes a number
+/// of Lua.
 ///
-/// The keys are those of the records, all of one hash tag, and then that of their index. Of each record there are four
-/// arguments: its revision as expected, empty if it shall be absent; its new value, empty to leave it; how long that lives,
-/// in milliseconds, empty for good; and the member that enters (`+`) or leaves (`-`) the index, empty for none.
+/// The keys are those of the records, all of one hash tag, then that of their index, and then two for each notice: its
+/// receiver's stream, and the count of what that has lost. Of each record there are four arguments: its revision as expected,
+/// empty if it shall be absent; its new value, empty to leave it; how long that lives, in milliseconds, empty for good; and
+/// the member that enters (`+`) or leaves (`-`) the index, empty for none. Of each notice there are two: how long its stream
+/// lives, and itself. With `r` records and `n` notices that is `r + 1 + 2 n` keys and `4 r + 2 n` arguments.
 const SCRIPT: &str = "\
-local records = #KEYS - 1
-local found = redis.call('MGET', unpack(KEYS, 1, records))
+local records = (#ARGV - #KEYS + 1) / 3
+local found = records > 0 and redis.call('MGET', unpack(KEYS, 1, records)) or {}
 for i = 1, records do
   local revision = found[i] and string.sub(found[i], 1, 16) or ''
   if revision ~= ARGV[4 * i - 3] then return found end
@@ -389,10 +415,24 @@ for i = 1, records do
   if value ~= '' and life == '' then redis.call('SET', KEYS[i], value) end
   if value ~= '' and life ~= '' then redis.call('SET', KEYS[i], value, 'PX', life) end
   local way, member = string.sub(listing, 1, 1), string.sub(listing, 2)
-  if way == '+' then redis.call('ZADD', KEYS[#KEYS], '0', member) end
-  if way == '-' then redis.call('ZREM', KEYS[#KEYS], member) end
+  if way == '+' then redis.call('ZADD', KEYS[records + 1], '0', member) end
+  if way == '-' then redis.call('ZREM', KEYS[records + 1], member) end
+end
+for i = 1, (#KEYS - records - 1) / 2 do
+  local stream, dropped = KEYS[records + 2 * i], KEYS[records + 2 * i + 1]
+  local life, notice = ARGV[4 * records + 2 * i - 1], ARGV[4 * records + 2 * i]
+  local over = redis.call('XLEN', stream) - 9999
+  if over > 0 then
+    redis.call('XTRIM', stream, 'MAXLEN', 9999)
+    redis.call('INCRBY', dropped, over)
+    redis.call('PEXPIRE', dropped, life)
+  end
+  redis.call('XADD', stream, '*', 'notice', notice)
+  redis.call('PEXPIRE', stream, life)
 end
 return 1
 ";
+
+const _: () = assert!(MOST_WAITING == 10_000, "the script keeps one less before it adds one");
 
 static COMPILED: LazyLock<Script> = LazyLock::new(|| Script::new(SCRIPT));

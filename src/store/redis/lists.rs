@@ -11,6 +11,7 @@ use tracing::error;
 use super::{
     envelope::Key,
     link::{Broken, Link, channel_index, pending_index},
+    outbox,
     promise::Epoch,
     record::Record,
     transaction::Reply,
@@ -50,6 +51,7 @@ pub(super) enum List {
         channel: ContractId,
         reply: Reply<()>,
     },
+    Outbox(outbox::Asked),
 }
 
 impl List {
@@ -108,6 +110,10 @@ impl List {
                     Err(broken) => return Err((Self::Unlist { channel, reply }, broken)),
                 }
             }
+            Self::Outbox(asked) => {
+                let done = asked.carry_out(link, prefix, deadline).await;
+                return done.map_err(|(asked, broken)| (Self::Outbox(asked), broken));
+            }
         }
         Ok(why)
     }
@@ -139,6 +145,7 @@ impl List {
             Self::Channels { reply, .. } => drop(reply.send(Err(error))),
             Self::Accounts { reply, .. } => drop(reply.send(Err(error))),
             Self::Unlist { reply, .. } => drop(reply.send(Err(error))),
+            Self::Outbox(asked) => asked.fail(error),
             Self::Enlist { replies, .. } => {
                 replies.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
             }

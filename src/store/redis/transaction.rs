@@ -17,7 +17,7 @@ use super::{
 use crate::{
     protocol::{money::Amount, stellar::ContractId},
     store::{
-        ClaimKey, Error,
+        ClaimKey, Error, Notice,
         channel::Account,
         claim::NEVER,
         time::{CLOCK_SLACK_SECONDS, Time},
@@ -73,6 +73,8 @@ pub(super) struct Draft<'a> {
     /// What was read or written: the draft holds only if it is still as it was.
     read: BTreeSet<Key>,
     writes: BTreeMap<Key, Write>,
+    /// What is told with it.
+    told: Vec<Notice>,
 }
 
 /// A record as it shall be.
@@ -93,12 +95,17 @@ impl Facts {
 
 impl<'a> Draft<'a> {
     pub(super) fn new(view: &'a View, facts: &'a mut Facts) -> Self {
-        Self { view, facts, read: BTreeSet::new(), writes: BTreeMap::new() }
+        Self { view, facts, read: BTreeSet::new(), writes: BTreeMap::new(), told: Vec::new() }
     }
 
-    /// What was read or written, and what of that was written.
-    pub(super) fn into_parts(self) -> (BTreeSet<Key>, BTreeMap<Key, Write>) {
-        (self.read, self.writes)
+    /// What was read or written, what of that was written, and what is told.
+    pub(super) fn into_parts(self) -> (BTreeSet<Key>, BTreeMap<Key, Write>, Vec<Notice>) {
+        (self.read, self.writes, self.told)
+    }
+
+    /// Puts notices into the outbox, in the step that makes the records what they shall be.
+    pub(super) fn tell(&mut self, notices: &[Notice]) {
+        self.told.extend_from_slice(notices);
     }
 
     fn get(&mut self, key: Key) -> Result<Option<&Record>, Error> {
