@@ -102,7 +102,7 @@ fn read(document: &Node, reading: &Reading<'_>, hash: ContentHash) -> Option<Set
         drain,
         reload,
         access_log: access_log.map_or(Some(None), |log| log.map(Some))?,
-        webhooks: webhooks.map_or_else(|| Some(Vec::new()), |webhooks| webhooks)?,
+        webhooks: webhooks.unwrap_or_else(|| Some(Vec::new()))?,
         admin: admin.map_or(Some(None), |admin| admin.map(Some))?,
         hash,
         sections: sections(document),
