@@ -274,10 +274,11 @@ impl Gateway {
         parts.stop_background.cancel();
         parts.background.close();
         parts.background.wait().await;
-        if let Some(payment) = &parts.payment
-            && let Err(error) = payment.store.close().await
-        {
-            warn!(%error, "the store did not close cleanly");
+        if let Some(payment) = &parts.payment {
+            payment.leave(&current.load().settings.webhooks).await;
+            if let Err(error) = payment.store.close().await {
+                warn!(%error, "the store did not close cleanly");
+            }
         }
         if let Some(access) = &parts.figures.access {
             access.flush().await;

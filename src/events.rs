@@ -29,7 +29,7 @@ pub use self::{
 };
 use crate::{
     protocol::mpp::timestamp,
-    store::{Notice, Receiver, Store, Subscription, Told, Topic},
+    store::{Notice, Receiver, Store, Subscription, Told, Topic, channel::Token},
 };
 
 /// What can be told.
@@ -122,6 +122,24 @@ impl fmt::Debug for Webhook {
             .field("host", &self.host())
             .field("kinds", &self.kinds)
             .finish_non_exhaustive()
+    }
+}
+
+/// What telling has for as long as a gateway runs, whoever is told. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Telling {
+    /// What becomes of what is told.
+    pub figures: Figures,
+    /// What is told though the store is away.
+    pub alarms: Alarms,
+    /// What this gateway is called among those that share a store.
+    teller: Token,
+}
+
+impl Default for Telling {
+    fn default() -> Self {
+        let (figures, alarms) = Default::default();
+        Self { figures, alarms, teller: Token::draw() }
     }
 }
 

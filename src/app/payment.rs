@@ -13,7 +13,7 @@ use super::{
 use crate::{
     closer::Closer,
     config::{self, FacilitatorSettings},
-    events::{self, Alarms, Sender, Webhook},
+    events::{self, Sender, Telling, Webhook},
     ledger::{
         Http,
         facilitator::{Facilitator, NotReady},
@@ -52,10 +52,7 @@ pub(super) struct Payment {
     /// What challenges are made under where the configuration names no secret; such a challenge counts ever after.
     secrets: Secrets,
     clock: Clock,
-    /// What becomes of what is told.
-    told: events::Figures,
-    /// What is told though the store is away.
-    alarms: Alarms,
+    telling: Telling,
 }
 
 impl Payment {
@@ -113,16 +110,19 @@ impl Payment {
             quotes,
             secrets,
             clock: clock.clone(),
-            told: events::Figures::default(),
-            alarms: Alarms::default(),
+            telling: Telling::default(),
         })
     }
 
     /// Tells `webhooks` of what happens from now on, and what waits for them, on `tasks`, until `stop`.
     pub(super) fn tell(&self, webhooks: &[Webhook], tasks: &TaskTracker, stop: &CancellationToken) {
         events::subscribe(&self.store, webhooks);
-        let how = (&self.told, &self.alarms);
-        Sender::start(webhooks, (&self.store, &self.clock), how, tasks, stop);
+        Sender::start(webhooks, (&self.store, &self.clock), &self.telling, tasks, stop);
+    }
+
+    /// Has others tell `webhooks`, since this gateway ends.
+    pub(super) async fn leave(&self, webhooks: &[Webhook]) {
+        Sender::leave(webhooks, &self.store, &self.telling).await;
     }
 
     /// Whether this service can go on under `new` settings.
@@ -162,7 +162,7 @@ impl Payment {
             store: self.store.clone(),
             facilitator: self.facilitator.clone(),
             own: self.own.clone(),
-            alarms: self.alarms.clone(),
+            alarms: self.telling.alarms.clone(),
             clock: self.clock.clone(),
         }
     }
@@ -214,7 +214,7 @@ impl Payment {
     /// Has `metrics` tell the figures of what takes payments.
     pub(super) fn expose(&self, metrics: &Metrics) {
         self.store.expose(metrics);
-        self.told.expose(metrics);
+        self.telling.figures.expose(metrics);
         let timings = self.rpc.timings().clone();
         metrics.add_source(move |page| {
             let help = "How long calls of the Stellar RPC take";

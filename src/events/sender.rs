@@ -10,13 +10,13 @@ use std::{collections::HashMap, time::Duration};
 use futures_util::future::join_all;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Alarms, Figures, Webhook,
+    Figures, Telling, Webhook,
     figures::Fate,
     messenger::{Messenger, Reply},
     name,
@@ -56,7 +56,7 @@ impl Sender {
     pub fn start(
         webhooks: &[Webhook],
         (store, clock): (&Store, &Clock),
-        (figures, alarms): (&Figures, &Alarms),
+        telling: &Telling,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) {
@@ -71,19 +71,32 @@ impl Sender {
                 http: http.clone(),
                 clock: clock.clone(),
             };
+            let Telling { figures, alarms, teller } = telling;
             let alarmed = alarms.clone().tell(messenger.clone(), figures.clone());
             tasks.spawn(stop.clone().run_until_cancelled_owned(alarmed));
             let sender = Self {
                 messenger,
                 store: store.clone(),
                 figures: figures.clone(),
-                teller: Token::draw(),
+                teller: *teller,
                 leased: None,
                 again: HashMap::new(),
                 failures: 0,
             };
             tasks.spawn(stop.clone().run_until_cancelled_owned(sender.run()));
         }
+    }
+
+    /// Has another gateway tell `webhooks` at once what is left, since this one ends.
+    pub async fn leave(webhooks: &[Webhook], store: &Store, telling: &Telling) {
+        let leave = async {
+            for webhook in webhooks {
+                // A lease that is over at once. Where that fails, it ends by itself.
+                let left = store.is_teller(webhook.receiver(), telling.teller, AT_ONCE_OVER).await;
+                drop(left);
+            }
+        };
+        drop(timeout(LEAVING, leave).await);
     }
 
     async fn run(mut self) {
@@ -279,7 +292,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// How long an event is sent again.
 const LIFE: Duration = Duration::from_secs(3 * 24 * 3_600);
 /// How long it is for one gateway to tell, and how soon it asks to go on.
-const LEASE: Duration = Duration::from_secs(60);
-const ASK_AGAIN: Duration = Duration::from_secs(20);
+const LEASE: Duration = Duration::from_secs(30);
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+const AT_ONCE_OVER: Duration = Duration::from_millis(1);
+const LEAVING: Duration = Duration::from_secs(1);
 /// More than wait for one receiver.
 const MOST_PUT_OFF: usize = 20_000;

@@ -19,5 +19,6 @@ mod many;
 #[path = "../support/redis.rs"]
 mod redis;
 mod threshold;
+mod told;
 mod upkeep;
 mod world;

@@ -186,5 +186,52 @@ async fn a_sponsor_that_has_little_is_told_of() {
     assert_eq!(hook.heard().len(), 1);
 }
 
+#[tokio::test]
+async fn a_receiver_that_hangs_delays_no_payment_no_other_receiver_and_no_stop() {
+    let (hook, other) = (Hook::start().await, Hook::start().await);
+    hook.hang();
+    let (events, unpaid) = ("[payment.settled]", "[payment.undelivered]");
+    let listen =
+        format!("listen: 127.0.0.1:0\nwebhooks: [{}, {}]", hook.entry(events), other.entry(events));
+    let world = World::build(Plan { listen: &listen, ..Plan::default() }).await;
+    world.agent().pay("/weather").await.assert_paid();
+    hook.until(|heard| !heard.is_empty()).await;
+    world.agent().pay("/weather").await.assert_paid();
+    assert_eq!(other.taken("payment.settled", 2).await.len(), 2);
+    // What it has not answered is told by the next process; nothing is told twice to who has taken it.
+    hook.answer(200);
+    let world = world.restart().await;
+    assert_eq!(hook.taken("payment.settled", 2).await.len(), 2);
+    // A reload takes who is told of what, at once.
+    let listen = format!("listen: 127.0.0.1:0\n{}", hook.line(unpaid));
+    world.reload(&Plan { listen: &listen, ..Plan::default() });
+    world.agent().pay("/weather").await.assert_paid();
+    world.reload(&Plan { listen: &telling(&hook, events), ..Plan::default() });
+    let paid = world.agent().pay("/weather").await.assert_paid();
+    let told = hook.until(|heard| taken(heard, "payment.settled").len() >= 3).await;
+    let told = taken(&told, "payment.settled");
+    assert!(told.values().any(|event| event["data"]["transaction"] == paid.as_str()), "{told:?}");
+    world.end().await;
+    assert_eq!((told.len(), other.heard().len()), (3, 2));
+}
+
+#[tokio::test]
+async fn an_event_that_is_refused_holds_up_no_other() {
+    let hook = Hook::start().await;
+    hook.answer(400);
+    let listen = telling(&hook, "[payment.settled]");
+    let world = World::build(Plan { listen: &listen, ..Plan::default() }).await;
+    world.agent().pay("/weather").await.assert_paid();
+    // Twice, so that it waits two seconds for the third.
+    let refused = hook.until(|heard| heard.len() >= 2).await[0].id.clone();
+    hook.answer(200);
+    world.agent().pay("/weather").await.assert_paid();
+    hook.taken("payment.settled", 2).await;
+    let heard = hook.heard();
+    let taken: Vec<_> = heard.iter().filter(|heard| heard.status == 200).collect();
+    assert!(taken.iter().any(|heard| heard.id == refused), "{heard:?}");
+    world.end().await;
+}
+
 /// A moment in which everything was looked at once.
 const LOOKED_AT: Duration = Duration::from_secs(4);

@@ -91,6 +91,11 @@ impl Hook {
         self.shared.status.store(status, Ordering::SeqCst);
     }
 
+    /// Takes what it is sent from now on, and says nothing.
+    pub(crate) fn hang(&self) {
+        self.answer(HANGING);
+    }
+
     /// Answers with a redirect to `url` from now on.
     pub(crate) fn redirect(&self, url: &str) {
         url.clone_into(&mut self.shared.elsewhere.lock().unwrap());
@@ -139,6 +144,9 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
             format!("HTTP/1.1 {status} Told\r\nlocation: {elsewhere}\r\ncontent-length: 0\r\n\r\n");
         // Noted first: who was answered may be gone by then.
         shared.heard.send_modify(|heard| heard.push(Heard { id, event, status }));
+        if status == HANGING {
+            return std::future::pending().await;
+        }
         if stream.get_mut().write_all(answer.as_bytes()).await.is_err() {
             return;
         }
@@ -190,4 +198,6 @@ fn hmac(message: &[u8]) -> [u8; 32] {
 }
 
 const KEY: [u8; 32] = *b"a secret that two of us know....";
+/// No status at all.
+const HANGING: u16 = 999;
 const PATIENCE: Duration = Duration::from_secs(40);

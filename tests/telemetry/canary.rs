@@ -68,13 +68,16 @@ fn told(answer: &Answer) -> String {
 async fn j06_no_secret_is_in_any_output() {
     let out = tempfile::NamedTempFile::new().unwrap();
     let stdout = out.reopen().unwrap();
-    let site = Site::start_with("", |command| {
-        command.env("RUST_LOG", "trace").stdout(Stdio::from(stdout));
+    let site = Site::start_with(WEBHOOKS, |command| {
+        command.env("RUST_LOG", "trace").env("HOOK_SECRET", HOOK_SECRET);
+        command.stdout(Stdio::from(stdout));
     })
     .await;
     let canaries = Canaries::default();
     canaries.add("the admin token", TOKEN);
     canaries.add("the secret of challenges", MPP_SECRET);
+    canaries.add("the secret of a webhook", HOOK_SECRET.trim_start_matches("whsec_"));
+    canaries.add("the key in a webhook's URL", HOOK_KEY);
     for (what, account) in [
         ("the sponsor's seed", &site.sandbox.accounts().sponsor),
         ("the payee's seed", &site.sandbox.accounts().recipient),
@@ -218,8 +221,16 @@ async fn run(site: &Site, command: &[&str], config: &Path) -> String {
         .env_clear()
         .envs(site.sandbox.env_lines())
         .envs([("ADMIN_TOKEN", TOKEN), ("MPP_SECRET_KEY", MPP_SECRET), ("RUST_LOG", "trace")])
+        .env("HOOK_SECRET", HOOK_SECRET)
         .output()
         .await
         .unwrap();
     String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
 }
+
+/// Nobody is there, so it is tried again and again.
+const WEBHOOKS: &str = "webhooks:
+  - { url: \"http://127.0.0.1:9/a?key=canary-hook-key-canary-hook-key\", secret: { env: HOOK_SECRET } }
+";
+const HOOK_KEY: &str = "canary-hook-key-canary-hook-key";
+const HOOK_SECRET: &str = "whsec_Y2FuYXJ5LWhvb2stc2VjcmV0LWNhbmFyeQ==";
