@@ -1,6 +1,6 @@
 //! What is told of channels: before it is recorded, so that a gateway that dies in between tells it again and not never.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Inner;
 use crate::{
@@ -44,8 +44,11 @@ pub(super) async fn collected(
     }
     let Collection { closes, amount, transaction, .. } = *collection;
     let withdrawn = inner.store.account(channel).await?.map(|account| account.withdrawn());
-    let asset =
-        inner.channels.seen(channel).map_or(Value::Null, |view| view.token.to_string().into());
+    if inner.channels.seen(channel).is_none() {
+        // What it says of the channel's fitness does not matter.
+        drop(inner.channels.refresh(channel, None).await);
+    }
+    let asset = inner.channels.seen(channel).map(|view| view.token.to_string());
     let notices = events::notices(&inner.store, Kind::ChannelCollected, || Event {
         kind: Kind::ChannelCollected,
         key: transaction.0.to_vec(),

@@ -31,6 +31,14 @@ impl Figures {
         metrics.add_gauge("webhook_events_waiting", help, &self.waiting);
     }
 
+    /// Tells those of a receiver from now on: a figure that appears has not risen, as monitoring sees it.
+    pub(super) fn begin(&self, host: &str) {
+        for fate in [Fate::Delivered, Fate::Failed, Fate::GivenUp, Fate::Dropped] {
+            self.note(host, fate, 0);
+        }
+        self.show_waiting(host, 0);
+    }
+
     pub(super) fn note(&self, host: &str, fate: Fate, count: u64) {
         let outcome = match fate {
             Fate::Delivered => "delivered",

@@ -72,6 +72,7 @@ impl Sender {
                 clock: clock.clone(),
             };
             let Telling { figures, alarms, teller } = telling;
+            figures.begin(&messenger.host);
             let alarmed = alarms.clone().tell(messenger.clone(), figures.clone());
             tasks.spawn(stop.clone().run_until_cancelled_owned(alarmed));
             let sender = Self {
@@ -298,3 +299,16 @@ const AT_ONCE_OVER: Duration = Duration::from_millis(1);
 const LEAVING: Duration = Duration::from_secs(1);
 /// More than wait for one receiver.
 const MOST_PUT_OFF: usize = 20_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_up_to_an_hour() {
+        let waits: Vec<_> = (1..=14).map(|attempts| wait_after(attempts).as_secs()).collect();
+        let grown = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 3_600, 3_600];
+        assert_eq!(waits, grown);
+        assert_eq!((wait_after(0).as_secs(), wait_after(u32::MAX).as_secs()), (1, 3_600));
+    }
+}

@@ -1,4 +1,10 @@
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
 use super::*;
+use crate::telemetry::{Clock, metrics::Metrics};
 
 #[test]
 fn a_signature_is_the_specifications() {
@@ -67,3 +73,73 @@ async fn who_subscribes_is_told_and_nothing_is_made_for_nobody() {
     assert_eq!(made(Kind::SponsorLow), [one.receiver(), other.receiver()]);
     assert_eq!(made(Kind::ChannelClosing), []);
 }
+
+/// The one to whom nobody listens.
+fn nobody() -> Webhook {
+    Webhook {
+        url: "http://127.0.0.1:1/".parse().unwrap(),
+        secret: Secret::read("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap(),
+        kinds: Kind::ALL.to_vec(),
+    }
+}
+
+/// Waits until `is_so` says of what waits for [`nobody`].
+async fn until_waiting(store: &Store, is_so: impl Fn(&[[u8; 16]]) -> bool) {
+    let look = async {
+        loop {
+            let page = store.waiting(nobody().receiver(), None).await.unwrap();
+            let ids: Vec<_> = page.notices.into_iter().map(|(_, notice)| notice.id).collect();
+            if is_so(&ids) {
+                return;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), look).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_not_taken_for_three_days_is_given_up_and_counted() {
+    let store = Store::in_memory().await.unwrap();
+    let (clock, telling, metrics) = (Clock::fixed(NOW), Telling::default(), Metrics::default());
+    telling.figures.expose(&metrics);
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    subscribe(&store, &[nobody()]);
+    let tell = async |key: &[u8], at| {
+        let told = notices(&store, Kind::PaymentSettled, || Event { at, ..event(key) });
+        let id = told[0].id;
+        store.tell(told).await.unwrap();
+        id
+    };
+    tell(b"old", NOW - 3 * 24 * 3_600 - 1).await;
+    let young = tell(b"young", NOW - 3 * 24 * 3_600).await;
+    Sender::start(&[nobody()], (&store, &clock), &telling, &tasks, &stop);
+    until_waiting(&store, |ids| ids == [young]).await;
+    // It is tried, and then its time is over too.
+    let is_told = |line: &str| metrics.text().lines().any(|told| told.starts_with(line));
+    let of = |outcome: &str, value: u32| {
+        let labels = format!("receiver=\"127.0.0.1:1\",outcome=\"{outcome}\"");
+        format!("gateway_webhook_events_total{{{labels}}} {value}")
+    };
+    let tried = async {
+        while is_told(&of("failed", 0)) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), tried).await.unwrap();
+    assert!(is_told(&of("given_up", 1)), "{}", metrics.text());
+    clock.advance(Duration::from_secs(1));
+    until_waiting(&store, |ids| ids.is_empty()).await;
+    let given_up = async {
+        while !is_told(&of("given_up", 2)) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), given_up).await.unwrap();
+    assert!(is_told(&of("delivered", 0)) && is_told(&of("dropped", 0)), "{}", metrics.text());
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+}
+
+const NOW: u64 = 1_700_000_000;
