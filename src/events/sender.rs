@@ -142,7 +142,9 @@ impl Sender {
             }
             after = page.next;
             let due = self.due(page.notices, &mut pause).await?;
-            for some in due.chunks(AT_ONCE) {
+            // Whether it is back is found out by one.
+            let at_once = if self.failures > 0 { 1 } else { AT_ONCE };
+            for some in due.chunks(at_once) {
                 // Others may be at it by then, if this took long.
                 if !self.is_teller().await? {
                     return Ok(POLL);

@@ -94,7 +94,7 @@ async fn what_a_crash_left_unrecorded_is_told_all_the_same(world: World) {
     let _it = world.closer();
     let transaction = world.until_closed(&channel).await.unwrap();
     let collected = until_told(&world.store, "channel.collected").await;
-    assert_eq!(collected[0]["asset"], world.sandbox.usdc_contract().to_string());
+    assert_eq!(collected[0]["asset"], world.sandbox.usdc_contract());
     assert_eq!(collected[0]["transaction"], transaction.to_string());
     assert_eq!(told(&world.store).await.len(), 2);
 }
