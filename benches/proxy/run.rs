@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A process whose processor time is told.
+/// A process whose processor time is told, with that of its children: nginx's workers are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Watched(pub(crate) u32);
 
@@ -32,19 +32,31 @@ impl Watched {
 
     /// User and system time since it began, to a hundredth of a second.
     fn cpu(self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap();
-        // The name, in parentheses, may hold anything.
-        let (_, fields) = stat.rsplit_once(')').unwrap();
-        let ticks = fields.split_whitespace().skip(11).take(2);
-        let ticks: u64 = ticks.map(|ticks| ticks.parse::<u64>().unwrap()).sum();
-        Duration::from_millis(ticks * TICK_MS)
+        let ticks = |process| {
+            let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+            // The name, in parentheses, may hold anything.
+            let (_, fields) = stat.rsplit_once(')').unwrap();
+            let ticks = fields.split_whitespace().skip(11).take(2);
+            ticks.map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>()
+        };
+        Duration::from_millis(self.processes().into_iter().map(ticks).sum::<u64>() * TICK_MS)
+    }
+
+    /// The process and its children.
+    fn processes(self) -> Vec<u32> {
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.0)).unwrap();
+        let children = children.split_whitespace().map(|child| child.parse().unwrap());
+        std::iter::once(self.0).chain(children).collect()
     }
 
     /// What it has in memory, in KiB.
     pub(crate) fn resident(self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+        let resident = |process| {
+            let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+        };
+        self.processes().into_iter().map(resident).sum()
     }
 }
 

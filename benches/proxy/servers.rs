@@ -32,7 +32,7 @@ impl Server {
         Watched(self.child.id())
     }
 
-    /// nginx with one worker, answering by itself: `/small`, `/large`, `/upload` and `/402`.
+    /// nginx, answering by itself: `/small`, `/large`, `/upload` and `/402`.
     ///
     /// A request that is mirrored is read whole first; what `return` answers at once would come before its body.
     pub(crate) fn upstream(folder: &Path) -> Self {
@@ -52,7 +52,7 @@ impl Server {
         Self::nginx(folder, "upstream", "", &locations)
     }
 
-    /// nginx with one worker as a proxy.
+    /// nginx as a proxy.
     pub(crate) fn nginx_proxy(folder: &Path, upstream: SocketAddr) -> Self {
         let before = format!(
             "upstream up {{ server {upstream}; keepalive 64; keepalive_requests 100000000; }}"
@@ -65,11 +65,12 @@ impl Server {
         Self::nginx(folder, "nginx", &before, location)
     }
 
+    /// nginx as Debian has it: one worker for each core.
     fn nginx(folder: &Path, name: &'static str, before: &str, locations: &str) -> Self {
         let (h1, h2) = (free_address(), free_address());
         let folder = folder.display();
         let config = format!(
-            "daemon off; master_process off; worker_processes 1;\n\
+            "daemon off; worker_processes auto;\n\
              error_log {folder}/{name}.log; pid {folder}/{name}.pid;\n\
              events {{ worker_connections 16384; }}\n\
              http {{\n\
@@ -89,7 +90,7 @@ impl Server {
         Self { name, child, h1, h2, is_gateway: false }.up()
     }
 
-    /// Debian's HAProxy with one thread; `None` if it cannot be had.
+    /// Debian's HAProxy with one thread for each core, as it is by itself; `None` if it cannot be had.
     pub(crate) fn haproxy(folder: &Path, upstream: SocketAddr) -> Option<Self> {
         let fetch = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/proxy/fetch");
         let fetched = Command::new(fetch).stdin(Stdio::null()).status();
@@ -98,7 +99,7 @@ impl Server {
         }
         let (h1, h2) = (free_address(), free_address());
         let config = format!(
-            "global\n nbthread 1\n no strict-limits\n maxconn 8192\n\
+            "global\n no strict-limits\n maxconn 8192\n\
              defaults\n mode http\n timeout connect 5s\n timeout client 300s\n timeout server 300s\n\
              \x20timeout http-keep-alive 300s\n http-reuse always\n option forwardfor\n\
              frontend one\n bind {h1}\n bind {h2} proto h2\n default_backend up\n\
@@ -160,8 +161,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        drop(self.child.kill());
+        // Asked, and not killed: nginx takes its workers along. It may have ended by itself.
+        drop(Command::new("kill").arg(self.child.id().to_string()).status());
         drop(self.child.wait());
     }
 }
@@ -174,7 +175,7 @@ pub(crate) fn own_program() -> PathBuf {
 fn quiet(program: impl AsRef<std::ffi::OsStr>) -> Command {
     // The server goes with the thread that started it, even if that is killed.
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command.args(["--pdeathsig", "TERM", "--"]).arg(program);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }

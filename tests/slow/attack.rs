@@ -43,7 +43,9 @@ impl Attack {
         let length = (length + Duration::from_secs(30)).as_secs().to_string();
         let count = connections.to_string();
         let rate = (connections / 2).max(50).to_string();
-        let mut command = Command::new(program);
+        // It polls connections that were cut without a rest. An attacker does that on a machine of its own.
+        let mut command = Command::new("nice");
+        command.args(["-n", "19"]).arg(program);
         command.args(["-c", &count, "-l", &length, "-r", &rate, "-v", "1", "-p", "30"]);
         let path = match kind {
             Kind::Heads => {

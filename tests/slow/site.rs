@@ -52,6 +52,8 @@ impl Site {
         let funds = Funds { usdc_units: DEPOSIT, spare_stroops: 10_000_000 };
         let accounts = sandbox.new_payers(PAYERS, funds).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
+        // Beside the configuration each write of the store would be noticed as a change of the folder that is watched.
+        std::fs::create_dir(folder.path().join("state")).unwrap();
         let config = folder.path().join("gateway.yaml");
         std::fs::write(&config, yaml(at)).unwrap();
         let gateway = Process::start(&config, &sandbox).await;
@@ -181,7 +183,7 @@ stellar:
   rpc_url: {{ env: STELLAR_RPC_URL }}
   pay_to: {{ env: STELLAR_RECIPIENT }}
 payments: {{ mpp: {{ channel: {{ min_refund_waiting_ledgers: {WAITING}, signer: {{ env: RECIPIENT_SECRET }} }} }} }}
-store: {{ embedded: {{ path: ./state.redb }} }}
+store: {{ embedded: {{ path: ./state/state.redb }} }}
 routes:
   - {{ match: GET /paid, upstream: api, price: "$0.001", accept: [mpp.channel] }}
   - {{ match: GET /free, upstream: api, free: true }}
