@@ -29,7 +29,7 @@ use tollgate::{
         quote,
         stellar::{Address, ContractId, Network},
         target::Target,
-        x402::{self, Requirements, Resource},
+        x402::{Requirements, Resource, Template},
     },
     route::{Access, Match, Pattern, Route, Table},
     telemetry::{Clock, traffic::Counts},
@@ -117,39 +117,39 @@ fn pass(access: Access, status: StatusCode, times: u64) {
 fn ask_x402(times: u64) {
     let key = quote::Key::new([7; 32]);
     let scope = quote::Scope { route: "weather", method: "GET", body: None };
+    let requirements = Requirements {
+        network: Network::Testnet,
+        amount: amount(),
+        asset: Network::Testnet.usdc().contract,
+        pay_to: payee(),
+        max_timeout_seconds: 60,
+        quote: None,
+    };
+    let template = Template::new(&requirements);
     repeat(times, || {
-        let mut requirements = Requirements {
-            network: Network::Testnet,
-            amount: amount(),
-            asset: Network::Testnet.usdc().contract,
-            pay_to: payee(),
-            max_timeout_seconds: 60,
-            quote: None,
-        };
-        requirements.quote = Some(quote::issue(&key, scope, &requirements, [1; 16], 1_900_000_000));
+        let quote = quote::issue(&key, scope, &requirements, [1; 16], 1_900_000_000);
         let resource = Resource {
             url: "https://api.example.com/weather".to_owned(),
             description: "Current weather".to_owned(),
             mime_type: String::new(),
         };
-        x402::challenge("Payment required", &resource, &requirements)
+        template.challenge("Payment required", &resource, &quote)
     });
 }
 
 fn ask_charge(times: u64) {
     let secrets = secrets();
-    repeat(times, || {
-        let request = charge::Request {
-            amount: amount(),
-            currency: Network::Testnet.usdc().contract,
-            recipient: payee(),
-            external_id: None,
-            network: Network::Testnet,
-            fee_payer: true,
-            credential_types: vec![charge::CredentialType::Transaction],
-        };
-        issued(&secrets, charge::INTENT, request.encode())
-    });
+    let request = charge::Request {
+        amount: amount(),
+        currency: Network::Testnet.usdc().contract,
+        recipient: payee(),
+        external_id: None,
+        network: Network::Testnet,
+        fee_payer: true,
+        credential_types: vec![charge::CredentialType::Transaction],
+    };
+    let request = request.encode();
+    repeat(times, || issued(&secrets, charge::INTENT, request.clone()));
 }
 
 fn ask_channel(times: u64) {

@@ -15,7 +15,11 @@ pub mod x402;
 
 mod told;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 use rand_core::{OsRng, RngCore as _};
@@ -26,6 +30,7 @@ use crate::protocol::{
     money::Amount,
     mpp::CredentialHeader,
     stellar::{Address, Asset, Network, TxHash},
+    x402::Template,
 };
 use crate::store::Pending;
 pub use crate::store::Redelivery;
@@ -56,7 +61,7 @@ pub struct Terms {
 }
 
 /// One way to pay a route.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Offer {
     /// How the money comes.
     pub method: MethodName,
@@ -68,6 +73,18 @@ pub struct Offer {
     pub asset: Asset,
     /// Who is paid.
     pub payee: Address,
+    /// What its challenges say alike.
+    pub wording: Wording,
+}
+
+/// What all challenges of an offer say alike; each method writes its own when it makes the first.
+///
+/// Offers are made anew with every configuration, so a wording never outlives the settings that it was written under.
+#[derive(Clone, Debug, Default)]
+pub struct Wording {
+    pub(crate) x402: OnceLock<Template>,
+    /// The `request` of a charge.
+    pub(crate) charge: OnceLock<String>,
 }
 
 /// The payment methods by their names in the configuration.

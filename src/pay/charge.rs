@@ -153,6 +153,27 @@ impl Charge {
         }
     }
 
+    /// What an offer to pay by a charge asks.
+    fn request(&self, offer: &Offer, terms: &Terms) -> Request {
+        let fee_payer = terms.charge().is_some_and(|(_, sponsored)| sponsored);
+        let mut credential_types = vec![CredentialType::Transaction];
+        if !fee_payer {
+            credential_types.push(CredentialType::SignedHash);
+            if self.settings.unsigned_push {
+                credential_types.push(CredentialType::Hash);
+            }
+        }
+        Request {
+            amount: offer.amount,
+            currency: offer.asset.contract,
+            recipient: offer.payee,
+            external_id: None,
+            network: offer.network,
+            fee_payer,
+            credential_types,
+        }
+    }
+
     /// How long a charge lives at most.
     const fn life(&self) -> Duration {
         self.settings.issuer.challenge_ttl
@@ -188,26 +209,10 @@ impl Method for Charge {
         draw: &Draw,
         _reason: &str,
     ) -> Option<Challenge> {
-        let fee_payer = terms.charge().is_some_and(|(_, sponsored)| sponsored);
-        let mut credential_types = vec![CredentialType::Transaction];
-        if !fee_payer {
-            credential_types.push(CredentialType::SignedHash);
-            if self.settings.unsigned_push {
-                credential_types.push(CredentialType::Hash);
-            }
-        }
-        let request = Request {
-            amount: offer.amount,
-            currency: offer.asset.contract,
-            recipient: offer.payee,
-            external_id: None,
-            network: offer.network,
-            fee_payer,
-            credential_types,
-        };
+        let request = offer.wording.charge.get_or_init(|| self.request(offer, terms).encode());
         let issue = Issue {
             intent: INTENT,
-            request: request.encode(),
+            request: request.clone(),
             scope: scope(terms, bound),
             body: bound.body,
         };

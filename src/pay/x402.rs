@@ -23,7 +23,7 @@ use crate::{
         json, quote,
         stellar::{Network, TxHash},
         transfer::{Expected, Transfer},
-        x402::{self, Payload, Requirements, Resource, Settlement, identifier},
+        x402::{self, Payload, Requirements, Resource, Settlement, Template, identifier},
     },
     store::{self, Binding, Claim, ClaimKey, Pending, Store, TakenBy},
     telemetry::{Clock, label},
@@ -210,17 +210,17 @@ impl Method for X402 {
         draw: &Draw,
         reason: &str,
     ) -> Option<Challenge> {
-        let mut requirements = self.requirements(offer);
+        let requirements = self.requirements(offer);
         let expires = draw.now_ms.div_euclid(1_000).saturating_add(QUOTE_SECONDS);
         let quote =
             quote::issue(&self.key, scope(terms, bound), &requirements, draw.random, expires);
-        requirements.quote = Some(quote);
         let resource = Resource {
             url: format!("{}{}", self.settings.public_url, bound.target),
             description: terms.description.to_string(),
             mime_type: String::new(),
         };
-        let challenge = x402::challenge(reason, &resource, &requirements);
+        let template = offer.wording.x402.get_or_init(|| Template::new(&requirements));
+        let challenge = template.challenge(reason, &resource, &quote);
         let header = (x402::PAYMENT_REQUIRED, challenge);
         Some(Challenge { header, id: None })
     }

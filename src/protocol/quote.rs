@@ -8,7 +8,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 
-use super::x402::Requirements;
+use super::{stellar::Address, x402::Requirements};
 
 /// The key that quotes are made under. Its `Debug` shows nothing of it.
 #[derive(Clone)]
@@ -88,18 +88,21 @@ fn mac(
     expires: u64,
 ) -> Hmac<Sha256> {
     let mut mac = Hmac::new_from_slice(&key.0).expect("HMAC takes a key of any length");
-    let amount = requirements.amount.to_string();
-    let asset = requirements.asset.to_string();
-    let pay_to = requirements.pay_to.to_string();
-    let fields: [&[u8]; 11] = [
-        b"tollgate x402 quote 1",
+    let amount = requirements.amount.units().to_be_bytes();
+    let (kind, payee): (&[u8], _) = match &requirements.pay_to {
+        Address::Account(account) => (b"account", account.0),
+        Address::Contract(contract) => (b"contract", contract.0),
+    };
+    let fields: [&[u8]; 12] = [
+        b"tollgate x402 quote 2",
         scope.route.as_bytes(),
         scope.method.as_bytes(),
         scope.body.map_or(&[][..], |body| &body[..]),
         requirements.network.name().as_bytes(),
-        amount.as_bytes(),
-        asset.as_bytes(),
-        pay_to.as_bytes(),
+        &amount,
+        &requirements.asset.0,
+        kind,
+        &payee,
         &requirements.max_timeout_seconds.to_be_bytes(),
         random,
         &expires.to_be_bytes(),

@@ -6,8 +6,6 @@
 pub mod identifier;
 mod wire;
 
-use std::ops::Deref as _;
-
 use base64::{Engine as _, engine::general_purpose};
 use http::{HeaderName, HeaderValue};
 use serde::Serialize;
@@ -106,6 +104,44 @@ impl Requirements {
     }
 }
 
+/// What all challenges for the same requirements say alike, written once.
+#[derive(Clone, Debug)]
+pub struct Template {
+    before_quote: Box<str>,
+    after_quote: Box<str>,
+}
+
+impl Template {
+    /// The template of `requirements`, whose own quote is not looked at.
+    #[must_use]
+    pub fn new(requirements: &Requirements) -> Self {
+        let quoted = Requirements { quote: Some(HOLE.to_owned()), ..requirements.clone() };
+        let json = serde_json::to_string(&quoted.wire()).expect("texts and a number have a form");
+        let (before, after) = json.split_once(HOLE).expect("the quote is in the JSON");
+        Self { before_quote: before.into(), after_quote: after.into() }
+    }
+
+    /// Writes the value of a [`PAYMENT_REQUIRED`] header for one way to pay: what [`PaymentRequired`] says, with the
+    /// extensions that we know. `error` says why there was no 200; `quote` is base64url, as [`super::quote`] makes it.
+    #[must_use]
+    pub fn challenge(&self, error: &str, resource: &Resource, quote: &str) -> HeaderValue {
+        let mut json = Vec::with_capacity(CHALLENGE_ROOM);
+        for part in ["{\"accepts\":[", &self.before_quote, quote, &self.after_quote, "],\"error\":"]
+        {
+            json.extend_from_slice(part.as_bytes());
+        }
+        write_json(&mut json, error);
+        json.extend_from_slice(b",\"extensions\":");
+        json.extend_from_slice(identifier::ADVERTISED_JSON.as_bytes());
+        json.extend_from_slice(b",\"resource\":");
+        write_json(&mut json, &resource.wire());
+        json.extend_from_slice(b",\"x402Version\":");
+        write_json(&mut json, &VERSION);
+        json.push(b'}');
+        encode_bytes(&json)
+    }
+}
+
 /// The member that keeps a JSON value from being [`Requirements`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not what was offered")]
@@ -142,9 +178,18 @@ impl Resource {
         accepts: A,
         extensions: Option<&'a Value>,
     ) -> wire::PaymentRequired<'a, A> {
+        wire::PaymentRequired {
+            accepts,
+            error,
+            extensions,
+            resource: self.wire(),
+            version: VERSION,
+        }
+    }
+
+    fn wire(&self) -> wire::Resource<'_> {
         let Self { url, description, mime_type } = self;
-        let resource = wire::Resource { description, mime_type, url };
-        wire::PaymentRequired { accepts, error, extensions, resource, version: VERSION }
+        wire::Resource { description, mime_type, url }
     }
 }
 
@@ -359,22 +404,19 @@ pub fn decode_challenge(header: &[u8]) -> Result<Value, Malformed> {
     Ok(value)
 }
 
-/// Writes the value of a [`PAYMENT_REQUIRED`] header for one way to pay: what [`PaymentRequired`] says, with the extensions
-/// that we know. `error` says why there was no 200.
-#[must_use]
-pub fn challenge(error: &str, resource: &Resource, requirements: &Requirements) -> HeaderValue {
-    let extensions = identifier::ADVERTISED.deref();
-    encode_wire(&resource.required(error, [requirements.wire()], Some(extensions)))
-}
-
 /// Writes a message as a header value: base64 (standard, padded) of its JSON.
 #[must_use]
 pub fn encode(message: &Value) -> HeaderValue {
-    encode_wire(message)
+    let mut json = Vec::new();
+    write_json(&mut json, message);
+    encode_bytes(&json)
 }
 
-fn encode_wire(message: &impl Serialize) -> HeaderValue {
-    let json = serde_json::to_vec(message).expect("texts and numbers have a form");
+fn write_json(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    serde_json::to_writer(out, value).expect("texts and numbers have a form");
+}
+
+fn encode_bytes(json: &[u8]) -> HeaderValue {
     let text = general_purpose::STANDARD.encode(json);
     HeaderValue::try_from(text).expect("base64 is visible ASCII")
 }
@@ -415,6 +457,10 @@ const SCHEME: &str = "exact";
 pub const KEYS: [&str; 7] =
     ["scheme", "network", "amount", "asset", "payTo", "maxTimeoutSeconds", "extra"];
 const MAX_HEADER_BYTES: usize = 32 * 1024;
+/// Where the quote goes: in nothing else that requirements say.
+const HOLE: &str = "?";
+/// What most challenges take as JSON, in bytes.
+const CHALLENGE_ROOM: usize = 1_024;
 
 #[cfg(test)]
 mod tests;

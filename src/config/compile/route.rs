@@ -16,7 +16,7 @@ use crate::{
         diagnostic::{nearest, one_of, quoted},
         read::{Fields, Keys, Spot},
     },
-    pay::{MethodName, Offer, SettleOrder, Terms},
+    pay::{MethodName, Offer, SettleOrder, Terms, Wording},
     protocol::{money::Amount, mpp::CredentialHeader, stellar::Asset},
     route::{Access, ClashKind, Pattern, PatternError, Route, Table},
     telemetry::traffic::Counts,
@@ -273,7 +273,14 @@ impl<'a> RouteReader<'_, 'a> {
         if method == MethodName::Channel {
             self.money.check_channel(&fields.spot, amount, &asset, payee)?;
         }
-        Some(Offer { method, network: self.money.network, amount, asset, payee: payee.address })
+        Some(Offer {
+            method,
+            network: self.money.network,
+            amount,
+            asset,
+            payee: payee.address,
+            wording: Wording::default(),
+        })
     }
 
     /// A payment that settles after the upstream's answer has to outlive the upstream's time.

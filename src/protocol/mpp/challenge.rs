@@ -252,7 +252,8 @@ fn ends_with_scheme(text: &str) -> bool {
 fn quote(value: &str, out: &mut String) {
     let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
     out.push('"');
-    if value.bytes().all(is_plain) {
+    // To the end of the value, whatever is found: without a way out this is done for many bytes at once.
+    if value.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
         out.push_str(value);
     } else {
         for char in value.chars() {

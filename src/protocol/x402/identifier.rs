@@ -26,6 +26,9 @@ pub static ADVERTISED: LazyLock<Value> = LazyLock::new(|| {
     })
 });
 
+/// [`ADVERTISED`] as JSON text.
+pub(super) static ADVERTISED_JSON: LazyLock<String> = LazyLock::new(|| ADVERTISED.to_string());
+
 /// The identifier in the JSON of a payment, if the client gave one: 16 to 128 letters, digits, `_` and `-`.
 ///
 /// # Errors

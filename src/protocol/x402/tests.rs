@@ -40,7 +40,7 @@ fn a_challenge_is_written_as_its_json_says() {
         description: "Wetter für morgen".to_owned(),
         mime_type: String::new(),
     };
-    let written = challenge("Payment required", &resource, &requirements());
+    let written = Template::new(&requirements()).challenge("Payment required", &resource, "abc");
     let said = PaymentRequired {
         error: "Payment required".to_owned(),
         resource,
