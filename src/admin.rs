@@ -6,32 +6,33 @@
 //! What is told and done is [`Administered`]'s; here are no routes of the gateway, no payments and no configuration.
 //! Source: design.md section 8, operations.md section 2.3.
 
+mod asked;
 mod gate;
 mod tell;
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
-use http_body::Body as _;
+use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use tokio::{task::JoinSet, time::timeout};
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use self::gate::Gate;
+use self::{
+    asked::{Asked, check_order},
+    gate::Gate,
+};
 use crate::{
     closer::{CloseError, Collected, Standing, Standings},
-    ledger::{HttpError, read_body},
     protocol::{
-        json,
         money::Amount,
         stellar::{Asset, ContractId},
     },
     server::{Arriving, Inbound, Limits, Refused, Service},
-    store::{self, Member, MemberId, channel::Phase},
-    telemetry::page,
+    store::{self, Member, MemberId, Pending, channel::Phase},
+    telemetry::{page, worth::Worth},
 };
 
 /// What an operator looks after: a gateway with its channels.
@@ -117,6 +118,24 @@ pub trait Administered: Clone + Send + Sync + 'static {
     /// # Errors
     /// Those of the store.
     fn dismiss(&self, member: MemberId) -> impl Future<Output = Result<bool, store::Error>> + Send;
+
+    /// The payments whose outcome is not known and that no request holds, so many at most.
+    ///
+    /// # Errors
+    /// If the store cannot tell.
+    fn unresolved(
+        &self,
+        most: usize,
+    ) -> impl Future<Output = Result<Vec<Unresolved>, store::Error>> + Send;
+}
+
+/// A payment that was sent to the ledger, and of which nobody knows yet what became.
+#[derive(Clone, Debug)]
+pub struct Unresolved {
+    /// What the store has of it.
+    pub pending: Pending,
+    /// Its method and what it comes to; `None` if what was remembered of it does not read.
+    pub payment: Option<(&'static str, Worth)>,
 }
 
 /// The port's service. Clones share it.
@@ -208,6 +227,10 @@ impl<A: Administered> Admin<A> {
                 }
                 Err(error) => store_failed(&error),
             },
+            Asked::Payments => match self.administered.unresolved(MOST_PAYMENTS).await {
+                Ok(payments) => answer(StatusCode::OK, &tell::payments(&payments, &assets)),
+                Err(error) => store_failed(&error),
+            },
             Asked::Dismiss(member) => match self.administered.dismiss(member).await {
                 Ok(true) => {
                     warn!(%member, "an operator says that a gateway is gone, with its journal");
@@ -285,139 +308,6 @@ pub const LIMITS: Limits =
 
 type Answer = Response<Full<Bytes>>;
 
-/// What is asked of the port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
-    Health,
-    Ready,
-    Metrics,
-    Config,
-    Routes,
-    Reload,
-    List,
-    Show(ContractId),
-    Settle(ContractId),
-    Close(ContractId),
-    Adopt(ContractId),
-    CloseAll,
-    Members,
-    Dismiss(MemberId),
-}
-
-/// Why nothing is done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum NotAsked {
-    NotFound,
-    WrongMethod { allow: &'static str },
-    NoChannel,
-    NoMember,
-    NotJson,
-    TooLarge,
-    TooSlow,
-    BrokeOff,
-    NotEmpty,
-}
-
-impl Asked {
-    fn read(method: &Method, path: &str) -> Result<Self, NotAsked> {
-        let channel = |text: &str| text.parse::<ContractId>().map_err(|_| NotAsked::NoChannel);
-        let segments: Vec<_> = path.trim_start_matches('/').split('/').collect();
-        let asked = match *segments {
-            ["healthz" | "live"] => Self::Health,
-            ["readyz" | "ready"] => Self::Ready,
-            ["metrics"] => Self::Metrics,
-            ["config_dump"] => Self::Config,
-            ["routes"] => Self::Routes,
-            ["-", "reload"] => Self::Reload,
-            ["channels"] => Self::List,
-            ["channels", "close"] => Self::CloseAll,
-            ["channels", one] => Self::Show(channel(one)?),
-            ["channels", one, "settle"] => Self::Settle(channel(one)?),
-            ["channels", one, "close"] => Self::Close(channel(one)?),
-            ["channels", one, "adopt"] => Self::Adopt(channel(one)?),
-            ["members"] => Self::Members,
-            ["members", one, "dismiss"] => {
-                Self::Dismiss(one.parse().map_err(|_| NotAsked::NoMember)?)
-            }
-            _ => return Err(NotAsked::NotFound),
-        };
-        match (asked.changes_something(), method) {
-            (true, &Method::POST) | (false, &Method::GET | &Method::HEAD) => Ok(asked),
-            (true, _) => Err(NotAsked::WrongMethod { allow: "POST" }),
-            (false, _) => Err(NotAsked::WrongMethod { allow: "GET, HEAD" }),
-        }
-    }
-
-    const fn changes_something(self) -> bool {
-        match self {
-            Self::Health
-            | Self::Ready
-            | Self::Metrics
-            | Self::Config
-            | Self::Routes
-            | Self::List
-            | Self::Show(_)
-            | Self::Members => false,
-            Self::Settle(_)
-            | Self::Close(_)
-            | Self::Adopt(_)
-            | Self::CloseAll
-            | Self::Reload
-            | Self::Dismiss(_) => true,
-        }
-    }
-}
-
-/// An order comes as the JSON object `{}`, which a form of another site cannot send; it has no members yet.
-async fn check_order(asked: Asked, headers: &HeaderMap, body: Arriving) -> Result<(), NotAsked> {
-    // As other servers take it; the gate has kept out who comes from another site.
-    if asked == Asked::Reload && body.is_end_stream() {
-        return Ok(());
-    }
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
-    if !essence.trim().eq_ignore_ascii_case("application/json") {
-        return Err(NotAsked::NotJson);
-    }
-    let bytes = timeout(PATIENCE, read_body(body, MOST_BYTES))
-        .await
-        .map_err(|_| NotAsked::TooSlow)?
-        .map_err(|error| match error {
-            HttpError::TooLarge { .. } => NotAsked::TooLarge,
-            _ => NotAsked::BrokeOff,
-        })?;
-    match json::parse(&bytes) {
-        Ok(Value::Object(members)) if members.is_empty() => Ok(()),
-        _ => Err(NotAsked::NotEmpty),
-    }
-}
-
-impl NotAsked {
-    fn answer(&self) -> Answer {
-        let (status, what) = match self {
-            Self::NotFound => (StatusCode::NOT_FOUND, "not found"),
-            Self::WrongMethod { .. } => (StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),
-            Self::NoChannel => {
-                (StatusCode::NOT_FOUND, "a channel is a contract: `C…`, 56 characters")
-            }
-            Self::NoMember => (StatusCode::NOT_FOUND, "a member is 32 hexadecimal digits"),
-            Self::NotJson => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected `Content-Type: application/json`")
-            }
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
-            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body took too long"),
-            Self::BrokeOff => (StatusCode::BAD_REQUEST, "the body broke off"),
-            Self::NotEmpty => (StatusCode::BAD_REQUEST, "expected the JSON object `{}`"),
-        };
-        let mut answer = error(status, what);
-        if let Self::WrongMethod { allow } = self {
-            let allow = http::HeaderValue::from_static(allow);
-            answer.headers_mut().insert(header::ALLOW, allow);
-        }
-        answer
-    }
-}
-
 fn collected(channel: ContractId, outcome: Result<Collected, CloseError>) -> Answer {
     match outcome {
         Ok(done) => answer(StatusCode::OK, &tell::collected(channel, &done)),
@@ -476,10 +366,10 @@ fn answer_as(media_type: &'static str, text: String) -> Answer {
     answer
 }
 
+/// Payments that are told at once.
+const MOST_PAYMENTS: usize = 1_024;
 /// Channels that are closed side by side.
 const AT_ONCE: usize = 16;
-const MOST_BYTES: usize = 4 * 1024;
-const PATIENCE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests;

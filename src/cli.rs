@@ -2,13 +2,16 @@
 //!
 //! Exit codes: 0 done, 1 failure, 2 usage, 78 bad configuration (`EX_CONFIG`, which service managers know).
 
+mod amount;
 mod channel;
 mod channels;
 mod check;
+mod columns;
 mod facilitator;
 mod gateway;
 mod operate;
 mod pay;
+mod payments;
 mod port;
 mod routes;
 #[cfg(feature = "sandbox")]
@@ -54,6 +57,7 @@ enum Command {
     #[command(subcommand)]
     Channel(channel::Command),
     Channels(channels::Arguments),
+    Payments(payments::Arguments),
     Schema(operate::Schema),
     Reload(operate::Reload),
     Health(operate::Health),
@@ -85,6 +89,7 @@ pub fn main() -> ExitCode {
             Command::Pay(arguments) => pay::run(*arguments).await,
             Command::Channel(command) => channel::run(command).await,
             Command::Channels(arguments) => channels::run(arguments).await,
+            Command::Payments(arguments) => payments::run(arguments).await,
             Command::Schema(schema) => schema.run(),
             Command::Reload(reload) => reload.run().await,
             Command::Health(health) => health.run().await,

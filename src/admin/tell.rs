@@ -1,7 +1,8 @@
-//! Where channels stand, as JSON. Amounts are decimal digits of base units, in text: not every reader has integers so large.
+//! Where channels and payments stand, as JSON. Amounts are decimal digits of base units, in text: not every reader has integers so large.
 
 use serde_json::{Value, json};
 
+use super::Unresolved;
 use crate::{
     closer::{Collected, Standing},
     protocol::{
@@ -29,7 +30,6 @@ pub(super) fn standing(standing: &Standing, assets: &[Asset]) -> Value {
         used_at,
         live_until,
     } = standing;
-    let asset = token.and_then(|token| assets.iter().find(|asset| asset.contract == token));
     let (state, closed_by) = match phase {
         Phase::Open => ("open", None),
         Phase::Closing => ("closing", None),
@@ -39,7 +39,7 @@ pub(super) fn standing(standing: &Standing, assets: &[Asset]) -> Value {
         "channel": channel.to_string(),
         "state": state,
         "token": token.map(|token| token.to_string()),
-        "asset": asset.map(|asset| json!({ "name": &*asset.name, "decimals": asset.decimals.places() })),
+        "asset": token.and_then(|token| asset(token, assets)),
         "authorised": authorised.to_string(),
         "spent": spent.to_string(),
         "delivered": delivered.to_string(),
@@ -77,4 +77,28 @@ pub(super) fn adopted(channel: ContractId, authorised: Amount) -> Value {
 pub(super) fn member(member: &Member) -> Value {
     let Member { id, name, is_reconciled } = member;
     json!({ "id": id.to_string(), "name": name, "is_reconciled": is_reconciled })
+}
+
+/// Payments whose outcome is not known; `assets` are those with a name.
+pub(super) fn payments(unresolved: &[Unresolved], assets: &[Asset]) -> Value {
+    let payment = |Unresolved { pending, payment }: &Unresolved| {
+        let worth = payment.map(|(_, worth)| worth);
+        let submitting = &pending.submitting;
+        json!({
+            "id": hex::encode(pending.key.0),
+            "method": payment.map(|(method, _)| method),
+            "amount": worth.map(|worth| worth.amount.to_string()),
+            "token": worth.map(|worth| worth.asset.to_string()),
+            "asset": worth.and_then(|worth| asset(worth.asset, assets)),
+            "payer": worth.and_then(|worth| worth.payer).map(|payer| payer.to_string()),
+            "transaction": submitting.transaction.map(|transaction| transaction.to_string()),
+            "valid_until": submitting.valid_until,
+        })
+    };
+    json!({ "unresolved": unresolved.iter().map(payment).collect::<Vec<_>>() })
+}
+
+fn asset(token: ContractId, assets: &[Asset]) -> Option<Value> {
+    let asset = assets.iter().find(|asset| asset.contract == token)?;
+    Some(json!({ "name": &*asset.name, "decimals": asset.decimals.places() }))
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Reloader, dump, road::Configured};
 use crate::{
-    admin,
+    admin::{self, Unresolved},
     closer::{CloseError, Closer, Collected, Standing, Standings},
     protocol::{
         money::Amount,
@@ -113,5 +113,22 @@ impl admin::Administered for Administered {
             Some(store) => store.dismiss(member).await,
             None => Ok(false),
         }
+    }
+
+    async fn unresolved(&self, most: usize) -> Result<Vec<Unresolved>, store::Error> {
+        let Some(store) = &self.store else { return Ok(Vec::new()) };
+        let methods = self.current.load().guard.methods().clone();
+        let (mut found, mut after) = (Vec::new(), None);
+        while found.len() < most {
+            let page = store.pending(after).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.key);
+            found.extend(page.into_iter().map(|pending| {
+                let payment = methods.worth(&pending);
+                Unresolved { pending, payment }
+            }));
+        }
+        found.truncate(most);
+        Ok(found)
     }
 }

@@ -4,20 +4,19 @@ mod table;
 
 use std::{process::ExitCode, time::Duration};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
+    Output,
+    amount::{Asset, Units},
     fail,
     port::{self, At, Error, Port},
     say,
 };
-use crate::{
-    protocol::{money::Amount, money::Decimals, stellar::ContractId},
-    store::MemberId,
-};
+use crate::{protocol::stellar::ContractId, store::MemberId};
 
 /// Tells what the channels of a running gateway owe, and settles, closes or adopts them.
 ///
@@ -26,17 +25,11 @@ use crate::{
 pub(super) struct Arguments {
     #[command(flatten)]
     at: At,
-    /// How the answer is written.
-    #[arg(short, long, global = true, value_enum, default_value = "table")]
-    output: Output,
+    /// How the answer is written; without this a table on a terminal, and JSON in a pipe.
+    #[arg(short, long, global = true, value_enum)]
+    output: Option<Output>,
     #[command(subcommand)]
     order: Order,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Table,
-    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -193,7 +186,7 @@ impl Arguments {
 
     /// Writes what the port told, or what `table` makes of it; nothing where that is nothing.
     fn tell(&self, told: &Value, table: impl FnOnce() -> String) {
-        match self.output {
+        match Output::or_by_reader(self.output) {
             Output::Json => say(&format_args!("{told:#}")),
             Output::Table => {
                 let text = table();
@@ -237,12 +230,6 @@ struct Channel {
     live_until: Option<u32>,
     collecting: Option<String>,
     closed_by: Option<String>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Asset {
-    name: String,
-    decimals: u8,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -289,36 +276,6 @@ struct ClosedAll {
 struct Failed {
     channel: String,
     error: String,
-}
-
-/// An amount in base units, as text.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(try_from = "String")]
-struct Units(Amount);
-
-impl TryFrom<String> for Units {
-    type Error = crate::protocol::money::Error;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        Amount::parse_units(&text).map(Self)
-    }
-}
-
-impl Units {
-    /// The number alone, in whole units of `asset`, or in base units if it is not known.
-    fn number(self, asset: Option<&Asset>) -> String {
-        let decimals = asset.and_then(|asset| Decimals::new(asset.decimals));
-        decimals.map_or_else(|| self.0.to_string(), |decimals| self.0.to_decimal(decimals))
-    }
-
-    /// The number with its unit.
-    fn with_unit(self, asset: Option<&Asset>) -> String {
-        format!("{} {}", self.number(asset), unit(asset))
-    }
-}
-
-fn unit(asset: Option<&Asset>) -> &str {
-    asset.map_or("base units", |asset| &asset.name)
 }
 
 impl Channel {

@@ -15,9 +15,12 @@ use crate::{
 
 /// Checks a configuration, and tells every mistake in it.
 ///
-/// Ends with 0 if there is none, with 78 if the file is wrong, and with 1 if the ledger or the facilitator says that
+/// Ends with 0 if there is none, with 78 if the file is wrong (or, by `--strict`, doubtful), and with 1 if the ledger or the facilitator says that
 /// payments would fail.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tollgate check --online
+  tollgate check --strict --format github     in a pull request's workflow")]
 pub(super) struct Arguments {
     /// The configuration.
     #[arg(short, long, default_value = "gateway.yaml")]
@@ -25,7 +28,10 @@ pub(super) struct Arguments {
     /// Asks the Stellar RPC and the facilitator too: trustlines, assets, sponsors, keys, clocks. Changes nothing there.
     #[arg(long)]
     online: bool,
-    /// How the findings are written: for people, or as one JSON document on stdout.
+    /// Takes a warning for a mistake.
+    #[arg(long)]
+    strict: bool,
+    /// How the findings are written: for people, as one JSON document on stdout, or as annotations of a GitHub workflow.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
@@ -34,11 +40,12 @@ pub(super) struct Arguments {
 enum Format {
     Text,
     Json,
+    Github,
 }
 
 /// Carries the command out.
 pub(super) async fn run(arguments: Arguments) -> ExitCode {
-    let Arguments { config, online, format } = arguments;
+    let Arguments { config, online, strict, format } = arguments;
     let file = config.display().to_string();
     let settings = match gateway::read(&config) {
         Ok(settings) => settings,
@@ -46,21 +53,32 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
             match format {
                 Format::Text => eprintln!("{faults}"),
                 Format::Json => say(&document(&file, false, of_file("error", &faults))),
+                Format::Github => faults.iter().for_each(|fault| say(&annotation("error", fault))),
             }
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
-    if let Format::Text = format {
-        for warning in &settings.warnings {
-            eprintln!("warning: {warning}");
+    let bears = |warnings: &Diagnostics| !strict || warnings.is_empty();
+    match format {
+        Format::Text => {
+            for warning in settings.warnings.iter() {
+                eprintln!("warning: {warning}");
+            }
+            if bears(&settings.warnings) {
+                say(&format_args!("{file}: good, {} routes", settings.table.routes().len()));
+            }
         }
-        say(&format_args!("{file}: good, {} routes", settings.table.routes().len()));
+        Format::Github => {
+            let severity = if strict { "error" } else { "warning" };
+            settings.warnings.iter().for_each(|warning| say(&annotation(severity, warning)));
+        }
+        Format::Json => {}
     }
     let report = match online {
         true => checkup::examine(&settings, &Http::new(), &Clock::system()).await,
         false => checkup::Report::default(),
     };
-    let is_good = report.faults() == 0;
+    let is_good = report.faults() == 0 && bears(&settings.warnings);
     match format {
         Format::Text => {
             for finding in &report {
@@ -75,8 +93,16 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
             findings.extend(report.iter().map(online_finding));
             say(&document(&file, is_good, findings));
         }
+        Format::Github => {
+            let faults = report.iter().filter(|finding| finding.severity == Severity::Fault);
+            faults.for_each(|fault| say(&format_args!("::error::{}", escaped(&fault.to_string()))));
+        }
     }
-    if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match (bears(&settings.warnings), is_good) {
+        (false, _) => ExitCode::from(BAD_CONFIGURATION),
+        (true, false) => ExitCode::FAILURE,
+        (true, true) => ExitCode::SUCCESS,
+    }
 }
 
 fn document(file: &str, is_good: bool, findings: Vec<Value>) -> Value {
@@ -102,4 +128,19 @@ fn of_file(severity: &str, diagnostics: &Diagnostics) -> Vec<Value> {
 fn online_finding(finding: &Finding) -> Value {
     let Finding { severity, name, what, hint } = finding;
     json!({ "severity": severity.as_str(), "name": name, "what": what, "hint": hint })
+}
+
+/// A workflow command of GitHub, which marks the line in a pull request.
+fn annotation(severity: &str, diagnostic: &Diagnostic) -> String {
+    let Diagnostic { file, at, path, what, hint } = diagnostic;
+    let file = escaped(file).replace(':', "%3A").replace(',', "%2C");
+    let at = at.map(|at| format!(",line={},col={}", at.line, at.column)).unwrap_or_default();
+    let subject = if path.is_empty() { String::new() } else { format!("{path}: ") };
+    let hint = if hint.is_empty() { String::new() } else { format!("\n{hint}") };
+    format!("::{severity} file={file}{at}::{}", escaped(&format!("{subject}{what}{hint}")))
+}
+
+/// `text` as a workflow command carries it: in one line.
+fn escaped(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }

@@ -153,6 +153,11 @@ impl Charge {
         }
     }
 
+    /// What the payment that a memo is about comes to.
+    pub(super) fn remembered_worth(&self, memo: &Value) -> Option<Worth> {
+        self.remembered(memo).map(|paid| claims::Rail::worth(self, &paid))
+    }
+
     /// What an offer to pay by a charge asks.
     fn request(&self, offer: &Offer, terms: &Terms) -> Request {
         let fee_payer = terms.charge().is_some_and(|(_, sponsored)| sponsored);

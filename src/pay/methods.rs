@@ -6,7 +6,7 @@ use http::HeaderMap;
 
 use super::{
     Bound, Challenge, Denied, Draw, Fault, Method as _, MethodName, Offer, Refusal, RefusalKind,
-    Terms,
+    Terms, Worth,
     channel::{Asker, Channel, Named},
     charge::Charge,
     x402::{self, X402},
@@ -201,6 +201,20 @@ impl Methods {
             (Some("x402"), Some(x402), _) => x402.resume(pending, &memo).await,
             (Some(MethodName::CHARGE), _, Some(charge)) => charge.resume(pending, &memo).await,
             _ => Err(unconfigured().into()),
+        }
+    }
+
+    /// The method of a payment whose outcome is not known, and what it comes to; `None` if what was remembered of it does
+    /// not read, or its method is not configured.
+    #[must_use]
+    pub fn worth(&self, pending: &Pending) -> Option<(&'static str, Worth)> {
+        let memo = json::parse(&pending.submitting.memo).ok()?;
+        match memo.get("method")?.as_str()? {
+            "x402" => Some(("x402", self.x402.as_ref()?.remembered_worth(&memo)?)),
+            MethodName::CHARGE => {
+                Some((MethodName::CHARGE, self.charge.as_ref()?.remembered_worth(&memo)?))
+            }
+            _ => None,
         }
     }
 

@@ -349,6 +349,11 @@ impl X402 {
         }
     }
 
+    /// What the payment that a memo is about comes to.
+    pub(super) fn remembered_worth(&self, memo: &Value) -> Option<Worth> {
+        remembered(memo).map(|presented| Rail::worth(self, &presented))
+    }
+
     /// How long an authorization lives at most.
     fn life(&self) -> Duration {
         Duration::from_secs(self.settings.max_timeout_seconds.into())

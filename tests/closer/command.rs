@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::{net::TcpListener, process::Command};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tollgate::{
-    admin::{Admin, Administered, LIMITS},
+    admin::{Admin, Administered, LIMITS, Unresolved},
     closer::{CloseError, Closer, Collected, Standing, Standings},
     protocol::{
         money::Amount,
@@ -77,6 +77,10 @@ impl Administered for Desk {
         Ok(false)
     }
 
+    async fn unresolved(&self, _: usize) -> Result<Vec<Unresolved>, store::Error> {
+        Ok(Vec::new())
+    }
+
     async fn adopt(&self, channel: ContractId) -> Result<Amount, CloseError> {
         self.0.adopt(channel).await
     }
@@ -106,11 +110,18 @@ impl Port {
         Self { url, stop }
     }
 
-    /// `tollgate channels` with the arguments in `line`.
+    /// `tollgate channels` with the arguments in `line`, as at a terminal where they do not say otherwise.
     async fn run(&self, line: &str) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        let output: &[&str] = if line.contains("-o json") { &[] } else { &["-o", "table"] };
         command.args(["channels", "--admin", &self.url, "--token-env", "TOKEN"]);
-        command.args(line.split_whitespace()).env("TOKEN", TOKEN).output().await.unwrap()
+        command
+            .args(line.split_whitespace())
+            .args(output)
+            .env("TOKEN", TOKEN)
+            .output()
+            .await
+            .unwrap()
     }
 
     /// What it says, when it succeeds.

@@ -6,14 +6,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tollgate::ledger::Http;
+use tollgate_sandbox::{Fault, Method as Rpc, Times};
 
 use crate::{
     process::{Process, Site},
-    world::{Plan, ROUTES, yaml},
+    world::{PRICE, Plan, ROUTES, until, yaml},
 };
 
 const TOKEN: &str = "canary-token-canary-token-canary-token";
@@ -53,8 +54,11 @@ async fn ask(line: &str, headers: &[(&str, &str)]) -> (StatusCode, Value) {
 
 /// `tollgate channels` with the arguments in `line`.
 async fn channels(site: &Site, line: &str) -> Output {
+    command(site, &format!("channels {line}")).await
+}
+
+async fn command(site: &Site, line: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tollgate"))
-        .arg("channels")
         .args(line.split_whitespace())
         .env_clear()
         .envs(site.sandbox.env_lines())
@@ -121,10 +125,11 @@ async fn the_command_asks_the_admin_port_of_a_gateway_that_runs() {
     let admin = admin_address(&process).await;
     let with = |line: &str| format!("--admin http://{admin} --token-env TOKEN {line}");
 
-    let listed = channels(&site, &with("list")).await;
+    let listed = channels(&site, &with("list -o table")).await;
     assert!(listed.status.success(), "{listed:?}");
     assert_eq!(text(&listed.stdout), "nothing was paid from a channel yet");
-    let listed = channels(&site, &with("list -o json")).await;
+    // Nobody reads it at a terminal.
+    let listed = channels(&site, &with("list")).await;
     let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
     assert_eq!(listed, json!({ "channels": [], "unreadable": [] }));
     let closed = channels(&site, &with("close --all -o json")).await;
@@ -167,7 +172,7 @@ async fn the_command_reads_in_the_configuration_where_the_port_is() {
     let unnamed = with_admin(&yaml(&site.upstream, &plan));
     site.write(&unnamed.replace("127.0.0.1:0, token", &format!("{address}, token")));
     process.logged("a changed `admin.address` needs a restart").await;
-    let listed = channels(&site, &line).await;
+    let listed = channels(&site, &format!("{line} -o table")).await;
     assert_eq!(text(&listed.stdout), "nothing was paid from a channel yet", "{listed:?}");
 
     site.write(&yaml(&site.upstream, &plan));
@@ -180,4 +185,44 @@ async fn the_command_reads_in_the_configuration_where_the_port_is() {
     let down = refused(&channels(&site, "list --admin http://127.0.0.1:1").await);
     let nobody = "tollgate: cannot ask the admin port at http://127.0.0.1:1, is the gateway running?: cannot connect";
     assert_eq!(down, nobody);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_is_listed_until_its_outcome_is_known() {
+    let site = site(ROUTES, |yaml| yaml).await;
+    let mut process = site.run().await;
+    let (agent, before) = (site.agent(&process), site.payee_usdc());
+    let payer = site.sandbox.accounts().payer.address();
+    let credential = agent.sign_for(Method::POST, "/order").await;
+    site.sandbox.faults().arm(Rpc::GetTransaction, Times::Always, Fault::Drop);
+    let sent = site.sandbox.calls(Rpc::SendTransaction);
+    let presented = agent.presenting(Method::POST, "/order", &credential);
+    until("it is sent", || site.sandbox.calls(Rpc::SendTransaction) > sent).await;
+    until("it is on the ledger", || site.payee_usdc() > before).await;
+    process.kill().await;
+    presented.abort();
+
+    let next = site.run_unready().await;
+    let admin = admin_address(&next).await;
+    let line = format!("payments list --admin http://{admin} --token-env TOKEN");
+    let listed: Value = serde_json::from_slice(&command(&site, &line).await.stdout).unwrap();
+    let [payment] = &**listed["unresolved"].as_array().unwrap() else { panic!("{listed}") };
+    assert_eq!(
+        (&payment["method"], &payment["amount"]),
+        (&"x402".into(), &PRICE.to_string().into())
+    );
+    assert_eq!((&payment["asset"]["name"], &payment["payer"]), (&"USDC".into(), &payer.into()));
+    assert_eq!(payment["transaction"].as_str().unwrap().len(), 64, "{payment}");
+    let table = text(&command(&site, &format!("{line} -o table")).await.stdout);
+    assert!(table.starts_with("METHOD") && table.contains(" USDC "), "{table}");
+
+    site.sandbox.faults().clear();
+    while text(&command(&site, &format!("{line} -o table")).await.stdout)
+        != "the outcome of every payment is known"
+    {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(site.payee_usdc() - before, PRICE);
+    let refused = command(&site, &format!("payments list --admin http://{admin}")).await;
+    assert!(!refused.status.success() && refused.stdout.is_empty(), "{refused:?}");
 }

@@ -411,3 +411,38 @@ async fn the_command_ends_with_what_it_found() {
     let finding = &document["findings"][0];
     assert_eq!((json.code, &finding["line"], &finding["name"]), (78, &json!(8), &json!("config")));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warning_is_a_mistake_where_the_command_is_strict() {
+    let site = Site::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let check = async |yaml: &str, line: &[&str]| {
+        std::fs::write(folder.path().join("gateway.yaml"), yaml).unwrap();
+        let lines = site.sandbox.env_lines();
+        let env: Vec<_> = lines.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        with_env(folder.path(), &[&["check"], line].concat(), &env).await
+    };
+    let doubtful = with(&[
+        ("listen: 127.0.0.1:0", "listen: 0.0.0.0:4020"),
+        ("public_url: https://api.example\n", ""),
+    ]);
+    assert_eq!(check(GOOD, &["--strict"]).await.code, 0);
+    assert_eq!(check(&doubtful, &[]).await.code, 0);
+    let strict = check(&doubtful, &["--strict"]).await;
+    assert_eq!((strict.code, strict.stdout.as_str()), (78, ""));
+    assert!(strict.stderr.starts_with("warning: gateway.yaml:1:1: "), "{strict:?}");
+    let document = check(&doubtful, &["--strict", "--format", "json"]).await;
+    let document: serde_json::Value = serde_json::from_str(&document.stdout).unwrap();
+    assert_eq!(document["good"], json!(false));
+
+    let told = check(&doubtful, &["--format", "github"]).await;
+    assert_eq!(told.code, 0);
+    assert!(told.stdout.starts_with("::warning file=gateway.yaml,line=1,col=1::"), "{told:?}");
+    assert_eq!(told.stdout.lines().count(), 1, "{told:?}");
+    let strict = check(&doubtful, &["--strict", "--format", "github"]).await;
+    assert!(strict.code == 78 && strict.stdout.starts_with("::error file="), "{strict:?}");
+    let wrong = with(&[("GET /weather", "GET weather 100%")]);
+    let wrong = check(&wrong, &["--format", "github"]).await;
+    assert!(wrong.code == 78 && wrong.stdout.contains("100%25"), "{wrong:?}");
+    assert!(wrong.stdout.starts_with("::error file=gateway.yaml,line="), "{wrong:?}");
+}

@@ -35,3 +35,26 @@ async fn the_configuration_is_read_anew_by_order_and_what_is_wrong_with_it_is_to
     let port = Port::start(Some(TOKEN), Stub::default()).await;
     assert_eq!(port.send("POST /-/reload", &token, "").await.0, 200);
 }
+
+#[tokio::test]
+async fn payments_whose_outcome_is_not_known_are_told_with_what_they_come_to() {
+    let bearer = bearer();
+    let token = [("authorization", bearer.as_str())];
+    let port = Port::start(Some(TOKEN), Stub::default()).await;
+    assert_eq!(port.ask("GET /payments", &[]).await.0, 401);
+    let (status, told) = port.ask("GET /payments", &token).await;
+    assert_eq!(status, 200);
+    let usdc = Network::Testnet.usdc().contract.to_string();
+    let one = json!({
+        "id": "01".repeat(32), "method": "x402", "amount": "70000", "token": usdc,
+        "asset": { "name": "USDC", "decimals": 7 }, "payer": null,
+        "transaction": "07".repeat(32), "valid_until": 1_700_000_000,
+    });
+    let mut unreadable = one.clone();
+    for member in ["method", "amount", "token", "asset"] {
+        unreadable[member] = Value::Null;
+    }
+    assert_eq!(told, json!({ "unresolved": [one, unreadable] }));
+    let port = Port::start(Some(TOKEN), Stub { trouble: Some("bad"), ..Stub::default() }).await;
+    assert_eq!(port.ask("GET /payments", &token).await.0, 503);
+}

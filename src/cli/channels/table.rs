@@ -1,14 +1,17 @@
 //! Channels as plain columns and lines for people.
 
-use super::{Channel, Deadline, unit};
+use super::{Channel, Deadline};
+use crate::cli::{
+    amount::unit,
+    columns::{at, columns},
+};
 
 /// Every channel in a line.
 pub(super) fn list(channels: &[Channel]) -> String {
     if channels.is_empty() {
         return "nothing was paid from a channel yet".to_owned();
     }
-    let mut rows = vec![HEADS.map(str::to_owned)];
-    rows.extend(channels.iter().map(|channel| {
+    let rows = channels.iter().map(|channel| {
         let asset = channel.asset.as_ref();
         [
             channel.channel.clone(),
@@ -20,18 +23,8 @@ pub(super) fn list(channels: &[Channel]) -> String {
             channel.at_risk.number(asset),
             channel.deadline.map_or_else(|| "-".to_owned(), Deadline::text),
         ]
-    }));
-    let mut widths = HEADS.map(str::len);
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let line = |row: [String; 8]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    rows.into_iter().map(line).collect::<Vec<_>>().join("\n")
+    });
+    columns(HEADS, rows)
 }
 
 /// One channel, a line for each thing that is known.
@@ -68,15 +61,6 @@ impl Deadline {
             (hours, minutes) => format!("ledger {ledger}, in {hours}h{minutes}m"),
         }
     }
-}
-
-/// An instant in seconds since 1970, for people.
-fn at(seconds: u64) -> String {
-    i64::try_from(seconds)
-        .ok()
-        .and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok())
-        .and_then(|instant| instant.format(&time::format_description::well_known::Rfc3339).ok())
-        .unwrap_or_else(|| format!("second {seconds}"))
 }
 
 const HEADS: [&str; 8] =
