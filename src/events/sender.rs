@@ -295,8 +295,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// How long an event is sent again.
 const LIFE: Duration = Duration::from_secs(3 * 24 * 3_600);
 /// How long it is for one gateway to tell, and how soon it asks to go on.
-const LEASE: Duration = Duration::from_secs(30);
-const ASK_AGAIN: Duration = Duration::from_secs(10);
+const LEASE: Duration = Duration::from_secs(25);
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 const AT_ONCE_OVER: Duration = Duration::from_millis(1);
 const LEAVING: Duration = Duration::from_secs(1);
 /// More than wait for one receiver.

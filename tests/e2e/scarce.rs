@@ -59,7 +59,8 @@ async fn h12_ten_thousand_paths_and_hosts_add_no_figure() {
         Plan { routes: "  - { name: everything, match: ANY /x/*, free: true }", ..Plan::default() };
     let site = Site::new(&plan).await;
     site.write(&format!("{}admin: {{ address: 127.0.0.1:0 }}\n", yaml(&site.upstream, &plan)));
-    let process = site.run_unready().await;
+    // Once it has asked the ledger for all that it needs.
+    let process = site.run().await;
     let opened = process.logged("admin port open").await;
     let admin = opened["fields"]["address"].as_str().unwrap().to_owned();
     let strange = |n: usize| {

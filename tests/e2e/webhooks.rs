@@ -137,6 +137,29 @@ async fn two_gateways_on_one_redis_tell_what_either_has_taken() {
 }
 
 #[tokio::test]
+async fn what_a_killed_gateway_has_not_told_is_told_by_another() {
+    let server = Server::valkey(Settings::default()).await;
+    let hook = Hook::start().await;
+    hook.answer(500);
+    let listen = telling(&hook, "[payment.settled]");
+    let store =
+        format!("redis: {{ url: \"{}\", durability: redis-single, timeout: 10s }}", server.url());
+    let site = Site::new(&Plan { listen: &listen, store: &store, ..Plan::default() }).await;
+    let mut process = site.run().await;
+    let other = site.run().await;
+    for _ in 0..2 {
+        site.agent(&process).pay("/weather").await.assert_paid();
+    }
+    hook.until(|heard| !heard.is_empty()).await;
+    process.kill().await;
+    hook.answer(200);
+    // Where it was the one that told, its lease has to end.
+    let told = hook.taken("payment.settled", 2).await;
+    assert_ne!(told[0]["data"]["transaction"], told[1]["data"]["transaction"]);
+    drop(other);
+}
+
+#[tokio::test]
 async fn a_store_that_is_away_is_told_once_out_of_memory() {
     let mut server = Server::redis(Settings::default()).await;
     let hook = Hook::start().await;
