@@ -7,6 +7,7 @@
 //! Source: Standard Webhooks 1.0.
 
 mod alarms;
+mod deliveries;
 mod figures;
 mod messenger;
 mod secret;
@@ -29,7 +30,7 @@ pub use self::{
 };
 use crate::{
     protocol::mpp::timestamp,
-    store::{Notice, Receiver, Store, Subscription, Told, Topic, channel::Token},
+    store::{ClaimKey, Notice, Receiver, Store, Subscription, Told, Topic, channel::Token},
 };
 
 /// What can be told.
@@ -37,7 +38,7 @@ use crate::{
 pub enum Kind {
     /// A payment has moved its money: x402, or a charge.
     PaymentSettled,
-    /// A payment has moved its money, and no answer was delivered for it. It may be presented again.
+    /// A payment has moved its money, and a while later no answer was delivered for it. It may be presented again.
     PaymentUndelivered,
     /// A payer has begun to take back what its channel holds.
     ChannelClosing,
@@ -166,6 +167,20 @@ pub fn is_heard(store: &Store, kind: Kind) -> bool {
 #[must_use]
 pub fn notices(store: &Store, kind: Kind, event: impl FnOnce() -> Event) -> Vec<Notice> {
     store.notices(kind.topic(), || event().told())
+}
+
+/// The notice of an event about the claim `key`, which has settled: it is told if nothing was delivered for that in half a
+/// minute and nobody is about to, whether or not the process lives.
+#[must_use]
+pub fn unless_delivered(
+    store: &Store,
+    key: ClaimKey,
+    event: impl FnOnce() -> Event,
+) -> Vec<Notice> {
+    match is_heard(store, Kind::PaymentUndelivered) {
+        true => vec![deliveries::doubt(key, event().told())],
+        false => Vec::new(),
+    }
 }
 
 impl Event {

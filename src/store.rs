@@ -30,7 +30,9 @@ use self::{backend::Backend, known::Known, outbox::Outbox};
 pub use self::{
     channels::{KEEPING, Reservation},
     error::Error,
-    outbox::{KEPT as NOTICES_KEPT, Notice, Place, Receiver, Subscription, Told, Topic, Waiting},
+    outbox::{
+        Delivery, KEPT as NOTICES_KEPT, Notice, Place, Receiver, Subscription, Told, Topic, Waiting,
+    },
     redis::{Durability, Member, MemberId, Settings as RedisSettings},
 };
 use crate::{protocol::stellar::TxHash, telemetry::metrics::Metrics};

@@ -16,7 +16,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Figures, Telling, Webhook,
+    Figures, Kind, Telling, Webhook,
+    deliveries::Deliveries,
     figures::Fate,
     messenger::{Messenger, Reply},
     name,
@@ -62,6 +63,11 @@ impl Sender {
     ) {
         if webhooks.is_empty() {
             return;
+        }
+        if webhooks.iter().any(|webhook| webhook.kinds.contains(&Kind::PaymentUndelivered)) {
+            let (store, clock, teller) = (store.clone(), clock.clone(), telling.teller);
+            let deliveries = Deliveries { store, clock, teller };
+            tasks.spawn(stop.clone().run_until_cancelled_owned(deliveries.run()));
         }
         let http = Http::new();
         for webhook in webhooks {

@@ -269,7 +269,7 @@ impl Method for Charge {
     }
 
     async fn release(&self, verified: Verified, tried: bool) {
-        claims::release(self, &self.store, verified, tried).await;
+        claims::release(&self.store, verified, tried).await;
     }
 
     fn patience(&self, terms: &Terms, bound: &Bound) -> Duration {

@@ -57,9 +57,6 @@ pub(super) trait Rail: Sync {
     /// What the payment comes to, without its transaction.
     fn worth(&self, payment: &Self::Payment) -> Worth;
 
-    /// The time now, in seconds since 1970.
-    fn now(&self) -> u64;
-
     /// What is recorded once `transaction` has moved the money.
     fn settled(&self, payment: &Self::Payment, transaction: TxHash) -> Settled;
 
@@ -94,15 +91,6 @@ pub struct Held<P> {
     pub(super) route: Arc<str>,
 }
 
-/// Whether somebody waits for what a payment buys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Payer {
-    /// A request has come with it.
-    Waits,
-    /// The request that came with it is gone.
-    IsGone,
-}
-
 /// Claims the payment for this request to `route`, or says what became of it before.
 pub(super) async fn claim<R: Rail>(
     rail: &R,
@@ -120,8 +108,7 @@ pub(super) async fn claim<R: Rail>(
                 return Ok(held(ticket, payment, Some(settled)));
             }
             Claiming::Pending(submitting) => {
-                let lost =
-                    Lost { key: claim.key, submitting: &submitting, route, payer: Payer::Waits };
+                let lost = Lost { key: claim.key, submitting: &submitting, route };
                 resolve(rail, store, &payment, lost).await?;
             }
             Claiming::AliasTaken(taken) => return Err(rail.alias_taken(&taken)),
@@ -139,7 +126,6 @@ pub(super) struct Lost<'a> {
     pub(super) key: ClaimKey,
     pub(super) submitting: &'a Submitting,
     pub(super) route: &'a str,
-    pub(super) payer: Payer,
 }
 
 impl<'a> Lost<'a> {
@@ -148,7 +134,7 @@ impl<'a> Lost<'a> {
         // A version before this one remembered no route.
         let route = memo.get("route").and_then(Value::as_str).unwrap_or_default();
         let Pending { key, submitting } = pending;
-        Self { key: *key, submitting, route, payer: Payer::IsGone }
+        Self { key: *key, submitting, route }
     }
 }
 
@@ -162,7 +148,7 @@ pub(super) async fn resolve<R: Rail>(
     payment: &R::Payment,
     lost: Lost<'_>,
 ) -> Result<(), Denied> {
-    let Lost { key, submitting, route, payer } = lost;
+    let Lost { key, submitting, route } = lost;
     let sent = Sent {
         transaction: submitting.transaction,
         valid_until: submitting.valid_until,
@@ -184,12 +170,7 @@ pub(super) async fn resolve<R: Rail>(
     };
     let told = match &outcome {
         store::Outcome::Settled(settled) => {
-            let paid = told::Paid { rail, store, key, payment, settled, route };
-            let mut told = paid.settled();
-            if payer == Payer::IsGone {
-                told.extend(paid.undelivered());
-            }
-            told
+            told::Paid { rail, store, key, payment, settled, route }.told()
         }
         store::Outcome::Refused { .. } | store::Outcome::Free => Vec::new(),
     };
@@ -218,7 +199,7 @@ pub(super) async fn settle<R: Rail>(
     let settled = rail.settled(&payment, transaction);
     let key = ticket.key();
     let paid = told::Paid { rail, store, key, payment: &payment, settled: &settled, route: &route };
-    ticket.tell(paid.settled());
+    ticket.tell(paid.told());
     // The money has moved: where that cannot be recorded, the recorded hash will tell later.
     store.settled(&mut ticket, settled.clone()).await.map_err(|error| {
         error!(%error, %transaction, "a settled payment could not be recorded; it stays pending");
@@ -252,16 +233,10 @@ pub(super) async fn deliver<P>(
 }
 
 /// Gives the payment back undelivered; `tried` says whether anything was asked to deliver.
-pub(super) async fn release<R: Rail>(rail: &R, store: &Store, held: Held<R::Payment>, tried: bool) {
-    let Held { mut ticket, payment, settled, route } = held;
-    if let Some(settled) = &settled {
-        let (payment, key) = (&payment, ticket.key());
-        let paid = told::Paid { rail, store, key, payment, settled, route: &route };
-        ticket.tell(paid.undelivered());
-    }
+pub(super) async fn release<P>(store: &Store, held: Held<P>, tried: bool) {
     let released = match tried {
-        true => store.release(ticket).await,
-        false => store.release_untried(ticket).await,
+        true => store.release(held.ticket).await,
+        false => store.release_untried(held.ticket).await,
     };
     if let Err(error) = released {
         warn!(%error, "a claim could not be released; it is free again after a restart");

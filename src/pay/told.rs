@@ -19,26 +19,14 @@ pub(super) struct Paid<'a, R: Rail> {
 }
 
 impl<R: Rail> Paid<'_, R> {
-    /// That it has.
-    pub(super) fn settled(&self) -> Vec<Notice> {
-        events::notices(self.store, Kind::PaymentSettled, || Event {
-            kind: Kind::PaymentSettled,
-            key: self.key.0.to_vec(),
-            at: self.settled.at,
-            data: self.data(),
-        })
-    }
-
-    /// That an attempt to deliver what it bought has failed, or never was one.
-    pub(super) fn undelivered(&self) -> Vec<Notice> {
-        let at = self.rail.now();
-        events::notices(self.store, Kind::PaymentUndelivered, || Event {
-            kind: Kind::PaymentUndelivered,
-            // Each attempt that fails is one.
-            key: [&self.key.0[..], &at.to_be_bytes()].concat(),
-            at,
-            data: self.data(),
-        })
+    /// That it has; and what is told if nothing is delivered for it.
+    pub(super) fn told(&self) -> Vec<Notice> {
+        let Self { store, key, settled, .. } = *self;
+        let event = |kind| Event { kind, key: key.0.to_vec(), at: settled.at, data: self.data() };
+        let (is_settled, is_undelivered) = (Kind::PaymentSettled, Kind::PaymentUndelivered);
+        let mut told = events::notices(store, is_settled, || event(is_settled));
+        told.extend(events::unless_delivered(store, key, || event(is_undelivered)));
+        told
     }
 
     fn data(&self) -> Value {

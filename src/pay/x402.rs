@@ -151,10 +151,6 @@ impl Rail for X402 {
         }
     }
 
-    fn now(&self) -> u64 {
-        self.clock.now()
-    }
-
     fn settled(&self, presented: &Presented, transaction: TxHash) -> store::Settled {
         store::Settled {
             transaction: Some(transaction),
@@ -302,7 +298,7 @@ impl Method for X402 {
     }
 
     async fn release(&self, verified: Verified, tried: bool) {
-        claims::release(self, &self.store, verified, tried).await;
+        claims::release(&self.store, verified, tried).await;
     }
 
     fn patience(&self, terms: &Terms, bound: &Bound) -> Duration {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Claim, ClaimKey, Claiming, Error, Notice, Outcome, Pending, Place, Receiver, Submitting,
-    Waiting,
+    Claim, ClaimKey, Claiming, Delivery, Error, Notice, Outcome, Pending, Place, Receiver,
+    Submitting, Waiting,
     channel::{self, Account, Page, Stepped, Token},
     claim::Step,
     embedded::{self, Embedded},
@@ -112,6 +112,13 @@ impl Backend {
             // The file is locked to this process.
             Self::Embedded(_) => Ok(true),
             Self::Redis(store) => store.is_teller(receiver, teller, lease).await,
+        }
+    }
+
+    pub(super) async fn delivery(&self, key: ClaimKey) -> Result<Delivery, Error> {
+        match self {
+            Self::Embedded(store) => store.delivery(key).await,
+            Self::Redis(store) => store.delivery(key).await,
         }
     }
 

@@ -11,7 +11,7 @@ use ::bytes::Bytes;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::{Error, Store, bytes::Reader, channel::Token};
+use super::{ClaimKey, Error, Store, bytes::Reader, channel::Token};
 
 /// Who is told: a digest of what names it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -173,6 +173,14 @@ impl Store {
         self.0.is_teller(receiver, teller, lease).await
     }
 
+    /// Whether something was delivered for the payment `key`, which has settled.
+    ///
+    /// # Errors
+    /// As [`Store::claim`].
+    pub async fn delivery(&self, key: ClaimKey) -> Result<Delivery, Error> {
+        self.0.delivery(key).await
+    }
+
     /// Forgets what came to be before `before`, in seconds since 1970, and waits for whomever: its time has passed.
     ///
     /// # Errors
@@ -186,6 +194,17 @@ impl Store {
     pub fn news(&self) -> watch::Receiver<()> {
         self.2.news.subscribe()
     }
+}
+
+/// What has become of a payment that has settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// A request has it in hand.
+    UnderWay,
+    /// Nothing was delivered for it, and nobody is about to.
+    Missing,
+    /// It has bought its delivery, or is forgotten.
+    Done,
 }
 
 /// What a notice says, whoever it goes to.

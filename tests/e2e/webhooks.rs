@@ -12,7 +12,7 @@ use crate::{
     process::Site,
     server::{Server, Settings},
     upstream::Script,
-    world::{Plan, World},
+    world::{Plan, World, still, until},
 };
 
 /// Listens, and tells `hook` of `events`.
@@ -90,27 +90,53 @@ async fn a_redirect_is_not_followed_and_the_event_is_told_again() {
 }
 
 #[tokio::test]
-async fn what_was_paid_and_not_delivered_is_told_for_each_attempt() {
+async fn what_was_paid_and_not_delivered_is_told_once_after_a_while() {
     let hook = Hook::start().await;
     let listen = telling(&hook, "[payment.undelivered]");
-    let world = World::build(Plan { listen: &listen, ..Plan::default() }).await;
+    let world = World::build(Plan { listen: &listen, clock: still(), ..Plan::default() }).await;
     let agent = world.agent();
-    world.upstream.play(Script { status: StatusCode::BAD_GATEWAY, ..Script::default() });
-    let credential = agent.sign_for(Method::POST, "/order").await;
-    let answer = agent.present_with(Method::POST, "/order", &credential).await;
-    assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
-    let told = hook.taken("payment.undelivered", 1).await;
-    assert_eq!(told[0]["data"]["route"], "order");
-    assert_eq!(told[0]["data"]["amount"], "10000");
-    // It is presented again, and delivered: that is nothing to tell.
-    world.upstream.play(Script::default());
-    let answer = agent.present_with(Method::POST, "/order", &credential).await;
-    assert_eq!(answer.status, StatusCode::OK);
-    // What was neither settled nor delivered cost nobody anything.
-    world.upstream.play(Script { status: StatusCode::BAD_GATEWAY, ..Script::default() });
+    let fails = || Script { status: StatusCode::BAD_GATEWAY, ..Script::default() };
+    let present = async |credential| agent.present_with(Method::POST, "/order", credential).await;
+    // One that comes again in time is nothing to tell, nor is one that cost nobody anything.
+    world.upstream.play(fails());
+    let in_time = agent.sign_for(Method::POST, "/order").await;
+    assert_eq!(present(&in_time).await.status, StatusCode::BAD_GATEWAY);
     assert_eq!(agent.pay("/weather").await.status, StatusCode::BAD_GATEWAY);
+    world.upstream.play(Script::default());
+    present(&in_time).await.assert_paid();
+    world.upstream.play(fails());
+    let late = agent.sign_for(Method::POST, "/order").await;
+    let answer = present(&late).await;
+    assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+    world.pass(Duration::from_secs(30)).await;
+    let told = hook.taken("payment.undelivered", 1).await;
+    let paid = answer.settlement().expect("a receipt").transaction;
+    let data = &told[0]["data"];
+    assert_eq!((&data["route"], &data["transaction"]), (&json!("order"), &json!(paid)));
+    // It may come all the same.
+    world.upstream.play(Script::default());
+    present(&late).await.assert_paid();
     world.end().await;
     assert_eq!(hook.heard().len(), 1, "{:?}", hook.heard());
+}
+
+#[tokio::test]
+async fn a_kill_between_payment_and_delivery_is_told_by_the_next_process() {
+    let hook = Hook::start().await;
+    let listen = telling(&hook, "[payment.undelivered]");
+    let site = Site::new(&Plan { listen: &listen, ..Plan::default() }).await;
+    let mut process = site.run().await;
+    let agent = site.agent(&process);
+    site.upstream.play(Script { delay: Duration::from_secs(4), ..Script::default() });
+    let credential = agent.sign_for(Method::POST, "/order").await;
+    let presented = agent.presenting(Method::POST, "/order", &credential);
+    // It settles before it is forwarded.
+    until("it is forwarded", || !site.upstream.hits().is_empty()).await;
+    process.kill().await;
+    presented.abort();
+    let _process = site.run().await;
+    let told = hook.taken("payment.undelivered", 1).await;
+    assert_eq!(told[0]["data"]["route"], "order");
 }
 
 #[tokio::test]

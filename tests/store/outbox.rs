@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tollgate::store::{
-    Claiming, Error, Notice, Outcome, Place, Receiver, Store, Subscription, Told, Topic,
+    Claiming, Delivery, Error, Notice, Outcome, Place, Receiver, Store, Subscription, Told, Topic,
     channel::Token,
 };
 
@@ -48,6 +48,7 @@ on_every_store! {
     an_outcome_that_is_found_is_told_by_who_recorded_it,
     of_too_much_the_oldest_is_dropped_and_counted,
     who_subscribes_is_told,
+    what_has_become_of_a_settled_payment_is_known,
 }
 
 async fn what_is_told_waits_in_its_order_until_it_has_arrived(store: Store) {
@@ -151,6 +152,21 @@ async fn who_subscribes_is_told(store: Store) {
     store.subscribe(Vec::new());
     assert_eq!(store.notices(Topic(1), told), []);
     assert_eq!(said(&store, HERE).await.len(), 2);
+}
+
+async fn what_has_become_of_a_settled_payment_is_known(store: Store) {
+    let known = async || store.delivery(key(1)).await.unwrap();
+    assert_eq!(known().await, Delivery::Done, "there is none");
+    let mut ticket = fresh(&store, claim(1)).await;
+    assert_eq!(known().await, Delivery::UnderWay);
+    store.settled(&mut ticket, settled(1)).await.unwrap();
+    assert_eq!(known().await, Delivery::UnderWay);
+    store.release(ticket).await.unwrap();
+    assert_eq!(known().await, Delivery::Missing);
+    let Claiming::Redeliver(ticket, _) = store.claim(claim(1)).await.unwrap() else { panic!() };
+    assert_eq!(known().await, Delivery::UnderWay);
+    store.delivered(ticket, 200).await.unwrap();
+    assert_eq!(known().await, Delivery::Done);
 }
 
 #[tokio::test]

@@ -200,4 +200,4 @@ fn hmac(message: &[u8]) -> [u8; 32] {
 const KEY: [u8; 32] = *b"a secret that two of us know....";
 /// No status at all.
 const HANGING: u16 = 999;
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(45);

@@ -95,10 +95,6 @@ impl Rail for Charge {
         Worth { payer: Some(paid.payer()), ..worth }
     }
 
-    fn now(&self) -> u64 {
-        self.clock.now()
-    }
-
     fn settled(&self, paid: &Paid, transaction: TxHash) -> Settled {
         let at = self.clock.now();
         let receipt = mpp::Receipt {

@@ -13,7 +13,7 @@ use super::{
     writer::{Batch, Writer},
 };
 use crate::store::{
-    Error, Notice, Place, Receiver, Waiting,
+    ClaimKey, Delivery, Error, Notice, Place, Receiver, Waiting,
     outbox::{MOST_WAITING, PAGE},
 };
 
@@ -23,6 +23,7 @@ pub(super) enum Wish {
     Waiting { receiver: Receiver, after: Option<Place>, reply: Reply<Waiting> },
     Arrived { receiver: Receiver, places: Vec<Place>, reply: Reply<()> },
     Forget { before: u64, reply: Reply<()> },
+    Delivery { key: ClaimKey, reply: Reply<Delivery> },
 }
 
 /// What is known of it without looking: nobody else writes.
@@ -83,6 +84,10 @@ impl Embedded {
         self.ask(|reply| AnyWish::Outbox(Wish::Arrived { receiver, places, reply })).await
     }
 
+    pub(in crate::store) async fn delivery(&self, key: ClaimKey) -> Result<Delivery, Error> {
+        self.ask(|reply| AnyWish::Outbox(Wish::Delivery { key, reply })).await
+    }
+
     pub(in crate::store) async fn forget_notices(&self, before: u64) -> Result<(), Error> {
         self.ask(|reply| AnyWish::Outbox(Wish::Forget { before, reply })).await
     }
@@ -107,6 +112,10 @@ impl Writer {
                 let rows = places.into_iter().map(|place| row(receiver, place)).collect();
                 let done = self.take_out(rows, batch);
                 batch.answer(reply, done)
+            }
+            Wish::Delivery { key, reply } => {
+                let delivery = self.delivery(key, batch);
+                batch.answer(reply, delivery)
             }
             Wish::Forget { before, reply } => {
                 let done = batch.view.told_before(before).map_err(Fault::from);

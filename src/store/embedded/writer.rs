@@ -22,8 +22,8 @@ use super::{
 };
 use crate::protocol::stellar::ContractId;
 use crate::store::{
-    Claim, ClaimKey, Claiming, Error, Notice, Outcome, Pending, Submitting, TakenBy, TakenState,
-    Ticket, backend,
+    Claim, ClaimKey, Claiming, Delivery, Error, Notice, Outcome, Pending, Submitting, TakenBy,
+    TakenState, Ticket, backend,
     channel::Account,
     claim::{After, Origin, Presented, Record, State, Step},
     file::stopping,
@@ -331,6 +331,16 @@ impl Writer {
         batch.put(key, record.origin, Some(&record), outcome.into_after())?;
         self.tell(told, batch)?;
         Ok(true)
+    }
+
+    pub(super) fn delivery(&self, key: ClaimKey, batch: &Batch) -> Result<Delivery, Fault> {
+        if self.holds.contains_key(&key) {
+            return Ok(Delivery::UnderWay);
+        }
+        Ok(match batch.record(key)? {
+            Some(Record { state: State::Settled { .. }, .. }) => Delivery::Missing,
+            _ => Delivery::Done,
+        })
     }
 
     /// What is stored as pending, but for what this batch has changed, and what it has changed to be so.

@@ -12,15 +12,18 @@ use tracing::error;
 
 use super::{
     Redis,
+    envelope::Key,
     link::{Broken, Link, bytes},
     lists::List,
+    record::Claimed,
     slots::{CLAIMS, slot_of},
     transaction::{self, Draft, Reply},
     wish::Wish,
 };
 use crate::store::{
-    Error, Notice, Place, Receiver, Waiting,
+    ClaimKey, Delivery, Error, Notice, Place, Receiver, Waiting,
     channel::Token,
+    claim::State,
     outbox::{KEPT, PAGE},
 };
 
@@ -78,6 +81,18 @@ impl Redis {
         lease: Duration,
     ) -> Result<bool, Error> {
         self.ask_outbox(|reply| Asked::IsTeller { receiver, teller, lease, reply }).await
+    }
+
+    pub(in crate::store) async fn delivery(&self, key: ClaimKey) -> Result<Delivery, Error> {
+        let verb = move |draft: &mut Draft<'_>| {
+            let now = draft.facts.server_now;
+            Ok(match draft.claimed(key)? {
+                Some(claimed) if claimed.is_held(now) => Delivery::UnderWay,
+                Some(Claimed { state: Some(State::Settled { .. }), .. }) => Delivery::Missing,
+                _ => Delivery::Done,
+            })
+        };
+        self.0.transact(vec![Key::Claim(key)], verb).await
     }
 
     async fn ask_outbox<T>(&self, asked: impl FnOnce(Reply<T>) -> Asked) -> Result<T, Error> {
