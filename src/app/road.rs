@@ -84,8 +84,10 @@ impl server::Service for Road {
         let speech = Speech::of(inbound.request.headers());
         let mut passage = Passage::begin(&mut inbound, &self.unmatched, self.access.as_ref());
         async move {
-            let answer = speech.put(travel(configured, inbound, hop, &mut passage).await);
-            passage.end(answer)
+            let answer = travel(configured, inbound, hop, &mut passage).await;
+            // What it means, however it is told.
+            let status = answer.status();
+            passage.end(speech.put(answer), status)
         }
     }
 

@@ -40,7 +40,8 @@ pub struct Settings {
     pub format: Format,
     /// Where lines go.
     pub output: Output,
-    /// How many in a million of those requests that were asked to pay and carried no payment have a line.
+    /// How many in a million of those requests that carried no payment, and were asked for one or told to come later, have
+    /// a line.
     pub unpaid_per_million: u32,
 }
 
@@ -210,6 +211,11 @@ impl Ticket {
         self.line().upstream_took = Some(took);
     }
 
+    /// It pays nothing, and was told so.
+    pub fn note_unpaid(&self) {
+        self.line().is_unpaid = true;
+    }
+
     /// What became of its payment, and what that comes to where it is known.
     pub fn note_payment(&self, rail: Rail, outcome: Outcome, worth: Option<Worth>) {
         self.line().payment = Some((rail, outcome, worth));
@@ -228,13 +234,14 @@ impl Ticket {
 impl Drop for Record {
     fn drop(&mut self) {
         let line = self.line.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let is_unpaid = line.status == Some(402) && line.payment.is_none();
-        if is_unpaid && !self.log.takes_unpaid() {
+        if line.is_unpaid && !self.log.takes_unpaid() {
             return;
         }
         line.took = self.began.elapsed();
         let line = std::mem::take(line);
-        if self.log.0.queue.try_send(Entry::Line(line)).is_err() {
+        let queue = &self.log.0.queue;
+        let has_room = line.is_about_money() || queue.capacity() > KEPT_FOR_MONEY;
+        if !has_room || queue.try_send(Entry::Line(line)).is_err() {
             self.log.0.lost.fetch_add(1, Relaxed);
         }
     }
@@ -356,6 +363,8 @@ impl Writer {
 
 /// Lines that wait to be written: as many as come in a second of a busy gateway.
 const MOST_WAITING: usize = 8192;
+/// Room that lines of other requests do not get: what was paid is told also in a flood of what was not.
+const KEPT_FOR_MONEY: usize = 2048;
 const BUFFER: usize = 64 * 1024;
 const FLUSHED_WITHIN: Duration = Duration::from_secs(2);
 const MILLION: u64 = 1_000_000;

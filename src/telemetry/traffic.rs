@@ -51,6 +51,7 @@ impl Traffic {
         let each = || routes.iter().map(|(name, counts)| (&**name, counts));
         tell_requests(page, each());
         tell_payments(page, each());
+        tell_observed(page, each());
     }
 
     fn routes(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Counts>> {
@@ -95,11 +96,15 @@ impl Counts {
     pub fn delivered(&self, rail: Rail, asset: ContractId, amount: Amount) {
         let payments = self.share().payments(rail);
         payments.count(Outcome::Delivered);
-        let units = amount.units().unsigned_abs();
-        let mut revenue = payments.revenue();
-        match revenue.iter_mut().find(|(known, _)| *known == asset) {
-            Some((_, sum)) => *sum = sum.saturating_add(units),
-            None => revenue.push((asset, units)),
+        payments.revenue.add(asset, amount);
+    }
+
+    /// Counts an answer that a payment would have been asked for, and what it would have come to.
+    pub fn observed(&self, price: Option<(ContractId, Amount)>) {
+        let observed = self.share().observed.get_or_init(Box::default);
+        observed.charges.fetch_add(1, Relaxed);
+        if let Some((asset, amount)) = price {
+            observed.sums.add(asset, amount);
         }
     }
 
@@ -127,6 +132,7 @@ struct Share {
     challenged: AtomicU64,
     not_served: AtomicU64,
     payments: [OnceLock<Box<Payments>>; Rail::ALL.len()],
+    observed: OnceLock<Box<Observed>>,
 }
 
 /// Counts by status, those of a hundred together.
@@ -136,8 +142,47 @@ type Statuses = [OnceLock<Box<[AtomicU64; 100]>>; 9];
 struct Payments {
     outcomes: [AtomicU64; Outcome::ALL.len()],
     reasons: [AtomicU64; Reason::ALL.len()],
-    /// Only whoever tells it ever meets another here.
-    revenue: Mutex<Vec<(ContractId, u128)>>,
+    revenue: Sums,
+}
+
+/// What was not asked for.
+#[derive(Debug, Default)]
+struct Observed {
+    charges: AtomicU64,
+    sums: Sums,
+}
+
+/// Money, by asset.
+///
+/// Only whoever tells it ever meets another at the lock.
+#[derive(Debug, Default)]
+struct Sums(Mutex<Vec<(ContractId, u128)>>);
+
+impl Sums {
+    fn add(&self, asset: ContractId, amount: Amount) {
+        let units = amount.units().unsigned_abs();
+        let mut sums = self.each();
+        match sums.iter_mut().find(|(known, _)| *known == asset) {
+            Some((_, sum)) => *sum = sum.saturating_add(units),
+            None => sums.push((asset, units)),
+        }
+    }
+
+    /// All of them together.
+    fn together<'s>(all: impl Iterator<Item = &'s Self>) -> BTreeMap<ContractId, u128> {
+        let mut together = BTreeMap::<_, u128>::new();
+        for sums in all {
+            for (asset, units) in &*sums.each() {
+                let sum = together.entry(*asset).or_default();
+                *sum = sum.saturating_add(*units);
+            }
+        }
+        together
+    }
+
+    fn each(&self) -> MutexGuard<'_, Vec<(ContractId, u128)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Share {
@@ -165,10 +210,6 @@ impl Payments {
         if let Some(count) = self.reasons.get(reason.place()) {
             count.fetch_add(1, Relaxed);
         }
-    }
-
-    fn revenue(&self) -> MutexGuard<'_, Vec<(ContractId, u128)>> {
-        self.revenue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -231,14 +272,8 @@ fn tell_payments<'c>(page: &mut Page, routes: impl Iterator<Item = (&'c str, &'c
     let mut family = page.family("revenue_base_units_total", Kind::Counter, help);
     for (route, counts) in routes.clone() {
         for rail in Rail::ALL {
-            let mut revenue = BTreeMap::<_, u128>::new();
-            for payments in counts.payments(*rail) {
-                for (asset, units) in &*payments.revenue() {
-                    let sum = revenue.entry(*asset).or_default();
-                    *sum = sum.saturating_add(*units);
-                }
-            }
-            for (asset, units) in revenue {
+            let revenue = counts.payments(*rail).map(|payments| &payments.revenue);
+            for (asset, units) in Sums::together(revenue) {
                 let asset = asset.to_string();
                 let labels = [("route", route), ("method", rail.as_str()), ("asset", &asset)];
                 family.tell(&labels, units);
@@ -252,6 +287,22 @@ fn tell_payments<'c>(page: &mut Page, routes: impl Iterator<Item = (&'c str, &'c
         if Rail::ALL.iter().any(|rail| counts.payments(*rail).next().is_some()) {
             let each = counts.shares().map(|share| share.not_served.load(Relaxed));
             family.tell(&[("route", route)], sum(each));
+        }
+    }
+}
+
+fn tell_observed<'c>(page: &mut Page, routes: impl Iterator<Item = (&'c str, &'c Counts)> + Clone) {
+    let observed = |counts: &'c Counts| counts.shares().filter_map(|share| share.observed.get());
+    let help = "Answers of routes that observe, which would have been charged";
+    let mut family = page.family("observed_charges_total", Kind::Counter, help);
+    for (route, counts) in routes.clone() {
+        tell_some(&mut family, &[("route", route)], observed(counts).map(|one| &one.charges));
+    }
+    let help = "What those would have come to by their route's first offer, in the base units of the asset";
+    let mut family = page.family("observed_revenue_base_units_total", Kind::Counter, help);
+    for (route, counts) in routes {
+        for (asset, units) in Sums::together(observed(counts).map(|one| &one.sums)) {
+            family.tell(&[("route", route), ("asset", &asset.to_string())], units);
         }
     }
 }
@@ -335,6 +386,24 @@ mod tests {
             r#"gateway_payments_total{route="b",method="unknown",outcome="rejected"} 1"#,
             r#"gateway_payment_rejections_total{route="b",method="unknown",reason="malformed"} 1"#,
             r#"gateway_paid_not_served_total{route="b"} 1"#,
+        ];
+        assert_eq!(told(&traffic), expected);
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_told_by_asset_to_the_unit() {
+        let traffic = Traffic::default();
+        let asset = ContractId([7; 32]);
+        let price = Amount::from_units(i128::from(u64::MAX)).unwrap();
+        for _ in 0..2 {
+            traffic.of("a").observed(Some((asset, price)));
+        }
+        let sum = 2 * u128::from(u64::MAX);
+        let expected = [
+            r#"gateway_observed_charges_total{route="a"} 2"#.to_owned(),
+            format!(
+                r#"gateway_observed_revenue_base_units_total{{route="a",asset="{asset}"}} {sum}"#
+            ),
         ];
         assert_eq!(told(&traffic), expected);
     }

@@ -111,6 +111,43 @@ async fn each_request_has_a_line_that_tells_what_was_paid() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_those_that_pay_nothing_is_sampled_however_it_is_told_and_counted_as_what_it_is()
+{
+    let more = "  - { name: pressed, match: GET /pressed, price: \"$0.001\", accept: [x402], timeout: 5s, \
+                  limits: { unpaid_rps_per_ip: 1 } }\n  \
+                - { name: seen, match: GET /seen, price: \"$0.001\", accept: [x402], timeout: 5s, mode: observe }\n\
+                access_log: { output: ./access.log, sample_unpaid: 0 }\n";
+    let site = Site::start(more).await;
+    let agent = site.agent();
+    let mut call = agent.request(Method::GET, "/weather");
+    call.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    let before = site.page().await;
+    let told = read(agent.client.exchange(call).await.unwrap()).await;
+    assert_eq!((told.status.as_u16(), &told.headers["grpc-status"]), (200, &"9".parse().unwrap()));
+    let mut statuses = Vec::new();
+    for _ in 0..20 {
+        statuses.push(agent.ask(Method::GET, "/pressed").await.status.as_u16());
+    }
+    assert!(statuses.contains(&402) && statuses.contains(&429), "{statuses:?}");
+    for path in ["/seen", "/seen", "/health"] {
+        assert_eq!(agent.ask(Method::GET, path).await.status, 200);
+    }
+    let lines = lines(&site, "access.log", 3).await;
+    let paths: Vec<_> = lines.iter().map(|line| line["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["/seen", "/seen", "/health"]);
+    let page = site.page().await.since(&before);
+    let counted = |route, code| {
+        let labels = [("route", route), ("method", "GET"), ("code", code)];
+        page.value("gateway_requests_total", &labels)
+    };
+    assert_eq!((counted("weather", "402"), counted("weather", "200")), (1, 0));
+    assert_eq!(page.value("gateway_observed_charges_total", &[("route", "seen")]), 2);
+    let asset = site.sandbox.usdc_contract();
+    let labels = [("route", "seen"), ("asset", &*asset)];
+    assert_eq!(page.value("gateway_observed_revenue_base_units_total", &labels), 20_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sigusr1_begins_the_file_anew() {
     let site = Site::start(LOG).await;
     let agent = site.agent();

@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, time::Instant};
 
-use http::{HeaderValue, Response, header::CONTENT_LENGTH};
+use http::{HeaderValue, Response, StatusCode, header::CONTENT_LENGTH};
 
 use super::watched::Watched;
 use crate::{
@@ -73,10 +73,14 @@ impl Passage {
         }
     }
 
-    /// It is answered so.
-    pub(super) fn end<B>(mut self, mut answer: Response<B>) -> Response<Watched<B>> {
+    /// It is answered so; `status` is what that means, where gRPC would have it told as a 200.
+    pub(super) fn end<B>(
+        mut self,
+        mut answer: Response<B>,
+        status: StatusCode,
+    ) -> Response<Watched<B>> {
         self.is_over = true;
-        let status = answer.status().as_u16();
+        let status = status.as_u16();
         self.counts.answered(self.verb, status, Some(self.began.elapsed()));
         let ticket = self.ticket.take();
         if let Some(ticket) = &ticket {

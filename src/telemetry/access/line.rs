@@ -44,6 +44,8 @@ pub(super) struct Line {
     pub(super) took: Duration,
     pub(super) upstream_took: Option<Duration>,
     pub(super) payment: Option<(Rail, Outcome, Option<Worth>)>,
+    /// Whether it was asked to pay, or to come later, and carried no payment that was looked at.
+    pub(super) is_unpaid: bool,
 }
 
 impl Line {
@@ -51,6 +53,12 @@ impl Line {
         let Asked { method, target, client, bytes_in, id, trace } = asked;
         let target = Some(target);
         Self { at_ms, method, target, client, bytes_in, id: Some(id), trace, ..Self::default() }
+    }
+
+    /// Whether it has a payment that was more than refused.
+    pub(super) fn is_about_money(&self) -> bool {
+        let outcome = self.payment.as_ref().map(|(_, outcome, _)| *outcome);
+        outcome.is_some_and(|one| !matches!(one, Outcome::Rejected | Outcome::TurnedAway))
     }
 
     /// Writes it, with the end of the line.
