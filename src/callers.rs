@@ -17,8 +17,9 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 pub use self::{
     key::Keys,
+    quota::Taken,
     token::{NotUsable, TokenKeys, Tokens},
-    turnstile::{Entry, Pass, Turnstile},
+    turnstile::{Brings, Caller, Entry, Pass, Turnstile},
 };
 
 /// What a route says of its callers.
@@ -30,7 +31,7 @@ pub struct Rules {
     pub allow: Arc<[Allow]>,
     /// What callers have for nothing.
     pub free: Option<Quota>,
-    /// How often one address is answered that does not pay.
+    /// How often one address is answered that does not pay, and how often one whose payment does not pay.
     pub unpaid: Option<Rate>,
     /// How often one payer may pay.
     pub paid: Option<Rate>,

@@ -39,27 +39,25 @@ use http_body::Body as HttpBody;
 use http_body_util::{Either, Full};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
-use tracing::error;
 
-use self::{
-    lasting::Lasting,
-    obstacle::{Money, not_asked_for_more, problem_of},
-    problem::Problem,
-    tally::Tally,
-    unpaid::unpaid,
-    whole::Read,
-};
 pub use self::{
     obstacle::Obstacle,
     permit::{Admitted, Reached},
     rooms::Rooms,
     whole::{Onward, Whole},
 };
+use self::{
+    obstacle::{Money, not_asked_for_more, problem_of},
+    problem::Problem,
+    tally::Tally,
+    unpaid::unpaid,
+    whole::Read,
+};
 use crate::{
     callers::Entry,
     pay::{
-        Bound, Denied, Fault, Method, SettleOrder, Terms,
-        channel::{Asker, Channel},
+        Bound, Denied, Method, SettleOrder, Terms,
+        channel::Asker,
         methods::{Asked, Credential, Methods, Wanted},
         room::{Room, Seat},
     },
@@ -262,12 +260,15 @@ impl<F> Guard<F> {
         let address = request.extensions().get::<SocketAddr>().map(SocketAddr::ip);
         let asker = Asker::of(request.headers(), address);
         let parsed = self.methods.parse(&terms, request.headers());
-        match self.entry(&request, &route, matches!(parsed, Ok(Some(_)))) {
+        match self.entry(&request, &route, callers::brings(&parsed)) {
             Entry::Pays => {}
             Entry::Open(pass) => {
                 return Box::pin(self.let_through(request, &route, &terms, pass)).await;
             }
-            Entry::Later(wait) => return own(callers::too_many(wait)),
+            Entry::Later(wait) => {
+                tally::note_unpaid(request.extensions());
+                return own(callers::too_many(wait));
+            }
         }
         let (request, read) = match terms.bind_body {
             false => (request.map(Either::Left), None),
@@ -294,6 +295,9 @@ impl<F> Guard<F> {
             }
             Ok(None) => {
                 let problem = self.refused(&route, &asked, unpaid()).await;
+                if problem.status().is_client_error() {
+                    tally::note_unpaid(request.extensions());
+                }
                 let is_asked = problem.status() == StatusCode::PAYMENT_REQUIRED;
                 if is_asked && page::is_for_a_person(request.headers()) {
                     return own(problem.with_page(page::of(&asked.terms, &asked.bound)));
@@ -326,7 +330,7 @@ impl<F> Guard<F> {
         }
         let tally = Tally::new(&route, tally::rail_of(&credential), request.extensions());
         // To close a channel nothing is asked of the upstream.
-        let is_order = matches!(&credential, Credential::Channel(_, credential) if Channel::asks_to_close(credential));
+        let is_order = callers::is_order(&credential);
         let room = if is_order {
             Ok(())
         } else {
@@ -338,6 +342,8 @@ impl<F> Guard<F> {
             tally.ended(Outcome::TurnedAway);
             return own(problem_of(&obstacle, &route, Money::Unknown));
         }
+        let gate = self.rooms.turnstile.gate(&route.callers, &route.name, self.clock.now_ms());
+        let (seat, of_panic) = (seat.behind(gate), tally.clone());
         // From here on money may move: the client may go away, the work goes on.
         let guard = self.clone();
         let work = async move {
@@ -367,10 +373,7 @@ impl<F> Guard<F> {
                 }
             }
         };
-        Lasting::new(work, &self.tasks).await.unwrap_or_else(|failure| {
-            error!(%failure, "a paid request was cut short");
-            own(Problem::from(&Fault::pending("cut short", None)))
-        })
+        paid::to_its_end(work, &self.tasks, of_panic).await
     }
 
     /// The road of one paid request, in the order of the table of this module.
@@ -391,12 +394,9 @@ impl<F> Guard<F> {
         let Asked { terms, bound, .. } = asked;
         let order = terms.settle.of(&bound.method);
         let verified = method.verify(terms, bound, credential, &mut seat).await?;
-        let mut verified = match self.paced(method, verified, &seat, route).await {
+        let mut verified = match self.paced(method, verified, &seat, route, &tally).await {
             Ok(verified) => verified,
-            Err(problem) => {
-                tally.ended(Outcome::TurnedAway);
-                return Ok(own(*problem));
-            }
+            Err(problem) => return Ok(own(*problem)),
         };
         let mut receipt = None;
         if order == SettleOrder::BeforeForward {
@@ -448,8 +448,14 @@ impl<F> Guard<F> {
             let (settled, proof) = method.settle(verified).await?;
             (verified, receipt) = (settled, Some(proof));
         }
-        let worth = method.worth(&verified);
-        method.deliver(verified, response.status()).await?;
+        let (worth, has_paid) = (method.worth(&verified), method.is_settled(&verified));
+        if let Err(fault) = method.deliver(verified, response.status()).await {
+            if !has_paid {
+                return Err(fault.into());
+            }
+            tally.unserved(has_paid, worth);
+            return Ok(own(unpaid::faulty(terms, &fault)));
+        }
         tally.delivered(worth);
         Ok(paid::with_receipt(response, receipt).map(Either::Right))
     }

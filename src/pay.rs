@@ -2,8 +2,7 @@
 //!
 //! [`x402`] and [`charge`] say what pays and how it reaches the ledger; [`claims`] walks every payment through the same
 //! states; [`methods`] is what a gateway has of them. A method knows nothing of HTTP forwarding and picks no status code:
-//! it says [`Refusal`] (the client's doing) or [`Fault`] (ours, or a dependency's), and the guard turns that into an
-//! answer.
+//! it says [`Refusal`] (the client's doing) or [`Fault`] (ours, or a dependency's), the guard answers.
 
 pub mod channel;
 pub mod charge;
@@ -26,9 +25,8 @@ pub use self::offer::{MethodName, Offer, Wording};
 use self::room::Seat;
 use crate::protocol::{mpp::CredentialHeader, stellar::TxHash};
 use crate::store::Pending;
-pub use crate::store::Redelivery;
-pub use crate::telemetry::worth::Worth;
 use crate::telemetry::{Clock, label::Rail};
+pub use crate::{store::Redelivery, telemetry::worth::Worth};
 
 /// What a priced route asks: the offers and the rules of when money moves. Resolved when the configuration loads.
 #[derive(Clone, Debug)]
@@ -183,6 +181,8 @@ pub enum Denied {
     Failed(Fault),
     /// The payment has bought its answer, and its client asks by name what became of it.
     Replayed(Box<Replay>),
+    /// Its payer pays too often: it was not looked at, and may come again after so long.
+    Later(Duration),
 }
 
 /// The stored outcome of a payment: never its body.

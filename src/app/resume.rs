@@ -97,6 +97,7 @@ fn reason(denied: &Denied) -> &str {
         Denied::Refused(refusal) => &refusal.detail,
         Denied::Failed(fault) => &fault.detail,
         Denied::Replayed(_) => "delivered",
+        Denied::Later(_) => "its payer pays too often",
     }
 }
 

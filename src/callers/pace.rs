@@ -33,6 +33,21 @@ impl Default for Paces {
 impl Paces {
     /// Counts one of `caller` at `now_ms`; how long to wait if that is one too many, which is not counted then.
     pub(super) fn step(&self, rate: &Rate, caller: impl Hash, now_ms: u64) -> Result<(), Duration> {
+        self.judge(rate, caller, now_ms, true)
+    }
+
+    /// Whether one of `caller` could be counted at `now_ms`; how long to wait if not. Counts nothing.
+    pub(super) fn look(&self, rate: &Rate, caller: impl Hash, now_ms: u64) -> Result<(), Duration> {
+        self.judge(rate, caller, now_ms, false)
+    }
+
+    fn judge(
+        &self,
+        rate: &Rate,
+        caller: impl Hash,
+        now_ms: u64,
+        counts: bool,
+    ) -> Result<(), Duration> {
         let hash = self.0.hasher.hash_one((&rate.scope, caller));
         // Other bits for each choice: 4 for the shard, then 10 for the place in each row.
         let choose = |bits: u32, among: usize| {
@@ -57,6 +72,9 @@ impl Paces {
         let spare = SECOND.saturating_sub(each);
         if ahead > spare {
             return Err(Duration::from_micros(ahead.saturating_sub(spare)));
+        }
+        if !counts {
+            return Ok(());
         }
         let next = due.saturating_add(each);
         for place in places {
@@ -95,6 +113,18 @@ mod tests {
         assert_eq!(steps(10_250, 10), 1);
         assert_eq!(steps(10_750, 10), 2);
         assert_eq!(steps(60_000, 10), 4);
+    }
+
+    #[test]
+    fn to_look_counts_nothing_and_says_what_a_step_would() {
+        let (paces, rate) = (Paces::default(), rate(2, ""));
+        for _ in 0..10 {
+            assert_eq!(paces.look(&rate, "a", 5_000), Ok(()));
+        }
+        assert!(paces.step(&rate, "a", 5_000).is_ok() && paces.step(&rate, "a", 5_000).is_ok());
+        assert_eq!(paces.look(&rate, "a", 5_000), paces.step(&rate, "a", 5_000));
+        assert_eq!(paces.look(&rate, "a", 5_000), Err(Duration::from_millis(500)));
+        assert_eq!(paces.look(&rate, "a", 5_500), Ok(()));
     }
 
     #[test]

@@ -10,6 +10,14 @@ use std::{
 
 use super::Quota;
 
+/// One request that a caller had for nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    caller: u64,
+    /// Of which period.
+    ends_at: u64,
+}
+
 /// What everybody has used. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Quotas(Arc<Shared>);
@@ -49,7 +57,7 @@ impl Quotas {
     }
 
     /// Takes one request of `caller`, if it has one left at `now`.
-    pub(super) fn take(&self, quota: &Quota, caller: impl Hash, now: u64) -> bool {
+    pub(super) fn take(&self, quota: &Quota, caller: impl Hash, now: u64) -> Option<Taken> {
         let shared = &self.0;
         let caller = shared.hasher.hash_one((&quota.scope, caller));
         let mut book = shared.book.lock().unwrap_or_else(PoisonError::into_inner);
@@ -57,11 +65,11 @@ impl Quotas {
         if let Some(used) = book.used.get_mut(&caller) {
             if used.ends_at <= now {
                 *used = fresh;
-                return true;
+                return Some(Taken { caller, ends_at: fresh.ends_at });
             }
             let has_more = used.count < quota.requests.get();
             used.count = used.count.saturating_add(u32::from(has_more));
-            return has_more;
+            return has_more.then_some(Taken { caller, ends_at: used.ends_at });
         }
         if book.used.len() >= shared.most {
             book.make_room(now);
@@ -70,7 +78,17 @@ impl Quotas {
         if has_room {
             book.used.insert(caller, fresh);
         }
-        has_room
+        has_room.then_some(Taken { caller, ends_at: fresh.ends_at })
+    }
+
+    /// Gives back what was taken, in the period that it was taken in.
+    pub(super) fn give_back(&self, taken: Taken) {
+        let mut book = self.0.book.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(used) = book.used.get_mut(&taken.caller)
+            && used.ends_at == taken.ends_at
+        {
+            used.count = used.count.saturating_sub(1);
+        }
     }
 }
 
@@ -102,21 +120,36 @@ mod tests {
     #[test]
     fn a_caller_has_so_many_in_each_period_which_begins_with_its_first() {
         let (quotas, three) = (Quotas::default(), quota(3, ""));
-        let taken = |at| (0..10).filter(|_| quotas.take(&three, "a", at)).count();
+        let taken = |at| (0..10).filter(|_| quotas.take(&three, "a", at).is_some()).count();
         assert_eq!((taken(1_000), taken(1_059), taken(1_060), taken(1_119)), (3, 0, 3, 0));
-        assert!(quotas.take(&three, "b", 1_119), "another caller");
-        assert!(quotas.take(&quota(3, "other"), "a", 1_119), "another scope");
+        assert!(quotas.take(&three, "b", 1_119).is_some(), "another caller");
+        assert!(quotas.take(&quota(3, "other"), "a", 1_119).is_some(), "another scope");
+    }
+
+    #[test]
+    fn what_is_given_back_may_be_taken_again_in_its_period_alone() {
+        let (quotas, one) = (Quotas::default(), quota(1, ""));
+        let first = quotas.take(&one, "a", 1_000).unwrap();
+        assert_eq!(quotas.take(&one, "a", 1_001), None);
+        quotas.give_back(first);
+        let again = quotas.take(&one, "a", 1_002).unwrap();
+        assert_eq!((again, quotas.take(&one, "a", 1_002)), (first, None));
+        let next = quotas.take(&one, "a", 1_060).unwrap();
+        quotas.give_back(again);
+        assert_eq!(quotas.take(&one, "a", 1_061), None);
+        assert_ne!(next, again);
     }
 
     #[test]
     fn where_there_is_no_room_nothing_is_free_until_there_is() {
         let (quotas, one) = (Quotas::with_room(2), quota(5, ""));
-        assert!(quotas.take(&one, "a", 1_000) && quotas.take(&one, "b", 1_030));
-        assert!(!quotas.take(&one, "c", 1_030));
-        assert!(quotas.take(&one, "a", 1_030), "who is known has the rest");
+        let takes = |caller: &str, at| quotas.take(&one, caller, at).is_some();
+        assert!(takes("a", 1_000) && takes("b", 1_030));
+        assert!(!takes("c", 1_030));
+        assert!(takes("a", 1_030), "who is known has the rest");
         // The first one's period is over.
-        assert!(quotas.take(&one, "c", 1_060));
-        assert!(!quotas.take(&one, "d", 1_060));
+        assert!(takes("c", 1_060));
+        assert!(!takes("d", 1_060));
     }
 
     #[test]
@@ -124,7 +157,9 @@ mod tests {
         let (quotas, hundred) = (Quotas::default(), quota(100, ""));
         let taken: usize = thread::scope(|scope| {
             let takers = (0..4).map(|_| {
-                scope.spawn(|| (0..200).filter(|_| quotas.take(&hundred, "a", 1_000)).count())
+                scope.spawn(|| {
+                    (0..200).filter(|_| quotas.take(&hundred, "a", 1_000).is_some()).count()
+                })
             });
             takers.collect::<Vec<_>>().into_iter().map(|taker| taker.join().unwrap()).sum()
         });

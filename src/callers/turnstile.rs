@@ -1,12 +1,12 @@
 //! Where a request to a priced route is let through, sent to pay, or told to come later; and what was counted of that.
 
-use std::{hash::Hash, net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http::HeaderMap;
 
-use super::{Allow, Mode, Rules, pace::Paces, quota::Quotas};
+use super::{Allow, Mode, Rules, Taken, pace::Paces, quota::Quotas};
 use crate::{
-    pay::{Terms, room::network_of},
+    pay::room::{Gate, network_of},
     protocol::stellar::Address,
     telemetry::metrics::{Counter, Metrics},
 };
@@ -15,12 +15,35 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct Turnstile {
     unpaid: Paces,
+    /// Of addresses whose payments do not pay. Apart from those that bring none: who pays asks first, and asks no more often
+    /// for that.
+    refused: Paces,
     paid: Paces,
     quotas: Quotas,
     passed: Counter,
     waited: Counter,
-    observed: Counter,
-    observed_units: Counter,
+}
+
+/// Who asks, as far as that is known before anything is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Where the request comes from.
+    pub address: Option<IpAddr>,
+    /// What it brings.
+    pub brings: Brings,
+    /// Whether it may use up a quota: not if it is sure to get nothing for that.
+    pub spends: bool,
+}
+
+/// What a request brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Brings {
+    /// No payment that reads.
+    Nothing,
+    /// A payment that reads.
+    Payment,
+    /// An order to the gateway, with what reads as a proof of who gives it: nothing that could be let through.
+    Order,
 }
 
 /// What becomes of a request.
@@ -42,38 +65,77 @@ pub enum Pass {
     /// Its token is of an issuer that the operator trusts.
     Token,
     /// Its caller has some for nothing.
-    Quota,
+    Quota(Taken),
     /// Nobody is asked to pay.
     Observed,
 }
 
 impl Turnstile {
-    /// What becomes of a request to a route under `rules` that is told apart by its `headers` and the address that it comes
-    /// from; `has_payment` is whether it carries a payment that reads. `now_ms` is in milliseconds since 1970.
+    /// What becomes of a request of `caller` to a route under `rules`, by what its `headers` say. `now_ms` is in milliseconds
+    /// since 1970.
+    ///
+    /// A payment is not counted here, but shut out where others from its address have not paid: see [`Turnstile::refuse`].
     #[must_use]
     pub fn enter(
         &self,
         rules: &Rules,
         route: &str,
         headers: &HeaderMap,
-        (address, has_payment): (Option<IpAddr>, bool),
+        caller: Caller,
         now_ms: u64,
     ) -> Entry {
-        let address = address.map(network_of);
-        if let Some(pass) = self.pass(rules, headers, (address, has_payment), now_ms) {
+        let caller = Caller { address: caller.address.map(network_of), ..caller };
+        if caller.brings != Brings::Order
+            && let Some(pass) = self.pass(rules, headers, caller, now_ms)
+        {
             self.passed.add(&[("route", route), ("by", pass.as_str())], 1);
             return Entry::Open(pass);
         }
-        if has_payment {
-            return Entry::Pays;
-        }
-        match self.pace(&self.unpaid, rules.unpaid.as_ref(), address, now_ms) {
+        let unpaid = rules.unpaid.as_ref().zip(caller.address);
+        let paced = unpaid.map_or(Ok(()), |(rate, address)| match caller.brings {
+            Brings::Nothing => self.unpaid.step(rate, address, now_ms),
+            Brings::Payment | Brings::Order => self.refused.look(rate, address, now_ms),
+        });
+        match paced {
             Ok(()) => Entry::Pays,
             Err(wait) => {
-                self.waited.add(&[("route", route), ("limit", "unpaid_rps_per_ip")], 1);
+                self.waited.add(&[("route", route), ("limit", UNPAID)], 1);
                 Entry::Later(wait)
             }
         }
+    }
+
+    /// Counts a payment that does not pay against the address that it comes from.
+    ///
+    /// # Errors
+    /// How long to wait, if that is one too many.
+    pub fn refuse(
+        &self,
+        rules: &Rules,
+        route: &str,
+        address: Option<IpAddr>,
+        now_ms: u64,
+    ) -> Result<(), Duration> {
+        let Some((rate, address)) = rules.unpaid.as_ref().zip(address) else { return Ok(()) };
+        let paced = self.refused.step(rate, network_of(address), now_ms);
+        if paced.is_err() {
+            self.waited.add(&[("route", route), ("limit", UNPAID)], 1);
+        }
+        paced
+    }
+
+    /// What tells of a payer, before its payment costs anything, whether that would be one too many; `None` where none is.
+    #[must_use]
+    pub fn gate(&self, rules: &Rules, route: &Arc<str>, now_ms: u64) -> Option<Gate> {
+        let rate = rules.paid.clone()?;
+        let (paid, waited, route) = (self.paid.clone(), self.waited.clone(), route.clone());
+        Some(Box::new(move |payer| {
+            let paced = paid.look(&rate, payer, now_ms);
+            if paced.is_err() {
+                waited.add(&[("route", &*route), ("limit", PAID)], 1);
+            }
+            paced
+        }))
     }
 
     /// Whether a verified payment is one too many of its payer, and how long to wait then.
@@ -87,21 +149,18 @@ impl Turnstile {
         payer: Option<Address>,
         now_ms: u64,
     ) -> Result<(), Duration> {
-        let paced = self.pace(&self.paid, rules.paid.as_ref(), payer, now_ms);
+        // Who cannot be told apart is not counted.
+        let Some((rate, payer)) = rules.paid.as_ref().zip(payer) else { return Ok(()) };
+        let paced = self.paid.step(rate, payer, now_ms);
         if paced.is_err() {
-            self.waited.add(&[("route", route), ("limit", "paid_rps_per_payer")], 1);
+            self.waited.add(&[("route", route), ("limit", PAID)], 1);
         }
         paced
     }
 
-    /// Counts what an answer would have cost.
-    pub fn observe(&self, terms: &Terms) {
-        self.observed.add(&[("route", &terms.route)], 1);
-        if let Some(offer) = terms.offers.first() {
-            let labels = [("route", &*terms.route), ("asset", &*offer.asset.name)];
-            let units = offer.amount.units().try_into().unwrap_or(u64::MAX);
-            self.observed_units.add(&labels, units);
-        }
+    /// Gives back what a caller had for nothing, and got nothing for.
+    pub fn give_back(&self, taken: Taken) {
+        self.quotas.give_back(taken);
     }
 
     /// Has `metrics` tell what was counted.
@@ -109,12 +168,6 @@ impl Turnstile {
         for (name, help, counter) in [
             ("passes", "Requests to priced routes that needed no payment", &self.passed),
             ("rate_limited", "Requests that were one too many of their caller", &self.waited),
-            (
-                "observed_charges",
-                "Requests that a route which observes let through",
-                &self.observed,
-            ),
-            ("observed_revenue_base_units", "What those would have cost", &self.observed_units),
         ] {
             metrics.add_counter(name, help, counter);
         }
@@ -124,7 +177,7 @@ impl Turnstile {
         &self,
         rules: &Rules,
         headers: &HeaderMap,
-        (address, has_payment): (Option<IpAddr>, bool),
+        caller: Caller,
         now_ms: u64,
     ) -> Option<Pass> {
         let now = now_ms.div_euclid(1_000);
@@ -135,32 +188,15 @@ impl Turnstile {
         if allowed.is_some() {
             return allowed;
         }
-        if let Some(quota) = rules.free.as_ref().filter(|_| !has_payment) {
-            let has_some = match &quota.keys {
-                Some(keys) => {
-                    keys.find(headers).is_some_and(|key| self.quotas.take(quota, key, now))
-                }
-                None => address.is_some_and(|address| self.quotas.take(quota, address, now)),
-            };
-            if has_some {
-                return Some(Pass::Quota);
-            }
+        let spends = caller.spends && caller.brings == Brings::Nothing;
+        let taken = rules.free.as_ref().filter(|_| spends).and_then(|quota| match &quota.keys {
+            Some(keys) => self.quotas.take(quota, keys.find(headers)?, now),
+            None => self.quotas.take(quota, caller.address?, now),
+        });
+        if let Some(taken) = taken {
+            return Some(Pass::Quota(taken));
         }
         (rules.mode == Mode::Observe).then_some(Pass::Observed)
-    }
-
-    /// Counts one of `caller`; who cannot be told apart is not counted.
-    fn pace(
-        &self,
-        paces: &Paces,
-        rate: Option<&super::Rate>,
-        caller: Option<impl Hash>,
-        now_ms: u64,
-    ) -> Result<(), Duration> {
-        match rate.zip(caller) {
-            Some((rate, caller)) => paces.step(rate, caller, now_ms),
-            None => Ok(()),
-        }
     }
 }
 
@@ -171,8 +207,12 @@ impl Pass {
         match self {
             Self::Key => "api_key",
             Self::Token => "jwt",
-            Self::Quota => "free_quota",
+            Self::Quota(_) => "free_quota",
             Self::Observed => "observe",
         }
     }
 }
+
+/// The limits as the configuration names them.
+const UNPAID: &str = "unpaid_rps_per_ip";
+const PAID: &str = "paid_rps_per_payer";

@@ -3,10 +3,12 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body_util::{Either, Full};
+use tokio_util::task::TaskTracker;
+use tracing::error;
 
-use super::{Body, tally::Tally};
+use super::{Body, lasting::Lasting, own, problem::Problem, tally::Tally};
 use crate::{
-    pay::{Denied, Receipt, Replay, channel::Channel, methods::Asked},
+    pay::{Denied, Fault, Receipt, Replay, channel::Channel, methods::Asked},
     protocol::mpp,
     telemetry::label::Outcome,
 };
@@ -40,6 +42,19 @@ pub(super) fn with_receipt<B>(mut response: Response<B>, receipt: Option<Receipt
         make_private(headers);
     }
     response
+}
+
+/// The answer that `work` comes to, which is done to its end whatever becomes of its client; a panic is told of its payment.
+pub(super) async fn to_its_end<B: Send + 'static>(
+    work: impl Future<Output = Response<Body<B>>> + Send + 'static,
+    tasks: &TaskTracker,
+    tally: Tally,
+) -> Response<Body<B>> {
+    Lasting::new(work, tasks).await.unwrap_or_else(|failure| {
+        error!(%failure, "a paid request was cut short");
+        tally.ended(Outcome::Pending);
+        own(Problem::from(&Fault::pending("cut short", None)))
+    })
 }
 
 /// The answer to a payer that asks for its channel to be closed: the upstream has no part in it.

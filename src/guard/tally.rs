@@ -16,6 +16,7 @@ use crate::{
 };
 
 /// Where the outcome of one payment is counted and noted.
+#[derive(Clone)]
 pub(super) struct Tally {
     counts: Counts,
     rail: Rail,
@@ -57,6 +58,7 @@ impl Tally {
                 FaultKind::Pending { .. } => Outcome::Pending,
             }),
             Denied::Replayed(_) => self.ended(Outcome::Replayed),
+            Denied::Later(_) => self.ended(Outcome::TurnedAway),
         }
     }
 
@@ -72,6 +74,13 @@ impl Tally {
         if let Some(ticket) = &self.ticket {
             ticket.note_payment(self.rail, outcome, worth);
         }
+    }
+}
+
+/// Notes that a request with these extensions pays nothing, and was told so.
+pub(super) fn note_unpaid(extensions: &Extensions) {
+    if let Some(ticket) = extensions.get::<Ticket>() {
+        ticket.note_unpaid();
     }
 }
 

@@ -7,15 +7,20 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::{
-    pay::{Challenge, ChargeWhen, Draw, Offer, Receipt, Redelivery, Refusal, Worth},
+    callers::Rate,
+    pay::{Challenge, ChargeWhen, Draw, Fault, Offer, Receipt, Redelivery, Refusal, Worth},
     protocol::{
         money::Amount,
         mpp::{CredentialHeader, PAYMENT_RECEIPT},
-        stellar::ContractId,
+        stellar::{Address, ContractId},
     },
     route::Pattern,
     store::Pending,
-    telemetry::{label::Rail, traffic::Counts},
+    telemetry::{
+        label::Rail,
+        page::Page,
+        traffic::{Counts, Traffic},
+    },
 };
 
 /// An upstream that answers after a while, as one does whose client takes so long to send the body; it may be reached at
@@ -50,6 +55,8 @@ impl<B: Send + 'static> Forward<B> for Slow {
 struct Lease {
     patience: Duration,
     is_settled: bool,
+    /// Whether a delivery can be recorded.
+    is_kept: bool,
     ended: Mutex<Vec<End>>,
 }
 
@@ -83,8 +90,14 @@ impl Method for Lease {
         Ok(Some(()))
     }
 
-    async fn verify(&self, _: &Arc<Terms>, _: &Bound, (): (), _: &mut Seat) -> Result<(), Denied> {
-        Ok(())
+    async fn verify(
+        &self,
+        _: &Arc<Terms>,
+        _: &Bound,
+        (): (),
+        seat: &mut Seat,
+    ) -> Result<(), Denied> {
+        Ok(seat.pay_as(Address::Contract(ContractId([3; 32])))?)
     }
 
     async fn settle(&self, (): ()) -> Result<((), Receipt), Denied> {
@@ -93,6 +106,9 @@ impl Method for Lease {
     }
 
     async fn deliver(&self, (): (), status: StatusCode) -> Result<(), Fault> {
+        if !self.is_kept {
+            return Err(Fault::pending("not recorded", None));
+        }
         self.end(End::Delivered(status));
         Ok(())
     }
@@ -136,10 +152,8 @@ fn asked() -> Asked {
     Asked { terms: Arc::new(terms), bound, wanted, asker }
 }
 
-/// Forwards a request to an upstream within the patience of `lease`; its answer, and when it came.
-async fn carried(lease: &Lease, slow: Slow) -> (Response<Body<Full<Bytes>>>, Duration) {
-    let asked = asked();
-    let route = Route {
+fn route_of(asked: &Asked, counts: Counts) -> Route {
+    Route {
         name: "act".into(),
         pattern: Pattern::parse("POST /act").unwrap(),
         access: Access::Priced(asked.terms.clone()),
@@ -148,9 +162,15 @@ async fn carried(lease: &Lease, slow: Slow) -> (Response<Body<Full<Bytes>>>, Dur
         body_limit: 1_024,
         tunnel: None,
         rewrite: None,
-        counts: Counts::default(),
+        counts,
         callers: Default::default(),
-    };
+    }
+}
+
+/// Forwards a request to an upstream within the patience of `lease`; its answer, and when it came.
+async fn carried(lease: &Lease, slow: Slow) -> (Response<Body<Full<Bytes>>>, Duration) {
+    let asked = asked();
+    let route = route_of(&asked, Counts::default());
     let guard = Guard::new(slow, Methods::default(), Clock::fixed(1_000), TaskTracker::new());
     let request = Box::new(Request::new(Either::Left(Full::<Bytes>::default())));
     let seat = guard.rooms.paying.enter(None);
@@ -160,7 +180,33 @@ async fn carried(lease: &Lease, slow: Slow) -> (Response<Body<Full<Bytes>>>, Dur
 }
 
 const fn lease(is_settled: bool) -> Lease {
-    Lease { patience: MINUTE, is_settled, ended: Mutex::new(Vec::new()) }
+    Lease { patience: MINUTE, is_settled, is_kept: true, ended: Mutex::new(Vec::new()) }
+}
+
+/// Carries as many payments of one payer as there are leases, to a route that it may pay once a second; the last answer's
+/// status, unless it was denied, and what was counted of all.
+async fn counted(leases: &[Lease]) -> (Option<StatusCode>, Vec<String>) {
+    let (asked, traffic) = (asked(), Traffic::default());
+    let mut route = route_of(&asked, traffic.of("act"));
+    let per_second = 1.try_into().unwrap();
+    route.callers.paid = Some(Rate { per_second, scope: "".into() });
+    let upstream = Slow { takes: Duration::ZERO, is_reached: true };
+    let guard = Guard::new(upstream, Methods::default(), Clock::fixed(1_000), TaskTracker::new());
+    let mut last = None;
+    for lease in leases {
+        let request = Box::new(Request::new(Either::Left(Full::<Bytes>::default())));
+        let seat = guard.rooms.paying.enter(None);
+        let carried = guard.carry(lease, (), seat, request, &route, &asked).await;
+        last = carried.ok().map(|response| response.status());
+    }
+    (last, told_of(&traffic))
+}
+
+fn told_of(traffic: &Traffic) -> Vec<String> {
+    let mut page = Page::default();
+    traffic.tell(&mut page);
+    let text = page.into_text();
+    text.lines().filter(|line| line.starts_with("gateway_pa")).map(str::to_owned).collect()
 }
 
 async fn told(response: Response<Body<Full<Bytes>>>) -> String {
@@ -213,6 +259,57 @@ async fn a_payment_that_moved_counts_as_tried_only_if_its_request_went_out() {
         let told = told(response).await;
         assert!(told.ends_with(words), "{told}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_held_back_behind_a_payment_that_moved_counts_as_paid_and_not_served() {
+    let unrecorded = |is_settled| Lease { is_kept: false, ..lease(is_settled) };
+    let (status, counted_of) = counted(&[unrecorded(true)]).await;
+    let expected = [
+        r#"gateway_payments_total{route="act",method="mpp.charge",outcome="not_served"} 1"#,
+        r#"gateway_paid_not_served_total{route="act"} 1"#,
+    ];
+    assert_eq!((status, counted_of), (Some(StatusCode::SERVICE_UNAVAILABLE), to_vec(&expected)));
+    // What has not moved is denied, and counted as that by who hears so.
+    assert_eq!(counted(&[unrecorded(false)]).await, (None, Vec::new()));
+}
+
+#[tokio::test]
+async fn a_payment_that_moved_and_is_one_too_many_of_its_payer_counts_as_paid_and_not_served() {
+    for (is_settled, outcome, unserved) in [(true, "not_served", 1), (false, "turned_away", 0)] {
+        let (status, counted) = counted(&[lease(false), lease(is_settled)]).await;
+        let of = |outcome: &str| {
+            format!(
+                r#"gateway_payments_total{{route="act",method="mpp.charge",outcome="{outcome}"}} 1"#
+            )
+        };
+        let unserved = format!(r#"gateway_paid_not_served_total{{route="act"}} {unserved}"#);
+        assert_eq!(status, Some(StatusCode::TOO_MANY_REQUESTS));
+        assert_eq!(counted, [of("delivered"), of(outcome), unserved]);
+    }
+}
+
+#[tokio::test]
+async fn a_payment_whose_work_panics_counts_as_pending() {
+    let traffic = Traffic::default();
+    let route = route_of(&asked(), traffic.of("act"));
+    let tally = Tally::new(&route, Rail::X402, &http::Extensions::new());
+    let work = panicking();
+    let answer = paid::to_its_end(work, &TaskTracker::new(), tally).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let expected = [
+        r#"gateway_payments_total{route="act",method="x402",outcome="pending"} 1"#,
+        r#"gateway_paid_not_served_total{route="act"} 0"#,
+    ];
+    assert_eq!(told_of(&traffic), expected);
+}
+
+async fn panicking() -> Response<Body<Full<Bytes>>> {
+    panic!("told")
+}
+
+fn to_vec(lines: &[&str]) -> Vec<String> {
+    lines.iter().map(|line| (*line).to_owned()).collect()
 }
 
 #[test]

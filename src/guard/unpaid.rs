@@ -4,7 +4,7 @@ use http::{Response, StatusCode};
 use http_body_util::Either;
 use tracing::{debug, warn};
 
-use super::{Body, Guard, own, paid, problem::Problem};
+use super::{Body, Guard, callers::too_often, obstacle::Money, own, paid, problem::Problem};
 use crate::{
     pay::{
         Denied, Draw, Fault, FaultKind, Refusal, RefusalKind, Terms, channel::Named, methods::Asked,
@@ -40,9 +40,13 @@ impl<F> Guard<F> {
         denied: Denied,
     ) -> Response<Body<B>> {
         match denied {
-            Denied::Refused(refusal) => own(self.refused(route, asked, refusal).await),
+            Denied::Refused(refusal) => match self.count_refusal(route, asked.asker.address) {
+                Some(problem) => own(problem),
+                None => own(self.refused(route, asked, refusal).await),
+            },
             Denied::Failed(fault) => own(faulty(&asked.terms, &fault)),
             Denied::Replayed(replay) => paid::replayed(*replay).map(Either::Left),
+            Denied::Later(wait) => own(too_often(wait, Money::Unknown)),
         }
     }
 

@@ -3,10 +3,7 @@
 //! Nothing is signed here, and nothing costs us a fee. Whether the transaction is what was asked is its type's to say
 //! ([`Whole`]); what it would do, and did, is the ledger's. Source: MPP `stellar` charge, unsponsored pull and push.
 
-use std::sync::Arc;
-
 use stellar_xdr as xdr;
-use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 
@@ -35,8 +32,6 @@ pub struct Relay {
     rpc: Rpc,
     clock: Clock,
     watch: Watch,
-    /// Places for questions about hashes, which anybody can make up.
-    lookups: Arc<Semaphore>,
 }
 
 /// What the ledger says of a hash.
@@ -72,7 +67,7 @@ impl Relay {
     #[must_use]
     pub fn start(rpc: Rpc, clock: Clock, tasks: &TaskTracker, stop: CancellationToken) -> Self {
         let watch = Watch::start("charge", rpc.clone(), clock.clone(), tasks, stop);
-        Self { rpc, clock, watch, lookups: Arc::new(Semaphore::new(MOST_LOOKUPS)) }
+        Self { rpc, clock, watch }
     }
 
     /// Whether payments can be taken now.
@@ -204,13 +199,11 @@ impl Relay {
         }
     }
 
-    /// Looks up a transaction that its payer put on the ledger.
+    /// Looks up a transaction that its payer put on the ledger. Anybody can make up a hash: who calls this bounds how often.
     ///
     /// # Errors
     /// What kept the RPC from telling.
     pub async fn find(&self, hash: TxHash) -> Result<Found, Failure> {
-        let place = self.lookups.try_acquire();
-        let _place = place.map_err(|_| Failure::unavailable("too many hashes are looked up"))?;
         match self.rpc.transaction(hash).await? {
             Lookup::NotFound { latest, oldest_closed_at, .. } => {
                 Ok(Found::Absent { since: oldest_closed_at, until: latest.closed_at })
@@ -355,8 +348,6 @@ pub const SENT_ALREADY: &str = "transaction_sent_already";
 /// The reason of what did not land in its time.
 const EXPIRED: &str = "transaction_expired";
 
-/// Questions about hashes under way at once.
-const MOST_LOOKUPS: usize = 64;
 /// The network's least bid for one operation, in stroops.
 const LEAST_BID: i64 = 100;
 /// The usual time between two ledgers.

@@ -358,7 +358,7 @@ impl Method for Channel {
         };
         check::fits(&view, offer)?;
         self.check_signature(&checked, &view)?;
-        seat.pay_as(Address::Contract(channel))?;
+        seat.come_as(Address::Contract(channel))?;
         if checked.payload.amount > view.deposited() {
             // Its payer may have topped it up since it was last seen.
             match self.channels.refresh(channel, asker.address).await {

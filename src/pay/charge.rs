@@ -19,7 +19,7 @@ use super::{
     Bound, Challenge, Denied, Draw, Fault, Method, Offer, Receipt, Refusal, Terms, Worth,
     claims::{self, Held, Lost},
     mpp::{Issue, Issuer, expired, not_ours, scope},
-    room::Seat,
+    room::{Room, Seat},
 };
 use crate::{
     ledger::{
@@ -48,6 +48,8 @@ pub struct Charge {
     relay: Relay,
     store: Store,
     clock: Clock,
+    /// For questions about transactions that were pushed.
+    asking: Room,
 }
 
 /// How a gateway takes charges.
@@ -100,14 +102,14 @@ impl Charge {
 
     /// The method with its store; `own` pays the fees of sponsored charges.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         settings: Settings,
         own: Option<own::Facilitator>,
         relay: Relay,
         store: Store,
         clock: Clock,
     ) -> Self {
-        Self { settings, own, relay, store, clock }
+        Self { settings, own, relay, store, clock, asking: Room::new(MOST_ASKING) }
     }
 
     /// Has the ledger judge a payment that was claimed for the first time.
@@ -337,3 +339,6 @@ fn binding(terms: &Terms, bound: &Bound, paid: &Paid) -> Binding {
 fn alias(challenge: &ChallengeId) -> ClaimKey {
     ClaimKey(claims::digest(&[b"mpp challenge", challenge.as_str().as_bytes()]))
 }
+
+/// Questions about hashes under way at once, of which one client has half.
+const MOST_ASKING: u64 = 128;

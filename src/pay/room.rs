@@ -5,14 +5,16 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    fmt,
     net::{IpAddr, Ipv6Addr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
-use super::Fault;
+use super::{Denied, Fault};
 use crate::protocol::stellar::Address;
 
 /// Room for so much at once. Clones share it.
@@ -20,12 +22,15 @@ use crate::protocol::stellar::Address;
 pub struct Room(Arc<Shared>);
 
 /// What one request has of a room, until it is dropped.
-#[derive(Debug)]
 pub struct Seat {
     room: Room,
     taken: u64,
     holders: Vec<Holder>,
+    gate: Option<Gate>,
 }
+
+/// Whether a payer may pay now, or how long it has to wait. To ask counts nothing.
+pub type Gate = Box<dyn Fn(Address) -> Result<(), Duration> + Send + Sync>;
 
 /// There is not as much left, or not for this client or payer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,7 +67,13 @@ impl Room {
     #[must_use]
     pub fn enter(&self, address: Option<IpAddr>) -> Seat {
         let holders = address.map(network_of).map(Holder::Network).into_iter().collect();
-        Seat { room: self.clone(), taken: 0, holders }
+        Seat { room: self.clone(), taken: 0, holders, gate: None }
+    }
+
+    /// A seat in the names of those who hold another one, which has taken nothing yet.
+    #[must_use]
+    pub fn enter_with(&self, other: &Seat) -> Seat {
+        Seat { room: self.clone(), taken: 0, holders: other.holders.clone(), gate: None }
     }
 
     /// Is room for `most` from now on; who has something keeps it.
@@ -86,6 +97,13 @@ impl Room {
 }
 
 impl Seat {
+    /// The same seat, whose payer has to pass a gate.
+    #[must_use]
+    pub fn behind(mut self, gate: Option<Gate>) -> Self {
+        self.gate = gate;
+        self
+    }
+
     /// Takes so much more.
     ///
     /// # Errors
@@ -118,6 +136,17 @@ impl Seat {
         })
     }
 
+    /// As [`Seat::pay_as`], if the gate lets the payer pass: called before anybody is asked for the payer.
+    ///
+    /// # Errors
+    /// [`Denied::Later`] if it does not; as [`Seat::pay_as`].
+    pub fn come_as(&mut self, payer: Address) -> Result<(), Denied> {
+        if let Some(gate) = &self.gate {
+            gate(payer).map_err(Denied::Later)?;
+        }
+        Ok(self.pay_as(payer)?)
+    }
+
     /// What was taken is taken in the name of `payer` too: called where it is certain that it is the payer who asks.
     ///
     /// # Errors
@@ -136,6 +165,12 @@ impl Seat {
         book.add(holder, self.taken);
         self.holders.push(holder);
         Ok(())
+    }
+}
+
+impl fmt::Debug for Seat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seat").field("taken", &self.taken).finish_non_exhaustive()
     }
 }
 

@@ -262,7 +262,7 @@ impl Method for X402 {
         let payer = presented.payment.transfer.payer();
         // What a contract has signed is for the ledger to judge.
         if payer.account().is_some() {
-            seat.pay_as(payer)?;
+            seat.come_as(payer)?;
         }
         let claim = self.claim(terms, bound, &presented);
         let held = claims::claim(self, &self.store, claim, presented, &terms.route);

@@ -1,12 +1,14 @@
 //! Paying from a channel: one commitment a request, one round trip from the second on, nothing lost when nothing comes.
 
 use http::{HeaderValue, StatusCode};
+use sha2::Digest as _;
+use tollgate::{protocol::mpp::channel::Action, telemetry::Clock};
 use tollgate_sandbox::Method as Call;
 
 use crate::{
     payer::{asked, due},
     upstream::Script,
-    world::{DEPOSIT, PRICE, World},
+    world::{DEPOSIT, PRICE, Plan, World},
 };
 
 #[tokio::test]
@@ -180,3 +182,56 @@ async fn credit_of_a_deposit_that_is_committed_whole_takes_a_unit_more_for_each_
     assert_eq!(world.hits(), 3);
     world.end().await;
 }
+
+#[tokio::test]
+async fn i10_a_channel_that_pays_too_often_is_told_so_before_its_commitment_is_taken() {
+    let limited = LIMITED.replace("MORE", "limits: { paid_rps_per_payer: 1 }");
+    let clock = Clock::fixed(Clock::system().now());
+    let plan = Plan { routes: &limited, clock: clock.clone(), ..Plan::default() };
+    let world = World::build(plan).await;
+    let payer = world.payer().await;
+    let next = payer.pay("/weather").await.next().unwrap();
+    let credential = payer.commit(&next, due(&next));
+    for _ in 0..3 {
+        let told = payer.present("/weather", &credential).await;
+        assert_eq!(told.status, StatusCode::TOO_MANY_REQUESTS, "{told:?}");
+        let detail = told.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("; the payment was not looked at: present it again"), "{detail}");
+    }
+    clock.advance(std::time::Duration::from_secs(2));
+    let paid = payer.present("/weather", &credential).await;
+    assert_eq!(paid.assert_channel_paid(), (2 * PRICE, 2 * PRICE));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn c27_a_payer_closes_its_channel_also_where_it_could_pass_without_paying() {
+    let digest = hex::encode(sha2::Sha256::digest(KEY));
+    let keys = format!("allow: [{{ api_key: {{ keys: [{{ sha256: {digest} }}] }} }}]");
+    for more in ["mode: observe", &keys] {
+        let world = World::start().await;
+        let payer = world.payer().await;
+        payer.pay("/weather").await.assert_channel_paid();
+        let challenge = payer.challenge("/weather").await;
+        let routes = LIMITED.replace("MORE", more);
+        world.reload(&Plan { routes: &routes, ..Plan::default() });
+        let close = payer.commit_for(Action::Close, &challenge, PRICE + 1);
+        let mut request = payer.request(http::Method::GET, "/weather");
+        request.headers_mut().insert(http::header::AUTHORIZATION, close.encode());
+        request.headers_mut().insert("x-api-key", HeaderValue::from_static(KEY));
+        let closed = payer.send(request).await;
+        assert_eq!(closed.status, StatusCode::OK, "{more}: {closed:?}");
+        assert_eq!(closed.json()["closed"], true, "{more}");
+        assert_eq!(world.hits(), 1, "{more}: a close is no request");
+        // A request passes all the same.
+        let mut request = payer.request(http::Method::GET, "/weather");
+        request.headers_mut().insert("x-api-key", HeaderValue::from_static(KEY));
+        assert_eq!(payer.send(request).await.status, StatusCode::OK, "{more}");
+        world.end().await;
+    }
+}
+
+const KEY: &str = "a-key-of-a-customer";
+const LIMITED: &str = "
+  - { name: weather, match: GET /weather, price: \"$0.001\", accept: [mpp.channel], timeout: 5s, MORE }
+";

@@ -70,6 +70,13 @@ impl World {
         Self { sandbox, upstream, gateway, clock: plan.clock, folder }
     }
 
+    /// Writes the `gateway.yaml` of `plan` and swaps it in.
+    pub(crate) fn reload(&self, plan: &Plan<'_>) {
+        std::fs::write(self.folder.path().join("gateway.yaml"), yaml(&self.upstream, plan))
+            .unwrap();
+        self.gateway.reload(load(&self.folder, &self.sandbox)).unwrap();
+    }
+
     /// Stops the gateway and starts another one on the same store.
     pub(crate) async fn restart(self) -> Self {
         let Self { sandbox, upstream, gateway, clock, folder } = self;

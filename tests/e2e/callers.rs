@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode, header};
-use tollgate::client::Overrides;
+use tollgate::{client::Overrides, protocol::money::Amount};
+use tollgate_sandbox::Method as Call;
 
-use crate::world::{Agent, Answer, PRICE, Plan, World, read, still};
+use crate::{
+    upstream::Script,
+    world::{Agent, Answer, PRICE, Plan, World, read, still},
+};
 
 const KEY: &str = "a key that a customer has had for years";
 
@@ -94,6 +98,38 @@ async fn i08_unpaid_answers_have_a_budget_of_their_own_and_payments_go_past_it()
 }
 
 #[tokio::test]
+async fn i08_payments_that_do_not_pay_have_no_budget_without_end_and_honest_ones_spend_none() {
+    let world = world("limits: { unpaid_rps_per_ip: 2 }", "").await;
+    let agent = world.agent();
+    let mut honest = Vec::new();
+    for _ in 0..3 {
+        honest.push(agent.sign("/weather", &Overrides::default()).await);
+        world.pass(Duration::from_secs(1)).await;
+    }
+    let cheap = Overrides { amount: Some(Amount::ONE), ..Overrides::default() };
+    let junk = agent.sign("/weather", &cheap).await;
+    // As many as it may ask in a second, and one more: who pays has as many as it likes.
+    for credential in &honest {
+        agent.present("/weather", credential).await.assert_paid();
+    }
+    let late = agent.sign("/weather", &Overrides::default()).await;
+    for _ in 0..2 {
+        let told = agent.present("/weather", &junk).await;
+        assert_eq!(told.status, StatusCode::PAYMENT_REQUIRED, "{told:?}");
+    }
+    for credential in [&junk, &late] {
+        let told = agent.present("/weather", credential).await;
+        assert_eq!(told.status, StatusCode::TOO_MANY_REQUESTS, "{told:?}");
+        assert!(!told.headers.contains_key("payment-required"));
+        assert!(told.headers.contains_key(header::RETRY_AFTER));
+    }
+    assert_eq!(agent.ask(Method::GET, "/health").await.status, StatusCode::OK);
+    world.pass(Duration::from_secs(5)).await;
+    agent.present("/weather", &late).await.assert_paid();
+    world.end().await;
+}
+
+#[tokio::test]
 async fn i10_a_payer_that_pays_too_often_keeps_its_money_and_may_come_again() {
     let world = world("limits: { paid_rps_per_payer: 1 }", "").await;
     let (agent, before) = (world.agent(), world.payee_usdc());
@@ -101,11 +137,14 @@ async fn i10_a_payer_that_pays_too_often_keeps_its_money_and_may_come_again() {
     let first = agent.sign("/weather", &Overrides::default()).await;
     let second = agent.sign("/weather", &Overrides::default()).await;
     agent.present("/weather", &first).await.assert_paid();
-    let told = agent.present("/weather", &second).await;
-    assert_eq!(told.status, StatusCode::TOO_MANY_REQUESTS, "{told:?}");
-    assert!(
-        told.json()["detail"].as_str().unwrap().ends_with("nothing was charged for this request")
-    );
+    let asked = world.sandbox.calls(Call::SimulateTransaction);
+    for _ in 0..3 {
+        let told = agent.present("/weather", &second).await;
+        assert_eq!(told.status, StatusCode::TOO_MANY_REQUESTS, "{told:?}");
+        let detail = told.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("; the payment was not looked at: present it again"), "{detail}");
+    }
+    assert_eq!(world.sandbox.calls(Call::SimulateTransaction), asked, "the ledger is not asked");
     assert_eq!((world.payee_usdc() - before, world.upstream.hits().len()), (PRICE, 1));
     // Another payer is another payer, at the same address.
     payers[0].pay("/weather").await.assert_paid();
@@ -130,6 +169,34 @@ async fn a_caller_has_its_quota_for_nothing_and_then_pays() {
     agent.pay("/weather").await.assert_paid();
     world.pass(Duration::from_secs(3_601)).await;
     assert_eq!(agent.ask(Method::GET, "/weather").await.status, StatusCode::OK);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_quota_is_not_used_up_by_what_brings_nothing() {
+    let world = world("mode: observe, free_quota: { requests: 1, per: 1h }", "").await;
+    let agent = world.agent();
+    let preflight = || {
+        let mut request = agent.request(Method::OPTIONS, "/weather");
+        for (name, value) in
+            [("origin", "https://app.example"), ("access-control-request-method", "GET")]
+        {
+            request.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        request
+    };
+    for _ in 0..3 {
+        read(agent.client.exchange(preflight()).await.unwrap()).await;
+    }
+    // What is private was had for nothing, what is not was observed.
+    let is_private = |told: &Answer| told.headers.contains_key(header::CACHE_CONTROL);
+    let slow = Script { delay: Duration::from_secs(6), ..Script::default() };
+    world.upstream.play(slow);
+    let told = agent.ask(Method::GET, "/weather").await;
+    assert_eq!(told.status, StatusCode::GATEWAY_TIMEOUT, "{told:?}");
+    world.upstream.play(Script::default());
+    assert!(is_private(&agent.ask(Method::GET, "/weather").await));
+    assert!(!is_private(&agent.ask(Method::GET, "/weather").await));
     world.end().await;
 }
 

@@ -51,19 +51,19 @@ impl Charge {
                 let payer = ours.payer()?;
                 check_signed_hash(payer, &ours.common.id, &hash, &signature)
                     .map_err(|error| invalid("bad_source_signature", error.to_string()))?;
-                seat.pay_as(Address::Account(payer))?;
-                (self.pushed(&ours, &expected, payer, hash).await?, String::new())
+                seat.come_as(Address::Account(payer))?;
+                (self.pushed(&ours, &expected, payer, hash, seat).await?, String::new())
             }
             Payload::Hash(hash) => {
                 let payer = ours.payer()?;
-                (self.pushed(&ours, &expected, payer, hash).await?, String::new())
+                (self.pushed(&ours, &expected, payer, hash, seat).await?, String::new())
             }
         };
         let mpp::Ours { id, expires, request, realm_is_ours, .. } = ours.common;
         let paid = Paid { challenge: id, expires, realm_is_ours, form, transaction, request };
         // What a contract has signed is for the ledger to judge.
         if paid.payer().account().is_some() {
-            seat.pay_as(paid.payer())?;
+            seat.come_as(paid.payer())?;
         }
         Ok(paid)
     }
@@ -182,7 +182,14 @@ impl Charge {
         expected: &Expected,
         payer: AccountId,
         hash: TxHash,
+        seat: &Seat,
     ) -> Result<Form, Denied> {
+        // Anybody can make up a hash: nobody has all the room for questions about them.
+        let mut asking = self.asking.enter_with(seat);
+        if asking.take(1).is_err() {
+            let detail = "too many hashes are looked up, or too many for this client or payer";
+            return Err(Fault::pending(detail, Some(hash)).into());
+        }
         let landed = match self.relay.find(hash).await {
             Ok(Found::Landed(landed)) => landed,
             Ok(Found::Failed) => {

@@ -1,11 +1,18 @@
 //! Group B: what a client put on the ledger itself pays its own challenge, once, and nobody else's.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join_all;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use stellar_xdr::{self as xdr, ReadXdr as _, WriteXdr as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpSocket,
+};
 use tollgate::{
     client::{ChargeOffer, Credential, Overrides, charge::seal},
     ledger::signer::Seed,
@@ -15,7 +22,7 @@ use tollgate::{
         stellar::{Address, Network, TxHash},
     },
 };
-use tollgate_sandbox::{Fault, Method as Rpc, Times};
+use tollgate_sandbox::{Fault, Method as Rpc, Moment, Times};
 
 use super::{
     forge::Forge,
@@ -182,6 +189,43 @@ async fn b22_hashes_of_nothing_hold_nobody_up() {
     }
     let again = Form::Pushed.payment(&legit).await;
     legit.present("/own", &again).await.assert_charge_paid();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn i10_who_asks_for_hashes_of_nothing_keeps_no_other_payer_from_being_heard() {
+    let world = open().await;
+    let [(agent, seed), (legit, _)] = customers(&world).await;
+    let honest = Form::Pushed.payment(&legit).await;
+    let offer = agent.charge_offer_of(Method::GET, "/own").await;
+    let looked = || world.sandbox.calls(Rpc::GetTransaction);
+    let hold = world.sandbox.faults().hold(Rpc::GetTransaction, Moment::BeforeEffect);
+    let flood: Vec<_> = (0..192)
+        .map(|n| agent.presenting(Method::GET, "/own", &offer.push(TxHash([n; 32]), &seed)))
+        .collect();
+    // Whatever there is room for is taken, and the rest is sent away.
+    let is_full = || flood.iter().filter(|one| one.is_finished()).count() >= 100;
+    crate::world::until("it is full", is_full).await;
+    let before = looked();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::new(127, 0, 0, 2), 0).into()).unwrap();
+    let mut stream = socket.connect(world.gateway.addresses()[0]).await.unwrap();
+    let request = format!(
+        "GET /own HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: {}\r\n\r\n",
+        honest.header().to_str().unwrap(),
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut first = [0; 12];
+    tokio::select! {
+        () = crate::world::until("it is heard", || looked() > before) => drop(hold),
+        _ = stream.read_exact(&mut first) => panic!("{}", String::from_utf8_lossy(&first)),
+    }
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    for one in flood {
+        one.await.unwrap().assert_pending();
+    }
     world.end().await;
 }
 
