@@ -362,7 +362,7 @@ impl Parts {
         if let Some(running) = running {
             tokens::go_on(&settings.tokens, &running.settings.tokens);
         }
-        tokens::fetch(&settings.tokens, &self.background, &stop_watching);
+        tokens::fetch(&settings.tokens, &self.background, &stop_watching, &self.clock);
         if let Some(payment) = &self.payment {
             payment.tell(&settings.webhooks, &self.background, &stop_watching);
         }

@@ -2,7 +2,8 @@
 //!
 //! An operator's own customers pass by a key or a token that they had before there was a price ([`Keys`], [`Tokens`]); a quota
 //! lets so many requests of each caller through for nothing; and whoever asks for challenges, or pays, more often than a route
-//! allows is told to wait. A caller is its connection's address, never what a header says of it: anybody can write one. What
+//! allows is told to wait. A caller is the address that the server knows it by, its connection's or what a trusted proxy says;
+//! no other header says who it is: anybody can write one. What
 //! is counted is in the memory of this gateway, which is bounded: where it is full, a quota ends early and a price applies.
 //!
 //! Knows neither what a payment is nor what an answer looks like; the guard asks, and lets through.
@@ -18,7 +19,7 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 pub use self::{
     key::Keys,
     quota::Taken,
-    token::{NotUsable, TokenKeys, Tokens},
+    token::{NotUsable, TokenKeys, Tokens, Verdict},
     turnstile::{Brings, Caller, Entry, Pass, Turnstile},
 };
 

@@ -262,6 +262,7 @@ impl<F> Guard<F> {
         let parsed = self.methods.parse(&terms, request.headers());
         match self.entry(&request, &route, callers::brings(&parsed)) {
             Entry::Pays => {}
+            Entry::Unknown => return own(callers::not_known_yet()),
             Entry::Open(pass) => {
                 return Box::pin(self.let_through(request, &route, &terms, pass)).await;
             }

@@ -17,7 +17,7 @@
 //!    has read; payment headers stay behind.
 //!
 //! Beside the road stand [`protocol`], the pure rules of money and wire formats; [`telemetry`], time and logs; [`haste`],
-//! how slow a client may be;
+//! how slow a client may be, and [`subnet`], what counts as one;
 //! [`closer`], which takes out of payment channels what was delivered; [`events`], what the operator's systems are told;
 //! [`config`], which turns `gateway.yaml` into the typed settings of each part; [`app`], which wires them and shuts
 //! them down, and has what a crash left pending found out; and [`client`], the other end of the road, an HTTP client
@@ -54,6 +54,7 @@ pub mod route;
 pub mod callers;
 
 pub mod haste;
+pub mod subnet;
 pub mod tunnel;
 pub mod workers;
 

@@ -17,7 +17,7 @@ use std::{
 /// The layers from the ground up. A module may use those below its own layer, and itself.
 const LAYERS: &[&[&str]] = &[
     &["protocol"],
-    &["haste", "tunnel", "workers"],
+    &["haste", "subnet", "tunnel", "workers"],
     &["telemetry"],
     &["ledger", "store"],
     &["events"],

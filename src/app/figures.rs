@@ -1,8 +1,11 @@
 //! What a running gateway tells of itself when it is asked for its figures.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -88,6 +91,17 @@ impl Figures {
         for server in &servers {
             let labels = [("upstream", server.upstream), ("server", server.address.as_str())];
             family.tell(&labels, server.under_way);
+        }
+        let help = "When the keys of tokens were fetched last, in seconds since 1970; 0 if they never were";
+        let mut family = page.family("token_keys_fetched_timestamp_seconds", Kind::Gauge, help);
+        // Those that differ by what must not be told are one.
+        let mut fetched = BTreeMap::new();
+        for source in &configured.settings.tokens {
+            let at = fetched.entry(source.place()).or_insert(u64::MAX);
+            *at = source.keys.taken_at().min(*at);
+        }
+        for (place, at) in fetched {
+            family.tell(&[("url", &place)], at);
         }
         let hash = configured.settings.hash.to_string();
         page.family("config_info", Kind::Gauge, "The SHA-256 of the configuration that is in use")

@@ -21,6 +21,18 @@ impl Keys {
         Self { header, digests: digests.into() }
     }
 
+    /// The header that they come in.
+    #[must_use]
+    pub const fn header(&self) -> &HeaderName {
+        &self.header
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.digests.len()
+    }
+
     /// What is kept of a key.
     #[must_use]
     pub fn digest(key: &[u8]) -> [u8; 32] {

@@ -4,15 +4,23 @@
 //! shared secret), if it names the issuer and this audience, and if it is its time. One that says it has to be read in
 //! another way (`crit`) does not. Source: RFC 7519, RFC 7515 section 4.1.11, RFC 8725.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, header};
 use jsonwebtoken::{
     Algorithm, DecodingKey, Validation, decode, decode_header,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse},
 };
 use serde::Deserialize;
+use tokio::sync::Notify;
 
 use super::key::{bearer, only};
 
@@ -27,7 +35,27 @@ pub struct Tokens {
 
 /// The keys that an issuer signs with. Clones share them, also when they are replaced.
 #[derive(Clone)]
-pub struct TokenKeys(Arc<ArcSwap<Vec<Key>>>);
+pub struct TokenKeys(Arc<Shared>);
+
+struct Shared {
+    /// `None` as long as it is not known which there are.
+    keys: ArcSwapOption<Vec<Key>>,
+    /// In seconds since 1970.
+    taken_at: AtomicU64,
+    /// A token names a key that is not there: there may be newer ones.
+    wanted: Notify,
+}
+
+/// What becomes of a request by its token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has one that counts.
+    Passes,
+    /// It has none.
+    Fails,
+    /// It has one that may count, and it is not known yet by which keys.
+    Unknown,
+}
 
 struct Key {
     id: Option<String>,
@@ -53,13 +81,35 @@ impl Tokens {
         Self { issuer, audience: audience.into(), keys }
     }
 
-    /// Whether `headers` carry one that counts at `now`, in seconds since 1970.
+    /// Whether `headers` carry one that counts at `now`, in seconds since 1970; of the keys that it may be signed with, no more
+    /// than `most` are tried.
+    ///
+    /// What a token claims is read before its signature is verified, which costs much more.
     #[must_use]
-    pub fn admits(&self, headers: &HeaderMap, now: u64) -> bool {
-        only(headers, &header::AUTHORIZATION)
-            .and_then(bearer)
-            .and_then(|token| self.keys.claims_of(token))
-            .is_some_and(|claims| self.believes(&claims, now))
+    pub fn judge(&self, headers: &HeaderMap, now: u64, most: usize) -> Verdict {
+        let token = only(headers, &header::AUTHORIZATION).and_then(bearer);
+        match token.filter(|token| claims_of(token).is_some_and(|it| self.believes(&it, now))) {
+            Some(token) => self.keys.judge(token, most),
+            None => Verdict::Fails,
+        }
+    }
+
+    /// Who makes them.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// Whom they are for.
+    #[must_use]
+    pub fn audience(&self) -> &[String] {
+        &self.audience
+    }
+
+    /// What they are signed with.
+    #[must_use]
+    pub const fn keys(&self) -> &TokenKeys {
+        &self.keys
     }
 
     fn believes(&self, claims: &Claims, now: u64) -> bool {
@@ -78,7 +128,7 @@ impl TokenKeys {
     #[must_use]
     pub fn shared(secret: &[u8]) -> Self {
         let key = Key { id: None, algorithms: HMAC, key: DecodingKey::from_secret(secret) };
-        Self(Arc::new(ArcSwap::from_pointee(vec![key])))
+        Self::of(Some(vec![key]))
     }
 
     /// The keys of a JSON Web Key Set.
@@ -86,40 +136,64 @@ impl TokenKeys {
     /// # Errors
     /// [`NotUsable`] if there is none.
     pub fn set(json: &[u8]) -> Result<Self, NotUsable> {
-        read(json).map(|keys| Self(Arc::new(ArcSwap::from_pointee(keys))))
+        read(json).map(|keys| Self::of(Some(keys)))
     }
 
-    /// No key yet: no token counts.
+    /// Keys that are not known yet.
     #[must_use]
-    pub fn none() -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(Vec::new())))
+    pub fn unknown() -> Self {
+        Self::of(None)
     }
 
-    /// Takes the keys of a set in place of those before.
+    fn of(keys: Option<Vec<Key>>) -> Self {
+        let keys = ArcSwapOption::new(keys.map(Arc::new));
+        Self(Arc::new(Shared { keys, taken_at: AtomicU64::new(0), wanted: Notify::new() }))
+    }
+
+    /// Takes the keys of a set in place of those before, at `now` in seconds since 1970.
     ///
     /// # Errors
     /// [`NotUsable`] if there is none; those before stay.
-    pub fn replace(&self, json: &[u8]) -> Result<(), NotUsable> {
-        self.0.store(Arc::new(read(json)?));
+    pub fn replace(&self, json: &[u8], now: u64) -> Result<(), NotUsable> {
+        self.0.keys.store(Some(Arc::new(read(json)?)));
+        self.0.taken_at.store(now, Relaxed);
         Ok(())
+    }
+
+    /// When they were taken last, in seconds since 1970; 0 if they were not.
+    #[must_use]
+    pub fn taken_at(&self) -> u64 {
+        self.0.taken_at.load(Relaxed)
+    }
+
+    /// Waits until a token names a key that is not among them; at once if one did since this returned last.
+    pub async fn wanted(&self) {
+        self.0.wanted.notified().await;
+    }
+
+    /// How many there are; `None` as long as that is not known.
+    #[must_use]
+    pub fn count(&self) -> Option<usize> {
+        self.0.keys.load().as_ref().map(|keys| keys.len())
     }
 
     /// Has the keys that `other` has now.
     pub fn go_on_from(&self, other: &Self) {
-        self.0.store(other.0.load_full());
+        self.0.keys.store(other.0.keys.load_full());
+        self.0.taken_at.store(other.taken_at(), Relaxed);
     }
 
-    /// What a token claims, if one of the keys signed it.
-    fn claims_of(&self, token: &[u8]) -> Option<Claims> {
-        let header = decode_header(token).ok()?;
-        if header.crit.is_some() {
-            return None;
-        }
+    /// Whether one of the keys signed a token.
+    fn judge(&self, token: &[u8], most: usize) -> Verdict {
+        let Some(header) = decode_header(token).ok().filter(|header| header.crit.is_none()) else {
+            return Verdict::Fails;
+        };
         let mut validation = Validation::new(header.alg);
         // These read the machine's clock, and let pass what is not there; we judge for ourselves.
         (validation.validate_exp, validation.validate_aud) = (false, false);
         validation.required_spec_claims.clear();
-        let keys = self.0.load();
+        let keys = self.0.keys.load();
+        let Some(keys) = keys.as_ref() else { return Verdict::Unknown };
         let fits = |key: &&Key| {
             let is_named = match (&header.kid, &key.id) {
                 (Some(named), Some(id)) => named == id,
@@ -127,9 +201,21 @@ impl TokenKeys {
             };
             is_named && key.algorithms.contains(&header.alg)
         };
-        let mut fitting = keys.iter().filter(fits).take(MOST_TRIED);
-        fitting.find_map(|key| Some(decode::<Claims>(token, &key.key, &validation).ok()?.claims))
+        let mut fitting = keys.iter().filter(fits).take(most).peekable();
+        if fitting.peek().is_none() && header.kid.is_some() {
+            self.0.wanted.notify_one();
+        }
+        match fitting.any(|key| decode::<Claims>(token, &key.key, &validation).is_ok()) {
+            true => Verdict::Passes,
+            false => Verdict::Fails,
+        }
     }
+}
+
+/// What a token claims, whoever signed it.
+fn claims_of(token: &[u8]) -> Option<Claims> {
+    let claims = token.split(|byte| *byte == b'.').nth(1)?;
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
 }
 
 /// What counts of a token; without it none is believed.
@@ -207,7 +293,7 @@ impl fmt::Debug for Tokens {
 /// Shows how many there are.
 impl fmt::Debug for TokenKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} keys", self.0.load().len())
+        write!(f, "{} keys", self.count().unwrap_or_default())
     }
 }
 
@@ -222,8 +308,6 @@ const RSA: &[Algorithm] = &[
 ];
 /// How far clocks may be apart.
 const LEEWAY_SECONDS: u64 = 30;
-/// Keys that a token without a key's name is tried with: it may be a stranger's.
-const MOST_TRIED: usize = 8;
 
 #[cfg(test)]
 mod tests;

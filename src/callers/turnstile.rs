@@ -4,10 +4,11 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http::HeaderMap;
 
-use super::{Allow, Mode, Rules, Taken, pace::Paces, quota::Quotas};
+use super::{Allow, Mode, Rules, Taken, Verdict, pace::Paces, quota::Quotas};
 use crate::{
-    pay::room::{Gate, network_of},
+    pay::room::Gate,
     protocol::stellar::Address,
+    subnet,
     telemetry::metrics::{Counter, Metrics},
 };
 
@@ -55,6 +56,8 @@ pub enum Entry {
     Later(Duration),
     /// It has to pay.
     Pays,
+    /// It may be one that passes: what that depends on is not known yet.
+    Unknown,
 }
 
 /// Why a request needs no payment.
@@ -84,10 +87,12 @@ impl Turnstile {
         caller: Caller,
         now_ms: u64,
     ) -> Entry {
-        let caller = Caller { address: caller.address.map(network_of), ..caller };
-        if caller.brings != Brings::Order
-            && let Some(pass) = self.pass(rules, headers, caller, now_ms)
-        {
+        let caller = Caller { address: caller.address.map(subnet::of), ..caller };
+        let (pass, is_unknown) = match caller.brings {
+            Brings::Order => (None, false),
+            _ => self.pass(rules, headers, caller, now_ms),
+        };
+        if let Some(pass) = pass {
             self.passed.add(&[("route", route), ("by", pass.as_str())], 1);
             return Entry::Open(pass);
         }
@@ -97,6 +102,7 @@ impl Turnstile {
             Brings::Payment | Brings::Order => self.refused.look(rate, address, now_ms),
         });
         match paced {
+            Ok(()) if is_unknown && caller.brings == Brings::Nothing => Entry::Unknown,
             Ok(()) => Entry::Pays,
             Err(wait) => {
                 self.waited.add(&[("route", route), ("limit", UNPAID)], 1);
@@ -117,7 +123,7 @@ impl Turnstile {
         now_ms: u64,
     ) -> Result<(), Duration> {
         let Some((rate, address)) = rules.unpaid.as_ref().zip(address) else { return Ok(()) };
-        let paced = self.refused.step(rate, network_of(address), now_ms);
+        let paced = self.refused.step(rate, subnet::of(address), now_ms);
         if paced.is_err() {
             self.waited.add(&[("route", route), ("limit", UNPAID)], 1);
         }
@@ -173,30 +179,45 @@ impl Turnstile {
         }
     }
 
+    /// Why a request needs no payment, if it needs none; and whether that may be otherwise once the keys of its token are known.
     fn pass(
         &self,
         rules: &Rules,
         headers: &HeaderMap,
         caller: Caller,
         now_ms: u64,
-    ) -> Option<Pass> {
+    ) -> (Option<Pass>, bool) {
         let now = now_ms.div_euclid(1_000);
-        let allowed = rules.allow.iter().find_map(|allow| match allow {
-            Allow::Keys(keys) => keys.find(headers).map(|_| Pass::Key),
-            Allow::Tokens(tokens) => tokens.admits(headers, now).then_some(Pass::Token),
-        });
-        if allowed.is_some() {
-            return allowed;
+        let mut is_unknown = false;
+        for allow in &*rules.allow {
+            let pass = match allow {
+                Allow::Keys(keys) => keys.find(headers).map(|_| Pass::Key),
+                Allow::Tokens(tokens) => {
+                    let verdict =
+                        tokens.judge(headers, now, self.most_tried(rules, caller, now_ms));
+                    is_unknown |= verdict == Verdict::Unknown;
+                    (verdict == Verdict::Passes).then_some(Pass::Token)
+                }
+            };
+            if pass.is_some() {
+                return (pass, false);
+            }
         }
         let spends = caller.spends && caller.brings == Brings::Nothing;
         let taken = rules.free.as_ref().filter(|_| spends).and_then(|quota| match &quota.keys {
             Some(keys) => self.quotas.take(quota, keys.find(headers)?, now),
             None => self.quotas.take(quota, caller.address?, now),
         });
-        if let Some(taken) = taken {
-            return Some(Pass::Quota(taken));
-        }
-        (rules.mode == Mode::Observe).then_some(Pass::Observed)
+        let observed = (rules.mode == Mode::Observe).then_some(Pass::Observed);
+        (taken.map(Pass::Quota).or(observed), is_unknown)
+    }
+
+    /// How many keys a token is tried with that names none: one of an address that asks too often may be a stranger's.
+    fn most_tried(&self, rules: &Rules, caller: Caller, now_ms: u64) -> usize {
+        let unpaid = rules.unpaid.as_ref().zip(caller.address);
+        let is_pressed =
+            unpaid.is_some_and(|(rate, address)| self.unpaid.look(rate, address, now_ms).is_err());
+        if is_pressed { 1 } else { MOST_TRIED }
     }
 }
 
@@ -213,6 +234,8 @@ impl Pass {
     }
 }
 
+/// Keys that a token without a key's name is tried with.
+const MOST_TRIED: usize = 8;
 /// The limits as the configuration names them.
 const UNPAID: &str = "unpaid_rps_per_ip";
 const PAID: &str = "paid_rps_per_payer";

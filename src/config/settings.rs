@@ -196,6 +196,12 @@ impl TokenSource {
     pub fn host(&self) -> &str {
         self.url.host().unwrap_or_default()
     }
+
+    /// Where it is, without the query.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("{}{}", self.host(), self.url.path())
+    }
 }
 
 /// The operator's own port.

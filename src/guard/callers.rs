@@ -129,6 +129,12 @@ pub(super) fn too_often(wait: Duration, money: Money) -> Problem {
     later(wait, format_args!("this payer pays more often than it may here; {money}"))
 }
 
+/// Of a caller whose token cannot be judged: it may be one that does not have to pay.
+pub(super) fn not_known_yet() -> Problem {
+    let detail = "the keys that tokens of this issuer are checked with are not known yet; nothing was charged";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).with_retry_after(Duration::from_secs(5))
+}
+
 fn later(wait: Duration, detail: impl fmt::Display) -> Problem {
     // Rounded up, so that who waits as long as it is told is not too early again.
     let wait = wait.saturating_add(Duration::from_millis(999));

@@ -6,7 +6,7 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     fmt,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::{Denied, Fault};
-use crate::protocol::stellar::Address;
+use crate::{protocol::stellar::Address, subnet};
 
 /// Room for so much at once. Clones share it.
 #[derive(Clone, Debug)]
@@ -66,7 +66,7 @@ impl Room {
     /// A seat for a request from `address`, which has taken nothing yet.
     #[must_use]
     pub fn enter(&self, address: Option<IpAddr>) -> Seat {
-        let holders = address.map(network_of).map(Holder::Network).into_iter().collect();
+        let holders = address.map(subnet::of).map(Holder::Network).into_iter().collect();
         Seat { room: self.clone(), taken: 0, holders, gate: None }
     }
 
@@ -201,15 +201,6 @@ impl Book {
                 has.insert(left);
             }
         }
-    }
-}
-
-/// What counts as one address: of IPv6 the half that says which network, as one client has all of it.
-#[must_use]
-pub fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{Limits, linger::linger, stream::Stream};
+use crate::subnet;
 
 /// The places of one listener; clones share them.
 #[derive(Clone, Debug, Default)]
@@ -63,7 +64,7 @@ struct Book {
 impl Places {
     /// Takes a place for a connection from `address`, of as many as there are by `limits`.
     pub(super) fn take(&self, address: IpAddr, limits: &Limits) -> Result<Place, Full> {
-        let network = network_of(address);
+        let network = subnet::of(address);
         let mut book = self.book();
         if book.taken >= limits.connections {
             return Err(Full::Listener);
@@ -133,14 +134,6 @@ impl Drop for Place {
                 of_network.insert(left);
             }
         }
-    }
-}
-
-/// What counts as one address: of IPv6 the half that says which network, as one client has all of it.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

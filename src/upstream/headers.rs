@@ -1,7 +1,7 @@
 //! Headers on their way through: what belongs to a hop or to a payment stays here, the rest passes as it is.
 //!
 //! A name with underscores counts as the one with hyphens, since many servers cannot tell them apart. Who sends
-//! `X-Forwarded-For` and its like is never believed: there are no trusted proxies. Trailers pass where both sides have
+//! `X-Forwarded-For` and its like is not repeated: they are set anew, by what the server knows of the client. Trailers pass where both sides have
 //! announced them; over HTTP/2 nobody needs to.
 //!
 //! Source: RFC 9110 section 7.6.1.

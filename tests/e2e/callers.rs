@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use ed25519_dalek::{Signer as _, SigningKey};
 use http::{HeaderValue, Method, StatusCode, header};
-use tollgate::{client::Overrides, protocol::money::Amount};
+use serde_json::{Value, json};
+use sha2::Digest as _;
+use tollgate::{client::Overrides, protocol::money::Amount, telemetry::Clock};
 use tollgate_sandbox::Method as Call;
 
 use crate::{
-    upstream::Script,
+    upstream::{Script, Upstream},
     world::{Agent, Answer, PRICE, Plan, World, read, still},
 };
 
@@ -37,7 +41,6 @@ fn key_rule() -> String {
 }
 
 fn hex_of(key: &str) -> String {
-    use sha2::Digest as _;
     hex::encode(sha2::Sha256::digest(key))
 }
 
@@ -214,6 +217,72 @@ async fn a_quota_of_keys_is_each_keys_own_and_nobody_elses() {
     }
     ask_with(&agent, "x-key", "a stranger's").await.assert_refused("Payment required");
     agent.ask(Method::GET, "/weather").await.assert_refused("Payment required");
+    world.end().await;
+}
+
+/// A token of the issuer's, signed with the key of this name.
+fn token(key: &str) -> String {
+    let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
+    let header = json!({ "alg": "EdDSA", "kid": key });
+    let claims =
+        json!({ "iss": "https://id.example", "aud": "api", "exp": Clock::system().now() + 600 });
+    let message = format!("{}.{}", encode(&header), encode(&claims));
+    let signature = signing_key(key).sign(message.as_bytes());
+    format!("Bearer {message}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes()))
+}
+
+fn signing_key(key: &str) -> SigningKey {
+    SigningKey::from_bytes(&sha2::Sha256::digest(key).into())
+}
+
+/// What the issuer publishes.
+fn publishes(keys: &[&str]) -> Script {
+    let jwk = |key: &&str| {
+        let x = URL_SAFE_NO_PAD.encode(signing_key(key).verifying_key().as_bytes());
+        json!({ "kty": "OKP", "crv": "Ed25519", "x": x, "kid": key })
+    };
+    let set = json!({ "keys": keys.iter().map(jwk).collect::<Vec<_>>() });
+    Script { body: set.to_string().into_bytes().leak(), ..Script::default() }
+}
+
+#[tokio::test]
+async fn a_customer_with_a_token_is_not_asked_to_pay_while_its_keys_are_not_known() {
+    let issuer = Upstream::start().await;
+    issuer.play(Script { status: StatusCode::BAD_GATEWAY, ..Script::default() });
+    let rule = format!(
+        "allow: [{{ jwt: {{ issuer: \"https://id.example\", audience: api, jwks_url: \"http://{}/jwks\" }} }}]",
+        issuer.address
+    );
+    let routes = format!(
+        "  - {{ name: weather, match: GET /weather, price: \"$0.001\", accept: [x402], timeout: 5s, {rule} }}"
+    );
+    let world = World::with_routes(&routes).await;
+    let agent = world.agent();
+    let ask = |token: String| {
+        let agent = &agent;
+        async move { ask_with(agent, "authorization", &token).await }
+    };
+    let told = ask(token("one")).await;
+    assert_eq!(told.status, StatusCode::SERVICE_UNAVAILABLE, "{told:?}");
+    assert!(told.headers.contains_key(header::RETRY_AFTER));
+    ask("Bearer nothing".to_owned()).await.assert_refused("Payment required");
+    issuer.play(publishes(&["one"]));
+    let until_passes = async |key: &str| {
+        for _ in 0..100 {
+            let told = ask(token(key)).await;
+            if told.status == StatusCode::OK {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        panic!("not in time: {key}");
+    };
+    until_passes("one").await;
+    ask(token("two")).await.assert_refused("Payment required");
+    // One that is used from now on is fetched as soon as it is named.
+    issuer.play(publishes(&["one", "two"]));
+    until_passes("two").await;
+    ask(token("three")).await.assert_refused("Payment required");
     world.end().await;
 }
 

@@ -1,5 +1,5 @@
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signer as _, SigningKey};
+use futures_util::FutureExt as _;
 use hmac::{Hmac, Mac as _};
 use http::HeaderValue;
 use serde_json::{Value, json};
@@ -59,10 +59,10 @@ fn admits(keys: TokenKeys, token: &str) -> bool {
     let mut headers = HeaderMap::new();
     headers
         .insert(header::AUTHORIZATION, HeaderValue::try_from(format!("Bearer {token}")).unwrap());
-    let once = tokens.admits(&headers, NOW);
+    let once = tokens.judge(&headers, NOW, 8) == Verdict::Passes;
     let again = headers[header::AUTHORIZATION].clone();
     headers.append(header::AUTHORIZATION, again);
-    assert!(!tokens.admits(&headers, NOW), "one that comes twice is none");
+    assert_eq!(tokens.judge(&headers, NOW, 8), Verdict::Fails, "one that comes twice is none");
     once
 }
 
@@ -127,7 +127,7 @@ fn a_token_that_a_key_of_the_issuer_did_not_sign_does_not_pass() {
         assert!(!admits(set(), &bad), "{what}");
     }
     assert!(admits(set(), &good));
-    assert!(!admits(TokenKeys::none(), &good));
+    assert!(!admits(TokenKeys::unknown(), &good));
 }
 
 #[test]
@@ -167,15 +167,59 @@ fn of_a_set_only_public_keys_for_signatures_count() {
 
 #[test]
 fn keys_that_are_replaced_count_for_all_who_have_them_and_bad_ones_replace_nothing() {
-    let keys = TokenKeys::none();
+    let keys = TokenKeys::unknown();
     let shared = keys.clone();
     let good = signed(&json!({ "alg": "EdDSA" }), &claims());
     assert!(!admits(shared.clone(), &good));
     let set = json!({ "keys": [jwk(&ours(), json!({}))] }).to_string();
-    keys.replace(set.as_bytes()).unwrap();
+    keys.replace(set.as_bytes(), NOW).unwrap();
     assert!(admits(shared.clone(), &good));
-    keys.replace(b"{\"keys\":[]}").unwrap_err();
+    keys.replace(b"{\"keys\":[]}", NOW + 1).unwrap_err();
+    assert_eq!(keys.taken_at(), NOW);
     assert!(admits(shared, &good));
+}
+
+/// What becomes of this token by `keys`, of which so many may be tried.
+fn verdict(keys: &TokenKeys, token: &str, most: usize) -> Verdict {
+    let tokens = Tokens::new("https://id.example.com".into(), vec!["api".to_owned()], keys.clone());
+    let value = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
+    tokens.judge(&HeaderMap::from_iter([(header::AUTHORIZATION, value)]), NOW, most)
+}
+
+#[test]
+fn a_token_that_may_count_by_keys_that_are_not_known_yet_is_not_judged() {
+    let header = json!({ "alg": "EdDSA", "kid": "one" });
+    let unknown = TokenKeys::unknown();
+    assert_eq!(verdict(&unknown, &signed(&header, &claims()), 8), Verdict::Unknown);
+    let mut others = claims();
+    others["iss"] = json!("https://elsewhere.example.com");
+    assert_eq!(verdict(&unknown, &signed(&header, &others), 8), Verdict::Fails);
+    assert_eq!(verdict(&unknown, "nothing", 8), Verdict::Fails);
+}
+
+#[test]
+fn a_key_that_is_named_and_not_there_is_wanted() {
+    let keys = set();
+    let is_wanted = || keys.wanted().now_or_never().is_some();
+    let good = signed(&json!({ "alg": "EdDSA", "kid": "one" }), &claims());
+    assert_eq!(verdict(&keys, &good, 8), Verdict::Passes);
+    assert!(!is_wanted());
+    let newer = json!({ "alg": "EdDSA", "kid": "two" });
+    assert_eq!(verdict(&keys, &signed(&newer, &claims()), 8), Verdict::Fails);
+    assert!(is_wanted() && !is_wanted());
+    let mut late = claims();
+    late["exp"] = json!(NOW - 60);
+    assert_eq!(verdict(&keys, &signed(&newer, &late), 8), Verdict::Fails);
+    assert!(!is_wanted(), "not by what would not count");
+}
+
+#[test]
+fn no_more_keys_are_tried_than_may_be() {
+    let keys = [8, 9, 7].map(|seed| jwk(&SigningKey::from_bytes(&[seed; 32]), json!({})));
+    let keys = TokenKeys::set(json!({ "keys": keys }).to_string().as_bytes()).unwrap();
+    let nameless = signed(&json!({ "alg": "EdDSA" }), &claims());
+    let verdicts = [1, 2, 3].map(|most| verdict(&keys, &nameless, most));
+    assert_eq!(verdicts, [Verdict::Fails, Verdict::Fails, Verdict::Passes]);
 }
 
 #[test]

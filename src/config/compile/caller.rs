@@ -2,7 +2,7 @@
 
 use std::{fs, sync::Arc, time::Duration};
 
-use http::{HeaderName, header};
+use http::HeaderName;
 use secrecy::ExposeSecret as _;
 
 use crate::{
@@ -169,7 +169,9 @@ fn read_header(spot: &Spot<'_>) -> Option<HeaderName> {
     let Ok(name) = HeaderName::from_bytes(text.text.as_bytes()) else {
         return text.fault("is no name of a header", "write one such as `X-Api-Key`");
     };
-    if TAKEN.contains(&name) || name.as_str().starts_with("x-forwarded-") {
+    // Many servers take an underscore for a hyphen, and so they stay behind.
+    let read = name.as_str().replace('_', "-");
+    if TAKEN.contains(&&*read) || read.starts_with("x-forwarded-") {
         return text.fault(
             "is a header with a meaning of its own, and carries no key",
             "name the header that your customers send their keys in, such as `X-Api-Key`",
@@ -241,7 +243,7 @@ fn read_set_url(spot: &Spot<'_>, sources: &mut Sources) -> Option<TokenKeys> {
     if let Some(known) = sources.0.iter().find(|known| known.url == url.uri) {
         return Some(known.keys.clone());
     }
-    let keys = TokenKeys::none();
+    let keys = TokenKeys::unknown();
     sources.0.push(TokenSource { url: url.uri, keys: keys.clone() });
     Some(keys)
 }
@@ -273,22 +275,34 @@ const LONGEST_PERIOD: Duration = Duration::from_secs(744 * 3_600);
 const LEAST_KEY: usize = 16;
 /// As many bits as HS256 has. Source: RFC 7518 section 3.2.
 const LEAST_SHARED: usize = 32;
-/// Headers that frame a request, say where it comes from, or carry a payment.
-const TAKEN: [HeaderName; 16] = [
-    header::HOST,
-    header::CONNECTION,
-    header::CONTENT_LENGTH,
-    header::CONTENT_TYPE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::TE,
-    header::TRAILER,
-    header::EXPECT,
-    header::COOKIE,
-    header::FORWARDED,
-    HeaderName::from_static("x-real-ip"),
-    HeaderName::from_static("payment-signature"),
-    HeaderName::from_static("payment-authorization"),
-    HeaderName::from_static("payment-channel"),
-    HeaderName::from_static("x-payment"),
+/// Headers that frame a request, say where it comes from or what it is part of, have it read as another, or carry a payment.
+const TAKEN: [&str; 28] = [
+    "host",
+    "connection",
+    "content-length",
+    "content-type",
+    "transfer-encoding",
+    "upgrade",
+    "te",
+    "trailer",
+    "expect",
+    "cookie",
+    "origin",
+    "forwarded",
+    "x-real-ip",
+    "cdn-loop",
+    "x-request-id",
+    "traceparent",
+    "tracestate",
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-original-url",
+    "x-original-uri",
+    "x-rewrite-url",
+    "payment-signature",
+    "payment-authorization",
+    "payment-channel",
+    "accept-payment",
+    "x-payment",
 ];

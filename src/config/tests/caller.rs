@@ -173,7 +173,23 @@ fn a_key_is_a_secret_that_nobody_guesses_or_its_digest() {
 
 #[test]
 fn h02_no_header_that_says_where_a_request_comes_from_lets_it_in() {
-    for header in ["X-Forwarded-For", "x-real-ip", "Forwarded", "Cookie", "Payment-Signature"] {
+    for header in [
+        "X-Forwarded-For",
+        "x-real-ip",
+        "Forwarded",
+        "Cookie",
+        "Payment-Signature",
+        "Accept-Payment",
+        "X-Request-Id",
+        "traceparent",
+        "tracestate",
+        "CDN-Loop",
+        "Origin",
+        "X-HTTP-Method-Override",
+        "X-Original-Url",
+        "X_Original_Url",
+        "X-Rewrite-Url",
+    ] {
         let rule =
             format!("allow: [{{ api_key: {{ header: {header}, keys: [{{ env: KEY }}] }} }}]");
         let told = bad(&rule);

@@ -3,14 +3,14 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     time::Duration,
 };
 
 use tokio::time::Instant;
 
 use super::Unfit;
-use crate::protocol::stellar::ContractId;
+use crate::{protocol::stellar::ContractId, subnet};
 
 /// Who asks, and what is not worth asking.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub(super) struct Strangers {
 impl Strangers {
     /// Lets `client` have one channel looked up, or tells after how long it may.
     pub(super) fn admit(&mut self, client: IpAddr, now: Instant) -> Result<(), Duration> {
-        let client = network_of(client);
+        let client = subnet::of(client);
         let whole_at = self.clients.get(&client).copied().unwrap_or(now).max(now);
         let Some(then) = whole_at.checked_add(EACH) else { return Err(EACH) };
         let owed = then.saturating_duration_since(now);
@@ -70,17 +70,6 @@ impl Strangers {
             self.clients.retain(|_, whole_at| *whole_at > now);
         }
         self.clients.len() < MOST_CLIENTS
-    }
-}
-
-/// A client's IPv6 network stands for it: it has 2^64 addresses to ask from.
-fn network_of(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        address => address,
     }
 }
 
@@ -129,8 +118,6 @@ mod tests {
         assert_eq!(admitted, 50);
         let neighbour = IpAddr::from([0x2001, 0xdb8, 0, 8, 0, 0, 0, 1]);
         assert_eq!(strangers.admit(neighbour, now), Ok(()));
-        let mapped = IpAddr::from([0, 0, 0, 0, 0, 0xffff, 0x0a00, 1]);
-        assert_eq!(network_of(mapped), IpAddr::from([10, 0, 0, 1]));
     }
 
     #[test]
