@@ -3,6 +3,8 @@
 //! Built field by field from the settings, never by their `Debug`: a setting that is added later is left out until somebody
 //! decides how it is told.
 
+mod callers;
+
 use http::{Uri, uri::Authority};
 use serde_json::{Value, json};
 
@@ -21,6 +23,9 @@ pub(super) fn config(settings: &Settings) -> Value {
             "tls": listener.tls.is_some(),
             "connections": listener.limits.connections,
             "connections_of_one": listener.limits.connections_of_one,
+            "trusted_proxies":
+                listener.proxies.networks().iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "proxy_protocol": listener.proxy_protocol,
         })
     });
     let upstreams = settings.upstreams.iter().map(|upstream| {
@@ -78,8 +83,10 @@ fn route(route: &Route, settings: &Settings) -> Value {
     let (access, status) = match &route.access {
         Access::Free => ("free", None),
         Access::Denied(status) => ("denied", Some(status.as_u16())),
-        Access::Priced(_) => ("priced", None),
+        Access::Priced(_) if route.asks_for_money() => ("priced", None),
+        Access::Priced(_) => ("observed", None),
     };
+    let callers = matches!(route.access, Access::Priced(_)).then(|| callers::of(&route.callers));
     let offers = match &route.access {
         Access::Priced(terms) => offers(terms),
         Access::Free | Access::Denied(_) => Vec::new(),
@@ -91,6 +98,7 @@ fn route(route: &Route, settings: &Settings) -> Value {
         "access": access,
         "status": status,
         "offers": offers,
+        "callers": callers,
         "upstream": upstream,
         "timeout_seconds": route.timeout.as_secs_f64(),
         "body_limit_bytes": route.body_limit,

@@ -28,6 +28,12 @@ impl From<Vec<IpNet>> for Proxies {
 }
 
 impl Proxies {
+    /// The networks of those who are believed.
+    #[must_use]
+    pub fn networks(&self) -> &[IpNet] {
+        &self.0
+    }
+
     /// Whether what comes from this address is believed.
     #[must_use]
     pub fn trust(&self, address: IpAddr) -> bool {

@@ -9,6 +9,7 @@ use tollgate::client::Overrides;
 
 use crate::{
     agent::{Answer, read},
+    page::Page,
     payer::due,
     site::Site,
 };
@@ -132,9 +133,10 @@ async fn a_flood_of_those_that_pay_nothing_is_sampled_however_it_is_told_and_cou
     for path in ["/seen", "/seen", "/health"] {
         assert_eq!(agent.ask(Method::GET, path).await.status, 200);
     }
-    let lines = lines(&site, "access.log", 3).await;
-    let paths: Vec<_> = lines.iter().map(|line| line["path"].as_str().unwrap()).collect();
-    assert_eq!(paths, ["/seen", "/seen", "/health"]);
+    let faults = page_faults(&before);
+    let lines = lines(&site, "access.log", faults + 3).await;
+    let paths: Vec<_> = lines[faults..].iter().map(|line| line["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["/seen", "/seen", "/health"], "what was not ready yet, and those");
     let page = site.page().await.since(&before);
     let counted = |route, code| {
         let labels = [("route", route), ("method", "GET"), ("code", code)];
@@ -145,6 +147,21 @@ async fn a_flood_of_those_that_pay_nothing_is_sampled_however_it_is_told_and_cou
     let asset = site.sandbox.usdc_contract();
     let labels = [("route", "seen"), ("asset", &*asset)];
     assert_eq!(page.value("gateway_observed_revenue_base_units_total", &labels), 20_000);
+    // Its operator is told which routes ask for money.
+    let (_, routes) = site.admin(Method::GET, "/routes").await;
+    let routes: Value = serde_json::from_str(&routes).unwrap();
+    let route = |name| routes.as_array().unwrap().iter().find(|one| one["name"] == name).unwrap();
+    assert_eq!(
+        (&route("seen")["access"], &route("pressed")["access"]),
+        (&"observed".into(), &"priced".into())
+    );
+    assert_eq!(route("pressed")["callers"]["unpaid_rps_per_ip"], 1);
+    assert!(route("health")["callers"].is_null());
+}
+
+/// How often payments were not taken yet.
+fn page_faults(page: &Page) -> usize {
+    usize::try_from(page.sum("gateway_requests_total", &[("code", "503")])).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

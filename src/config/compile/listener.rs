@@ -146,12 +146,29 @@ fn read_proxies(list: &Spot<'_>) -> Option<Vec<IpNet>> {
             let text = item.text()?;
             let address = text.text.parse().map(|address: IpAddr| address.to_canonical());
             match text.text.parse().ok().or_else(|| address.ok().map(IpNet::from)) {
-                Some(network) => Some(network),
+                Some(network) if network.prefix_len() == 0 => {
+                    item.warn(
+                        "everybody is a trusted proxy: any client says for itself where it comes from",
+                        "name your proxies alone, such as `10.0.0.0/8`",
+                    );
+                    Some(network)
+                }
+                Some(network) => Some(unmapped(network)),
                 None => text.fault("is no network of proxies", "write `10.0.0.0/8`, or `10.0.0.1`"),
             }
         })
         .collect();
     networks.into_iter().collect()
+}
+
+/// A network of addresses of IPv4 as such, where it is written as one of IPv6: they are compared so.
+fn unmapped(network: IpNet) -> IpNet {
+    let mapped = match (network.addr(), network.prefix_len().checked_sub(MAPPED_BITS)) {
+        (IpAddr::V6(address), Some(bits)) => address.to_ipv4_mapped().zip(Some(bits)),
+        _ => None,
+    };
+    let unmapped = mapped.and_then(|(address, bits)| IpNet::new(address.into(), bits).ok());
+    unmapped.unwrap_or(network)
 }
 
 /// What a listener bounds, but for the size of heads, which stands with the defaults of routes.
@@ -293,6 +310,8 @@ const LISTENER: Keys = Keys {
     known: &["name", "address", "tls", "limits", "trusted_proxies", "proxy_protocol"],
     later: &[],
 };
+/// As long is the beginning of all addresses of IPv4 that are written as ones of IPv6.
+const MAPPED_BITS: u8 = 96;
 const PROXIES_HINT: &str = "name the proxies beside it: `trusted_proxies: [10.0.0.0/8]`";
 const LIMITS: Keys = Keys {
     known: &[

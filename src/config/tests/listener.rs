@@ -157,6 +157,15 @@ fn proxies_are_believed_by_network_and_speak_for_others_only_where_somebody_is_t
     assert_eq!(trusted(keys, "::ffff:192.0.2.7"), (true, true));
     assert_eq!(trusted(keys, "192.0.2.8"), (false, true));
     assert_eq!(trusted("trusted_proxies: [0.0.0.0/0]", "192.0.2.8"), (true, false));
+    let mapped = "trusted_proxies: [\"::ffff:10.0.0.0/104\"]";
+    assert_eq!((trusted(mapped, "10.1.2.3").0, trusted(mapped, "11.1.2.3").0), (true, false));
+    let warned = |keys: &str| read_with(keys).unwrap().warnings.to_string();
+    assert_snapshot!(warned("trusted_proxies: [0.0.0.0/0]"), @r"
+    gateway.yaml:2:64: listeners[0].trusted_proxies[0]: everybody is a trusted proxy: any client says for itself where it comes from
+
+    hint: name your proxies alone, such as `10.0.0.0/8`
+    ");
+    assert_eq!(warned(mapped), "");
     assert_eq!(trusted("proxy_protocol: false", "10.1.2.3"), (false, false));
     assert_snapshot!(read_with("proxy_protocol: true").unwrap_err(), @r"
     gateway.yaml:2:62: listeners[0].proxy_protocol: nobody is trusted to speak it
