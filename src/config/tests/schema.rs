@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::LazyLock};
 use jsonschema::Validator;
 use serde_json::Value;
 
-use super::{SHORT, changed, faults};
+use super::{SHORT, changed, faults, read};
 use crate::config::SCHEMA;
 
 static VALIDATOR: LazyLock<Validator> = LazyLock::new(|| {
@@ -49,6 +49,27 @@ fn the_schema_refuses_what_an_editor_can_see() {
         ("match: GET /health, ", ""),
     ] {
         assert!(!against(&changed(old, new)).is_empty(), "{new}");
+    }
+}
+
+#[test]
+fn the_schema_and_the_reader_agree_on_zeros_and_variables() {
+    let drain = |text: &str| format!("{SHORT}drain: {{ {text} }}\n");
+    for bad in [
+        changed("{ env: SPONSOR_SECRET }", "{ file: { env: SPONSOR_SECRET } }"),
+        drain("timeout: 0s"),
+        drain("timeout: 000ms"),
+        format!("{SHORT}defaults: {{ limits: {{ body: 0B }} }}\n"),
+    ] {
+        assert!(!against(&bad).is_empty(), "{bad}");
+        faults(&bad);
+    }
+    for good in [
+        changed("version: 1", "version: { env: NONE, default: 1 }"),
+        format!("{SHORT}unmatched: {{ env: NONE, default: 404 }}\n"),
+        drain("delay: 0s, timeout: 010s"),
+    ] {
+        assert!(read(&good).is_ok(), "{good}");
     }
 }
 
