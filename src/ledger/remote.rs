@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -47,7 +48,8 @@ pub struct Facilitator(Arc<Inner>);
 struct Inner {
     settings: Settings,
     base: String,
-    authorization: Option<HeaderValue>,
+    /// Changes when the key does.
+    key: ArcSwap<Key>,
     http: Http,
     rpc: Rpc,
     clock: Clock,
@@ -56,6 +58,16 @@ struct Inner {
     /// The ledger as of a moment ago.
     ledger: Mutex<Option<(Instant, u32)>>,
     timings: Timings,
+}
+
+/// What it is shown.
+#[derive(Debug)]
+struct Key {
+    /// How the operator set it, for messages.
+    name: Option<String>,
+    /// `None` if there is none, or it is of no use in a header.
+    header: Option<HeaderValue>,
+    is_set: bool,
 }
 
 /// How to reach a remote facilitator.
@@ -71,6 +83,18 @@ pub struct Settings {
     pub api_key_name: Option<String>,
     /// How long `/verify` and `/supported` may take.
     pub timeout: Duration,
+}
+
+impl Key {
+    fn of(settings: &Settings) -> Self {
+        let header = settings.api_key.as_ref().and_then(|key| {
+            let mut value =
+                HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).ok()?;
+            value.set_sensitive(true);
+            Some(value)
+        });
+        Self { name: settings.api_key_name.clone(), header, is_set: settings.api_key.is_some() }
+    }
 }
 
 impl Facilitator {
@@ -92,18 +116,13 @@ impl Facilitator {
     /// The client by itself: it can be asked with [`Facilitator::ask`], and takes no payment.
     #[must_use]
     pub fn new(settings: Settings, http: Http, rpc: Rpc, clock: Clock) -> Self {
-        let authorization = settings.api_key.as_ref().and_then(|key| {
-            let mut value =
-                HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).ok()?;
-            value.set_sensitive(true);
-            Some(value)
-        });
+        let key = ArcSwap::from_pointee(Key::of(&settings));
         let base = settings.url.to_string().trim_end_matches('/').to_owned();
         let kinds = Mutex::new(Kinds::unknown(&base));
         Self(Arc::new(Inner {
             settings,
             base,
-            authorization,
+            key,
             http,
             rpc,
             clock,
@@ -112,6 +131,11 @@ impl Facilitator {
             ledger: Mutex::new(None),
             timings: Timings::default(),
         }))
+    }
+
+    /// Shows the key of these settings from now on; what else they say stays as it was.
+    pub fn change_key(&self, settings: &Settings) {
+        self.0.key.store(Arc::new(Key::of(settings)));
     }
 
     /// How long verifying and settling took.
@@ -267,7 +291,7 @@ impl Facilitator {
         if !body.is_empty() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        if let Some(authorization) = &self.0.authorization {
+        if let Some(authorization) = &self.0.key.load().header {
             request = request.header(header::AUTHORIZATION, authorization.clone());
         }
         let request = request.body(body).map_err(|_| HttpError::Connect)?;

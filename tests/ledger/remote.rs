@@ -39,15 +39,19 @@ impl Drop for Remote {
     }
 }
 
+fn settings(url: &str, key: Option<&str>) -> Settings {
+    Settings {
+        network: Network::Testnet,
+        url: url.parse().unwrap(),
+        api_key: key.map(|key| key.to_owned().into()),
+        api_key_name: key.map(|_| "OZ_API_KEY".to_owned()),
+        timeout: TIMEOUT,
+    }
+}
+
 impl Remote {
     pub(crate) fn start(url: &str, key: Option<&str>, rpc: &str) -> Self {
-        let settings = Settings {
-            network: Network::Testnet,
-            url: url.parse().unwrap(),
-            api_key: key.map(|key| key.to_owned().into()),
-            api_key_name: key.map(|_| "OZ_API_KEY".to_owned()),
-            timeout: TIMEOUT,
-        };
+        let settings = settings(url, key);
         let (http, stop) = (Http::new(), CancellationToken::new());
         let rpc = Rpc::new(http.clone(), rpc.parse().unwrap(), Network::Testnet);
         let tasks = TaskTracker::new();
@@ -181,6 +185,20 @@ async fn a_payment_goes_out_as_it_came_and_settles() {
                 "paymentRequirements": payment.requirements});
             assert_eq!(asked[0].body, body);
         }
+    }
+}
+
+#[tokio::test]
+async fn another_key_is_shown_from_the_moment_that_it_is_set() {
+    let stub = facilitator(good).await;
+    let remote = Remote::ready(&stub).await;
+    let payment = payment();
+    for key in [Some("another"), None] {
+        remote.facilitator.change_key(&settings(&stub.url, key));
+        remote.facilitator.verify(&payment).await.unwrap();
+        let asked = stub.asked("POST /verify");
+        let expected = key.map(|key| format!("Bearer {key}"));
+        assert_eq!(asked.last().unwrap().authorization, expected);
     }
 }
 

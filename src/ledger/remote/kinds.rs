@@ -70,12 +70,10 @@ pub(super) async fn refresh(facilitator: Facilitator, stop: CancellationToken) {
 /// Asks once.
 pub(super) async fn ask(facilitator: &Facilitator) -> Result<Supported, Unsupported> {
     let inner = &facilitator.0;
-    let trouble = |trouble| Unsupported {
-        base: inner.base.clone(),
-        key: inner.settings.api_key_name.clone(),
-        trouble,
-    };
-    if inner.settings.api_key.is_some() && inner.authorization.is_none() {
+    let key = inner.key.load_full();
+    let trouble =
+        |trouble| Unsupported { base: inner.base.clone(), key: key.name.clone(), trouble };
+    if key.is_set && key.header.is_none() {
         return Err(trouble(Trouble::UnusableKey));
     }
     let timeout = inner.settings.timeout;
