@@ -170,6 +170,8 @@ pub async fn serve_at<S: Service>(
     // Who is in the kernel's queue already would be cut off in the middle of its request, and so would who has just sent
     // one on an open connection. Each has one more answer, if it asks at once.
     entrance.leave();
+    // The runtime has to see first who is there.
+    tokio::task::yield_now().await;
     while let Some(Ok(accepted)) = listener.accept().now_or_never() {
         take_in(accepted, None);
     }
@@ -240,8 +242,7 @@ impl House {
             let Some(entered) = self.stop.run_until_cancelled(entering).await else {
                 return Ok(());
             };
-            let ((stream, is_h2, named), peer, place) = entered?;
-            let proxies = self.manner.proxies.clone();
+            let ((stream, is_h2, named), peer, proxies, place) = entered?;
             let scheme = if self.manner.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
             let way = Way { peer, scheme, named, proxies };
             let ended = if is_h2 {
@@ -263,14 +264,25 @@ impl House {
         mut stream: TcpStream,
         mut peer: SocketAddr,
         mut place: Place,
-    ) -> io::Result<(Entered, SocketAddr, Place)> {
-        let Manner { proxies, limits, .. } = &*self.manner;
+    ) -> io::Result<(Entered, SocketAddr, Proxies, Place)> {
+        let Manner { limits, tls, .. } = &*self.manner;
+        let mut proxies = self.manner.proxies.clone();
         if self.manner.speaks_proxy {
-            let told = proxies.introduced(&mut stream, peer);
-            peer = timeout(limits.header_timeout, told).await??;
-            place = place.moved_to(peer.ip(), limits).map_err(io::Error::other)?;
+            match timeout(limits.header_timeout, proxies.introduced(&mut stream, peer)).await?? {
+                Some(told) => peer = told,
+                // Whoever it is, what it says in headers is its own word and not the proxy's.
+                None => proxies = Proxies::default(),
+            }
+            place = match place.moved_to(peer.ip(), limits) {
+                Ok(place) => place,
+                Err((places, full)) => {
+                    places.note(full);
+                    places.turn_away(stream, tls.is_none(), self.stop.clone()).await;
+                    return Err(io::Error::other(full));
+                }
+            };
         }
-        Ok((self.enter(stream).await?, peer, place))
+        Ok((self.enter(stream).await?, peer, proxies, place))
     }
 
     /// Makes a connection ready to be spoken on, and finds out whether HTTP/2 is, and with whom.

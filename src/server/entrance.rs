@@ -82,6 +82,11 @@ impl Entrance {
         self.manner.store(Arc::new(manner));
     }
 
+    /// As [`Entrance::change`], of nothing but how long requests under way may take.
+    pub fn end_within(&self, grace: Duration) {
+        self.change(Manner { grace, ..(*self.now()).clone() });
+    }
+
     /// Sends clients elsewhere: each answer on HTTP/1 is the last of its connection from now on.
     pub fn leave(&self) {
         self.leaving.cancel();

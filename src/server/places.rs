@@ -114,11 +114,11 @@ impl Places {
 }
 
 impl Place {
-    /// Gives this place back for one of `address`.
-    pub(super) fn moved_to(self, address: IpAddr, limits: &Limits) -> Result<Self, Full> {
+    /// Gives this place back for one of `address`; where there is none is who tells so.
+    pub(super) fn moved_to(self, address: IpAddr, limits: &Limits) -> Result<Self, (Places, Full)> {
         let places = self.places.clone();
         drop(self);
-        places.take(address, limits)
+        places.take(address, limits).map_err(|full| (places, full))
     }
 }
 

@@ -70,7 +70,8 @@ impl Proxies {
         is_https && told.next().is_none() && !self.0.is_empty() && self.trust(peer.ip())
     }
 
-    /// Takes off `stream` what the proxy `peer` says of who is behind it, and nothing else; without a time-out.
+    /// Takes off `stream` what the proxy `peer` says of who is behind it, and nothing else; without a time-out. `None` of a
+    /// check of the proxy's own, and of what is no TCP: then it speaks for itself.
     ///
     /// # Errors
     /// If the peer is not trusted, or says it otherwise than the PROXY protocol does.
@@ -78,21 +79,19 @@ impl Proxies {
         &self,
         stream: &mut TcpStream,
         peer: SocketAddr,
-    ) -> io::Result<SocketAddr> {
+    ) -> io::Result<Option<SocketAddr>> {
         if !self.trust(peer.ip()) {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "no trusted proxy"));
         }
         let mut start = [0; SIGNATURE.len()];
         stream.read_exact(&mut start).await?;
-        let told = if start == SIGNATURE {
-            read_v2(stream, start).await?
+        if start == SIGNATURE {
+            read_v2(stream, start).await
         } else if start.starts_with(V1) {
-            read_v1(stream, start).await?
+            read_v1(stream, start).await
         } else {
-            return Err(malformed("no header of the PROXY protocol"));
-        };
-        // Of a check of the proxy's own, and of what is no TCP, it says nothing: then it speaks for itself.
-        Ok(told.unwrap_or(peer))
+            Err(malformed("no header of the PROXY protocol"))
+        }
     }
 }
 

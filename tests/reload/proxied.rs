@@ -17,8 +17,13 @@ use crate::{clients::LONG, origin::Origin};
 
 /// A gateway whose listener has these keys.
 async fn gateway(origin: &Origin, keys: &str) -> Gateway {
+    gateway_with(origin, keys, "header_timeout: 500ms").await
+}
+
+/// One whose limits are these.
+async fn gateway_with(origin: &Origin, keys: &str, limits: &str) -> Gateway {
     let text = format!(
-        "version: 1\nlisteners: [{{ name: a, address: \"127.0.0.1:0\", limits: {{ header_timeout: 500ms }}, {keys} }}]\n\
+        "version: 1\nlisteners: [{{ name: a, address: \"127.0.0.1:0\", limits: {{ {limits} }}, {keys} }}]\n\
          upstream: http://{}\nroutes:\n  - {{ match: ANY /*, free: true }}\n",
         origin.address
     );
@@ -80,6 +85,32 @@ async fn a_trusted_proxy_says_in_both_versions_who_is_behind_it() {
         let bytes: Vec<&[u8]> = header.chunks(1).collect();
         assert_eq!(who(&gateway, &bytes, "").await, told, "{header:?}, byte by byte");
     }
+    // A proxy that names nobody passes on what anybody wrote.
+    let headers = "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\n";
+    for header in [b"PROXY UNKNOWN\r\n".to_vec(), v2(0, 0, &[]), v2(1, 0, &[])] {
+        assert_eq!(who(&gateway, &[&header], headers).await, "127.0.0.1 http", "{header:?}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn one_that_is_behind_a_proxy_has_its_share_of_connections_and_is_told_so() {
+    let origin = Origin::start().await;
+    let gateway =
+        gateway_with(&origin, TRUSTED, "connections_per_address: 2, connections: 9").await;
+    let header = |last: u8| format!("PROXY TCP4 198.51.100.{last} 192.0.2.1 4660 443\r\n");
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(gateway.addresses()[0]).await.unwrap();
+        stream.write_all(header(7).as_bytes()).await.unwrap();
+        stream.write_all(b"GET /who HTTP/1.1\r\nHost: gw\r\n\r\n").await.unwrap();
+        let head = crate::origin::head(&mut stream).await.unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        held.push(stream);
+    }
+    let answer = send(&gateway, &[header(7).as_bytes()], "").await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert_eq!(who(&gateway, &[header(8).as_bytes()], "").await, "198.51.100.8 http");
     gateway.stop().await;
 }
 
