@@ -62,6 +62,14 @@ fn the_gateway_starts_before_the_api_and_ends_after_it() {
             assert!(mount.get("subPath").is_none());
         }
     }
+    // The admin port is not for everybody in the cluster.
+    let policy = &only(&documents, "NetworkPolicy", "weather")["spec"];
+    assert_eq!(policy["podSelector"]["matchLabels"], deployment["template"]["metadata"]["labels"]);
+    for rule in policy["ingress"].as_array().unwrap() {
+        let is_for_all = rule["from"].as_array().is_none_or(Vec::is_empty);
+        let ports = rule["ports"].as_array().unwrap();
+        assert!(!is_for_all || ports.iter().all(|port| port["port"] == "http"));
+    }
     // Customers reach the gateway, not the API.
     let service = only(&documents, "Service", "weather");
     let port = &service["spec"]["ports"][0]["targetPort"];
