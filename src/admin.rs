@@ -15,11 +15,11 @@ use std::{borrow::Cow, sync::Arc};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+pub use self::gate::Token;
 use self::{
     asked::{Asked, check_order},
     gate::Gate,
@@ -37,6 +37,9 @@ use crate::{
 
 /// What an operator looks after: a gateway with its channels.
 pub trait Administered: Clone + Send + Sync + 'static {
+    /// Whether it gets round to the requests that come.
+    fn is_alive(&self) -> bool;
+
     /// Whether it takes requests that pay.
     ///
     /// # Errors
@@ -55,11 +58,11 @@ pub trait Administered: Clone + Send + Sync + 'static {
     /// Its routes, and what they ask.
     fn routes(&self) -> Value;
 
-    /// Has it read its configuration anew; the digest of the file that it runs on then.
+    /// Has it read its configuration anew; what it runs on then, with the digest of the file.
     ///
     /// # Errors
     /// Everything that is wrong, as text; it goes on as before.
-    fn reload(&self) -> impl Future<Output = Result<String, String>> + Send;
+    fn reload(&self) -> impl Future<Output = Result<Value, String>> + Send;
 
     /// Where every channel stands.
     ///
@@ -149,15 +152,15 @@ impl<A: Administered> Admin<A> {
     /// The port of `administered`, for who has `token`; without one for who calls from this machine, so it must not be
     /// reachable from elsewhere then.
     #[must_use]
-    pub fn new(administered: A, token: Option<SecretString>) -> Self {
-        Self { administered, gate: Arc::new(Gate::new(token)) }
+    pub fn new(administered: A, token: impl Into<Token>) -> Self {
+        Self { administered, gate: Arc::new(Gate::new(token.into())) }
     }
 
     async fn respond(self, request: Request<Arriving>) -> Answer {
         let (head, body) = request.into_parts();
         let asked = Asked::read(&head.method, head.uri.path());
         match asked {
-            Ok(Asked::Health) => return answer(StatusCode::OK, &json!({ "status": "ok" })),
+            Ok(Asked::Health) => return self.health(),
             Ok(Asked::Ready) => return self.ready(),
             _ => {}
         }
@@ -179,14 +182,15 @@ impl<A: Administered> Admin<A> {
     async fn carry_out(self, asked: Asked) -> Answer {
         let assets = self.administered.assets();
         match asked {
-            Asked::Health | Asked::Ready => self.ready(),
+            Asked::Health => self.health(),
+            Asked::Ready => self.ready(),
             Asked::Metrics => answer_as(page::MEDIA_TYPE, self.administered.metrics()),
             Asked::Config => answer(StatusCode::OK, &self.administered.config()),
             Asked::Routes => answer(StatusCode::OK, &self.administered.routes()),
             Asked::Reload => {
                 info!("an operator has the configuration read anew");
                 match self.administered.reload().await {
-                    Ok(hash) => answer(StatusCode::OK, &json!({ "config": hash })),
+                    Ok(taken) => answer(StatusCode::OK, &taken),
                     Err(faults) => error(StatusCode::UNPROCESSABLE_ENTITY, &faults),
                 }
             }
@@ -279,6 +283,13 @@ impl<A: Administered> Admin<A> {
         answer(StatusCode::OK, &outcome)
     }
 
+    fn health(&self) -> Answer {
+        match self.administered.is_alive() {
+            true => answer(StatusCode::OK, &json!({ "status": "ok" })),
+            false => error(StatusCode::SERVICE_UNAVAILABLE, "a worker does not get on: restart it"),
+        }
+    }
+
     fn ready(&self) -> Answer {
         match self.administered.ready() {
             Ok(()) => answer(StatusCode::OK, &json!({ "status": "ready" })),
@@ -302,9 +313,14 @@ impl<A: Administered> Service for Admin<A> {
     }
 }
 
-/// What the port's server bounds: its callers are few, and say little.
-pub const LIMITS: Limits =
-    Limits { connections: 64, header_bytes: 16 * 1024, streams: 16, ..Limits::USUAL };
+/// What the port's server bounds: its callers are few and say little, and none keeps the others out.
+pub const LIMITS: Limits = Limits {
+    connections: 64,
+    connections_of_one: 16,
+    header_bytes: 16 * 1024,
+    streams: 16,
+    ..Limits::USUAL
+};
 
 type Answer = Response<Full<Bytes>>;
 

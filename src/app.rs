@@ -22,7 +22,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use secrecy::ExposeSecret as _;
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
@@ -33,19 +33,19 @@ pub use self::{
 use self::{
     doors::{Doors, Planned},
     figures::Figures,
-    payment::Payment,
-    reload::differences,
+    payment::{Kept, Payment},
+    reload::{Told, differences},
     road::{Configured, Road, Upstreams, hop::Hop},
 };
 use crate::{
-    admin::{Admin, LIMITS},
+    admin::{Admin, LIMITS, Token},
     config::{self, Settings, Source},
     guard::{Guard, Rooms},
     ledger::facilitator::NotReady,
     pay::methods::Methods,
     server, store,
     telemetry::{Clock, access::AccessLog, metrics::Metrics},
-    workers::Workers,
+    workers::{Pulse, Workers},
 };
 
 /// A running gateway.
@@ -67,6 +67,10 @@ struct Core {
     parts: Parts,
     /// Set as soon as it is to stop.
     stopping: CancellationToken,
+    /// What a watch has to look at, whoever had it read last.
+    watched: watch::Sender<Watched>,
+    /// What callers of the admin port must have.
+    admin_token: Token,
 }
 
 /// What stays when the configuration is swapped.
@@ -106,13 +110,15 @@ impl Gateway {
         let admin = match &settings.admin {
             Some(admin) => {
                 let (opened, address) = doors.inherited().listen(admin.address)?;
-                Some((opened, address, admin.token.clone()))
+                Some((opened, address))
             }
             None => None,
         };
+        let token = settings.admin.as_ref().and_then(|admin| admin.token.clone());
+        let admin_token = Token::from(token);
         let places = settings.listeners.iter().map(|listener| listener.address);
         doors.inherited().tell_unused(places.chain(settings.admin.as_ref().map(|at| at.address)));
-        let admin_address = admin.as_ref().map(|(_, address, _)| *address);
+        let admin_address = admin.as_ref().map(|(_, address)| *address);
         let background = TaskTracker::new();
         let stop_background = CancellationToken::new();
         let payment = match &settings.payment {
@@ -144,7 +150,7 @@ impl Gateway {
         }
         let stopping = CancellationToken::new();
         let reloader = Arc::<OnceLock<_>>::default();
-        if let Some((listener, _, token)) = admin {
+        if let Some((listener, _)) = admin {
             let metrics = Metrics::default();
             parts.figures.expose(&metrics, current.clone());
             parts.rooms.turnstile().expose(&metrics);
@@ -158,11 +164,12 @@ impl Gateway {
                 metrics,
                 stopping: stopping.clone(),
                 reloader: reloader.clone(),
+                pulse: doors.workers().pulse(),
             };
             // It tells that the gateway stops, and goes with what runs in the background.
             parts.background.spawn(server::serve(
                 listener,
-                Admin::new(administered, token),
+                Admin::new(administered, admin_token.clone()),
                 LIMITS,
                 ADMIN_GRACE,
                 parts.stop_background.child_token(),
@@ -171,7 +178,9 @@ impl Gateway {
         let hop = Hop::draw();
         parts.open(&mut doors, planned, (&current, &hop), drain);
         let doors = Mutex::new(doors);
-        let core = Arc::new(Core { doors, hop, current, parts, stopping });
+        let (watched, _) = watch::channel(Watched::by(&current.load().settings, None));
+        let core = Core { doors, hop, current, parts, stopping, watched, admin_token };
+        let core = Arc::new(core);
         Ok(Self { admin_address, core, told: reloader })
     }
 
@@ -192,9 +201,7 @@ impl Gateway {
     /// # Errors
     /// [`NotReloaded`]; nothing has changed then.
     pub fn reload(&self, settings: Settings) -> Result<Reloaded, NotReloaded> {
-        let result = self.core.swap(settings);
-        self.core.note(&result);
-        result
+        self.core.swap_and_note(settings, Told::Always)
     }
 
     /// What reads the configuration again from `source`, whoever tells it to: the admin port too, from now on. There is one.
@@ -219,12 +226,16 @@ impl Gateway {
         LastReload { is_successful, succeeded_at, hash }
     }
 
-    /// What it runs on now: a change of it is worth a reload.
+    /// What it was read from, now and after each reload, whoever asked for that: a change of it is worth another one.
     #[must_use]
-    pub fn watched(&self) -> Watched {
-        let current = self.core.current.load();
-        let Settings { reload, hash, files, .. } = &current.settings;
-        Watched { reload: *reload, hash: *hash, files: files.clone() }
+    pub fn watched(&self) -> watch::Receiver<Watched> {
+        self.core.watched.subscribe()
+    }
+
+    /// What tells whether the threads that serve connections get round to it.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        self.core.doors().workers().pulse()
     }
 
     /// What the gateway runs on now: a digest of the configuration file.
@@ -293,7 +304,7 @@ impl Core {
     }
 
     /// Swaps the configuration once everything of it is there.
-    fn swap(&self, settings: Settings) -> Result<Reloaded, NotReloaded> {
+    fn swap(&self, mut settings: Settings) -> Result<Reloaded, NotReloaded> {
         let mut doors = self.doors();
         if self.stopping.is_cancelled() {
             return Err(NotReloaded::Stopping);
@@ -303,18 +314,29 @@ impl Core {
         if settings.access_log != running.settings.access_log {
             return Err(NeedsRestart("access_log").into());
         }
-        match (&settings.payment, &self.parts.payment) {
-            (None, _) => {}
+        let says_the_same = |key: &str| settings.section(key) == running.settings.section(key);
+        let kept = Kept { stellar: says_the_same("stellar"), store: says_the_same("store") };
+        let needs_restart = match (&mut settings.payment, &self.parts.payment) {
+            (None, _) => Vec::new(),
             (Some(_), None) => return Err(NeedsRestart("payments").into()),
-            (Some(new), Some(old)) => old.serves(new)?,
-        }
+            (Some(new), Some(old)) => {
+                let held = old.hold(new, kept);
+                old.serves(new)?;
+                held
+            }
+        };
         let planned = doors.plan(&settings.listeners)?;
-        let reloaded =
-            Reloaded { hash: settings.hash, changed: differences(&running.settings, &settings) };
+        let changed = differences(&running.settings, &settings);
+        let reloaded = Reloaded { hash: settings.hash, changed, needs_restart };
         let drain = settings.drain;
+        let token = settings.admin.as_ref().and_then(|admin| admin.token.clone());
         let next =
             self.parts.configure(settings, &planned.url().unwrap_or_default(), Some(&running));
+        if let (Some(payment), Some(now)) = (&self.parts.payment, &next.settings.payment) {
+            payment.take_up(now);
+        }
         self.current.store(Arc::new(next));
+        self.admin_token.change(token);
         self.parts.open(&mut doors, planned, (&self.current, &self.hop), drain);
         Ok(reloaded)
     }
@@ -372,18 +394,13 @@ impl Parts {
     }
 }
 
-/// Whether the admin port that is open, or is not, is the one of the `new` settings.
+/// Whether the admin port that is open, or is not, is the one of the `new` settings; its token may be another.
 fn admin_serves(
     old: Option<&config::Admin>,
     new: Option<&config::Admin>,
 ) -> Result<(), NeedsRestart> {
-    let token =
-        |admin: &config::Admin| admin.token.as_ref().map(|token| token.expose_secret().to_owned());
     if old.map(|admin| admin.address) != new.map(|admin| admin.address) {
         return Err(NeedsRestart("admin.address"));
-    }
-    if old.map(token) != new.map(token) {
-        return Err(NeedsRestart("admin.token"));
     }
     Ok(())
 }

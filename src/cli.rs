@@ -18,6 +18,7 @@ mod routes;
 mod sandbox;
 mod service;
 mod setup;
+mod signals;
 mod stellar;
 
 use std::{error::Error, fmt, io::IsTerminal as _, process::ExitCode};

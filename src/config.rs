@@ -8,6 +8,7 @@ mod compile;
 mod diagnostic;
 mod env;
 mod env_file;
+mod file;
 mod node;
 mod parse;
 mod read;
@@ -18,20 +19,23 @@ mod value;
 
 pub mod watch;
 
-use std::{fs, io, io::Read as _, path::Path};
+use std::{io::ErrorKind, path::Path};
 
 use sha2::{Digest as _, Sha256};
 
-use self::read::Reading;
 pub use self::{
     diagnostic::{Diagnostic, Diagnostics, Position},
     env::Env,
     env_file::EnvFile,
     settings::{
-        Admin, Channel, Charge, ContentHash, Drain, FacilitatorSettings, Listener, Mpp, NamedFile,
-        Payment, Reload, Section, Settings, Store, TokenSource, X402,
+        Admin, Channel, Charge, ContentHash, Contents, Drain, FacilitatorSettings, Listener, Mpp,
+        NamedFile, Payment, Reload, Section, Settings, Store, TokenSource, X402,
     },
     source::Source,
+};
+use self::{
+    file::{MAX_FILE_BYTES, read_capped},
+    read::Reading,
 };
 
 /// The JSON Schema of a configuration, for editors: which keys there are, and what their values look like. [`load`] says more.
@@ -48,8 +52,8 @@ pub fn load(path: &Path, env: &Env) -> Result<Settings, Diagnostics> {
         Diagnostics::new(vec![Diagnostic::new(&name.as_str().into(), at, "", what, hint)])
     };
     let bytes = match read_capped(path) {
-        Ok(bytes) if is_of_size(&bytes) => bytes,
-        Ok(_) => {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::FileTooLarge => {
             let what = format!("the file is larger than {} KiB", MAX_FILE_BYTES >> 10);
             return Err(fault(None, &what, "this is no file for a gateway: is the path right?"));
         }
@@ -71,7 +75,9 @@ pub fn load(path: &Path, env: &Env) -> Result<Settings, Diagnostics> {
                     column: last.chars().count().saturating_add(1),
                 },
             };
-            Err(fault(Some(at), "the file is not UTF-8 text", "save it as UTF-8"))
+            let contents = Contents::of(content_hash(&bytes), Vec::new());
+            let faults = fault(Some(at), "the file is not UTF-8 text", "save it as UTF-8");
+            Err(faults.found_in(contents))
         }
     }
 }
@@ -81,9 +87,10 @@ pub fn load(path: &Path, env: &Env) -> Result<Settings, Diagnostics> {
 /// # Errors
 /// Everything that is wrong with the text, in its order.
 pub fn parse(text: &str, name: &str, base: &Path, env: &Env) -> Result<Settings, Diagnostics> {
-    let reading = Reading::new(name, base, env);
+    let hash = content_hash(text.as_bytes());
+    let reading = Reading::new(name, base, env, hash);
     match parse::parse(text) {
-        Ok(document) => compile::compile(&document, reading, content_hash(text.as_bytes())),
+        Ok(document) => compile::compile(&document, reading, hash),
         Err(error) => {
             reading.fault_at(error.at, "", &error.what, error.hint);
             Err(reading.finish().0)
@@ -91,26 +98,9 @@ pub fn parse(text: &str, name: &str, base: &Path, env: &Env) -> Result<Settings,
     }
 }
 
-/// The file's bytes, or as many as show that they are too many.
-fn read_capped(path: &Path) -> io::Result<Vec<u8>> {
-    let file = fs::File::open(path)?;
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES.saturating_add(1)).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-fn is_of_size(bytes: &[u8]) -> bool {
-    u64::try_from(bytes.len()).is_ok_and(|length| length <= MAX_FILE_BYTES)
-}
-
 fn content_hash(bytes: &[u8]) -> ContentHash {
     ContentHash(Sha256::digest(bytes).into())
 }
-
-/// More than ten thousand routes need.
-const MAX_FILE_BYTES: u64 = 1 << 20;
-/// One more shows that there are more.
-const MOST_READ: usize = (1 << 20) + 1;
 
 #[cfg(test)]
 mod tests;

@@ -8,8 +8,9 @@ use std::{
     cell::Cell,
     io,
     num::NonZero,
-    sync::{Arc, LazyLock, mpsc},
+    sync::{Arc, LazyLock, Mutex, PoisonError, mpsc},
     thread,
+    time::{Duration, Instant},
 };
 
 use tokio::runtime::{Builder, EnterGuard, Handle};
@@ -36,6 +37,18 @@ struct Worker {
     load: Arc<()>,
 }
 
+/// Whether the workers get round to what they are given. Clones share it; it keeps no worker alive.
+#[derive(Clone, Debug)]
+pub struct Pulse(Arc<[Beat]>);
+
+/// That of one worker.
+#[derive(Debug)]
+struct Beat {
+    runtime: Handle,
+    /// When it was asked for a sign of life that it has not given yet.
+    asked: Arc<Mutex<Option<Instant>>>,
+}
+
 /// A worker that has been chosen for a task.
 #[derive(Debug)]
 pub(crate) struct Chosen<'a>(&'a Worker);
@@ -54,9 +67,45 @@ impl Workers {
         Ok(Self(Arc::new(Shared { workers, _stop: guard })))
     }
 
+    /// What tells whether they get on.
+    pub(crate) fn pulse(&self) -> Pulse {
+        let beat =
+            |worker: &Worker| Beat { runtime: worker.runtime.clone(), asked: Arc::default() };
+        Pulse(self.0.workers.iter().map(beat).collect())
+    }
+
     /// The worker with the least to do; `None` only if there is none at all.
     pub(crate) fn least_busy(&self) -> Option<Chosen<'_>> {
         self.0.workers.iter().min_by_key(|worker| Arc::strong_count(&worker.load)).map(Chosen)
+    }
+}
+
+impl Pulse {
+    /// Whether none of them owes a sign of life for longer than 10 s. Those that owe none are asked for the next
+    /// one, so who wants to know asks again and again; nobody is woken up for nothing in between.
+    #[must_use]
+    pub fn is_steady(&self) -> bool {
+        self.is_steady_at(Instant::now())
+    }
+
+    fn is_steady_at(&self, now: Instant) -> bool {
+        // Each is asked, whatever the others say.
+        self.0.iter().filter(|beat| !beat.is_felt(now)).count() == 0
+    }
+}
+
+impl Beat {
+    fn is_felt(&self, now: Instant) -> bool {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = *asked {
+            return now.saturating_duration_since(at) <= PATIENCE;
+        }
+        *asked = Some(now);
+        let asked = self.asked.clone();
+        drop(self.runtime.spawn(async move {
+            *asked.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }));
+        true
     }
 }
 
@@ -132,6 +181,9 @@ pub(crate) fn current() -> usize {
     NUMBER.get()
 }
 
+/// A worker that takes longer over one step than this holds up all of its connections.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// How many cores the process may use.
 static CORES: LazyLock<usize> =
     LazyLock::new(|| thread::available_parallelism().map_or(1, NonZero::get));
@@ -171,6 +223,31 @@ mod tests {
         tasks.wait().await;
         let mut loads = workers.0.workers.iter().map(|worker| Arc::strong_count(&worker.load));
         assert!(loads.all(|load| load == 1));
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_does_not_get_on_is_felt_until_it_does() {
+        let workers = Workers::start().unwrap();
+        let (pulse, tasks) = (workers.pulse(), TaskTracker::new());
+        let now = Instant::now();
+        let (entered, is_in) = oneshot::channel();
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        workers.least_busy().unwrap().spawn(&tasks, async move {
+            entered.send(()).unwrap();
+            wait.recv().unwrap();
+        });
+        is_in.await.unwrap();
+        assert!(pulse.is_steady_at(now), "it is asked");
+        assert!(pulse.is_steady_at(now + PATIENCE), "it may take its time");
+        let late = now + PATIENCE * 2;
+        assert!(!pulse.is_steady_at(late));
+        go_on.send(()).unwrap();
+        let steady = async {
+            while !pulse.is_steady_at(late) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, steady).await.expect("it gets on");
     }
 
     #[tokio::test]

@@ -4,8 +4,9 @@
 //! own name was made to point here (DNS rebinding), and then the `Host` is that name; it cannot hide where it comes from,
 //! and it has no token.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
+use arc_swap::ArcSwapOption;
 use http::{HeaderMap, HeaderValue, StatusCode, header, uri::Authority};
 use secrecy::SecretString;
 
@@ -14,7 +15,24 @@ use crate::server::bearer;
 
 #[derive(Debug)]
 pub(super) struct Gate {
-    token: Option<SecretString>,
+    token: Token,
+}
+
+/// What callers must have, if anything. Clones share it, so that it can be changed while the port is open.
+#[derive(Clone, Debug)]
+pub struct Token(Arc<ArcSwapOption<SecretString>>);
+
+impl From<Option<SecretString>> for Token {
+    fn from(token: Option<SecretString>) -> Self {
+        Self(Arc::new(ArcSwapOption::from_pointee(token)))
+    }
+}
+
+impl Token {
+    /// Asks for another one from now on.
+    pub fn change(&self, token: Option<SecretString>) {
+        self.0.store(token.map(Arc::new));
+    }
 }
 
 /// Why somebody is not let in.
@@ -28,7 +46,7 @@ pub(super) enum Barred {
 }
 
 impl Gate {
-    pub(super) const fn new(token: Option<SecretString>) -> Self {
+    pub(super) const fn new(token: Token) -> Self {
         Self { token }
     }
 
@@ -36,7 +54,7 @@ impl Gate {
         if is_of_other_site(headers) {
             return Err(Barred::OtherSite);
         }
-        match &self.token {
+        match &*self.token.0.load() {
             Some(token) if bearer::carries(headers, token) => Ok(()),
             Some(_) => Err(Barred::NoToken),
             None if names_this_machine(headers) => Ok(()),

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use secrecy::SecretString;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -39,6 +40,7 @@ struct Stub {
 }
 
 const MEMBER: MemberId = MemberId([9; 16]);
+const STUCK: &str = "a worker is stuck";
 
 impl Stub {
     fn order(&self, what: &str, channel: ContractId) {
@@ -81,6 +83,10 @@ fn standing_of(channel: ContractId, phase: Phase) -> Standing {
 }
 
 impl Administered for Stub {
+    fn is_alive(&self) -> bool {
+        self.trouble != Some(STUCK)
+    }
+
     fn ready(&self) -> Result<(), Cow<'static, str>> {
         self.trouble.map_or(Ok(()), |trouble| Err(trouble.into()))
     }
@@ -97,9 +103,9 @@ impl Administered for Stub {
         json!({ "hash": "abc" })
     }
 
-    async fn reload(&self) -> Result<String, String> {
+    async fn reload(&self) -> Result<Value, String> {
         match self.trouble {
-            None => Ok("abc".to_owned()),
+            None => Ok(json!({ "config": "abc" })),
             Some(trouble) => Err(format!("gateway.yaml:1:1: {trouble}")),
         }
     }
@@ -201,7 +207,7 @@ impl Port {
     async fn start(token: Option<&str>, stub: Stub) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let service = Admin::new(stub.clone(), token.map(Into::into));
+        let service = Admin::new(stub.clone(), token.map(SecretString::from));
         let stop = CancellationToken::new();
         let grace = Duration::from_secs(1);
         TaskTracker::new().spawn(server::serve(listener, service, LIMITS, grace, stop.clone()));
@@ -473,6 +479,6 @@ async fn j07_no_page_uses_the_port_through_the_operators_browser() {
 
 #[test]
 fn the_token_does_not_show() {
-    let shown = format!("{:?}", Admin::new(Stub::default(), Some(TOKEN.into())));
+    let shown = format!("{:?}", Admin::new(Stub::default(), Some(SecretString::from(TOKEN))));
     assert!(shown.contains("Gate") && !shown.contains("canary"), "{shown}");
 }

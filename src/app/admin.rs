@@ -6,7 +6,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{Reloader, dump, road::Configured};
@@ -19,6 +19,7 @@ use crate::{
     },
     store::{self, Member, MemberId, Store},
     telemetry::metrics::Metrics,
+    workers::Pulse,
 };
 
 /// The gateway, for its operator.
@@ -34,9 +35,14 @@ pub(super) struct Administered {
     pub(super) stopping: CancellationToken,
     /// What reads the configuration anew, once somebody said from where.
     pub(super) reloader: Arc<OnceLock<Reloader>>,
+    pub(super) pulse: Pulse,
 }
 
 impl admin::Administered for Administered {
+    fn is_alive(&self) -> bool {
+        self.pulse.is_steady()
+    }
+
     fn ready(&self) -> Result<(), Cow<'static, str>> {
         if self.stopping.is_cancelled() {
             return Err("the gateway is stopping".into());
@@ -66,10 +72,14 @@ impl admin::Administered for Administered {
         dump::routes(&self.current.load().settings)
     }
 
-    async fn reload(&self) -> Result<String, String> {
+    async fn reload(&self) -> Result<Value, String> {
         let reloader = self.reloader.get().ok_or("nothing says where the configuration is")?;
         let reloaded = reloader.reload().await.map_err(|why| why.to_string())?;
-        Ok(reloaded.hash.to_string())
+        let mut taken = json!({ "config": reloaded.hash.to_string() });
+        if let (Value::Object(taken), false) = (&mut taken, reloaded.needs_restart.is_empty()) {
+            taken.insert("needs_restart".to_owned(), json!(reloaded.needs_restart));
+        }
+        Ok(taken)
     }
 
     async fn list(&self) -> Result<Standings, store::Error> {

@@ -83,6 +83,10 @@ impl Inherited {
         TcpListener::from_std(listener).map(Some)
     }
 
+    fn has(&self, bound: SocketAddr) -> bool {
+        self.0.iter().any(|listener| listener.local_addr().is_ok_and(|address| address == bound))
+    }
+
     /// Tells the log of sockets that are at none of these addresses: who comes there is served by nobody.
     pub(super) fn tell_unused(&self, addresses: impl Iterator<Item = SocketAddr>) {
         let addresses: Vec<_> = addresses.collect();
@@ -117,6 +121,10 @@ impl Inherited {
 impl Doors {
     pub(super) fn new(inherited: Inherited, workers: Workers) -> Self {
         Self { open: Vec::new(), serving: TaskTracker::new(), inherited, workers }
+    }
+
+    pub(super) const fn workers(&self) -> &Workers {
+        &self.workers
     }
 
     pub(super) const fn inherited(&self) -> &Inherited {
@@ -186,8 +194,11 @@ impl Doors {
         }
         for gone in before.into_iter().flatten() {
             info!(listener = %gone.listener.name, address = %gone.bound, "listener closed");
-            let Listener { limits, tls, .. } = gone.listener;
-            gone.entrance.change(Manner::plain(limits, tls, drain.timeout));
+            if self.inherited.has(gone.bound) {
+                // It is kept for a listener that may come back there: its address may be one that only the manager can open.
+                warn!(address = %gone.bound, "the socket was handed over and stays open: who connects there now waits in vain");
+            }
+            gone.entrance.end_within(drain.timeout);
             gone.stop.cancel();
         }
     }

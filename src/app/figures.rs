@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
@@ -35,6 +35,9 @@ pub(super) struct Figures {
 #[derive(Debug)]
 pub(super) struct Reloads {
     has_failed: AtomicBool,
+    /// Why the last one was not taken, if it was not.
+    reason: Mutex<Option<String>>,
+    needs_restart: AtomicBool,
     /// When one was taken last, in seconds since 1970.
     taken: AtomicU64,
 }
@@ -46,6 +49,8 @@ impl Figures {
             connections: Arc::default(),
             reloads: Arc::new(Reloads {
                 has_failed: AtomicBool::new(false),
+                reason: Mutex::default(),
+                needs_restart: AtomicBool::new(false),
                 taken: AtomicU64::new(clock.now()),
             }),
             access,
@@ -106,13 +111,16 @@ impl Figures {
         let hash = configured.settings.hash.to_string();
         page.family("config_info", Kind::Gauge, "The SHA-256 of the configuration that is in use")
             .tell(&[("hash", &hash)], 1);
-        let Reloads { has_failed, taken } = &*self.reloads;
+        let Reloads { has_failed, taken, needs_restart, .. } = &*self.reloads;
         let help = "Whether the configuration that came last is the one in use";
         page.family("config_last_reload_successful", Kind::Gauge, help)
             .tell(&[], u8::from(!has_failed.load(Relaxed)));
         let help = "When a configuration was taken last, in seconds since 1970";
         page.family("config_last_reload_success_timestamp_seconds", Kind::Gauge, help)
             .tell(&[], taken.load(Relaxed));
+        let help = "Whether a secret has changed that counts only after a restart";
+        page.family("config_needs_restart", Kind::Gauge, help)
+            .tell(&[], u8::from(needs_restart.load(Relaxed)));
         if let Some((written, lost)) = self.access.as_ref().map(AccessLog::counts) {
             let help = "Lines of the access log that were written, or lost as its queue was full or its file failed";
             let mut family = page.family("access_log_lines_total", Kind::Counter, help);
@@ -125,10 +133,12 @@ impl Figures {
 }
 
 impl Reloads {
-    /// A configuration was taken.
-    pub(super) fn note_taken(&self, clock: &Clock) {
+    /// A configuration was taken, but for what of it `needs_restart`.
+    pub(super) fn note_taken(&self, clock: &Clock, needs_restart: &[&str]) {
         self.taken.store(clock.now(), Relaxed);
         self.has_failed.store(false, Relaxed);
+        self.needs_restart.store(!needs_restart.is_empty(), Relaxed);
+        *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Whether the last one was taken, and when one was, in seconds since 1970.
@@ -136,8 +146,12 @@ impl Reloads {
         (!self.has_failed.load(Relaxed), self.taken.load(Relaxed))
     }
 
-    /// One was not taken: the one before goes on.
-    pub(super) fn note_failed(&self) {
+    /// One was not taken: the one before goes on. Whether the reason is another than the one before.
+    pub(super) fn note_failed(&self, reason: &str) -> bool {
         self.has_failed.store(true, Relaxed);
+        let mut last = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = last.as_deref() != Some(reason);
+        *last = Some(reason.to_owned());
+        is_news
     }
 }

@@ -29,12 +29,19 @@ use crate::{
         mpp::Issuer,
         x402::{self, X402},
     },
-    protocol::{mpp::Secrets, quote},
+    protocol::{mpp::Secrets, quote, stellar::AccountId},
     store::Store,
     telemetry::{Clock, metrics::Metrics, page::Kind},
 };
 
-/// Changing any of it needs a restart.
+/// Which sections of a new configuration say what they said before, whatever stands by now in what they name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kept {
+    pub(super) stellar: bool,
+    pub(super) store: bool,
+}
+
+/// Changing any of it needs a restart, but for the key that a facilitator elsewhere is shown.
 #[derive(Debug)]
 pub(super) struct Payment {
     fixed: config::Payment,
@@ -123,6 +130,39 @@ impl Payment {
     /// Has others tell `webhooks`, since this gateway ends.
     pub(super) async fn leave(&self, webhooks: &[Webhook]) {
         Sender::leave(webhooks, &self.store, &self.telling).await;
+    }
+
+    /// Puts the secrets that this service has into `new` settings where those have others by now under the same names:
+    /// they count after a restart, and must not keep what else has changed, such as a certificate, waiting for it. Their
+    /// keys; what cannot be held is for [`Payment::serves`] to refuse.
+    pub(super) fn hold(&self, new: &mut config::Payment, kept: Kept) -> Vec<&'static str> {
+        let mut held = Vec::new();
+        if let (true, Some(old), Some(new)) = (kept.stellar, &self.fixed.sponsor, &mut new.sponsor)
+            && accounts(old) != accounts(new)
+            // Nobody is paid into an account that pays the fees.
+            && !accounts(old).iter().any(|account| new.excluded.contains(account))
+        {
+            new.sponsors.clone_from(&old.sponsors);
+            held.push("stellar.sponsors");
+        }
+        if let (true, config::Store::Redis(old), config::Store::Redis(new)) =
+            (kept.store, &self.fixed.store, &mut new.store)
+            && old.url.expose_secret() != new.url.expose_secret()
+        {
+            new.url = old.url.clone();
+            held.push("store.redis.url");
+        }
+        held
+    }
+
+    /// Has what can change under the new settings change: the key that the facilitator is shown.
+    pub(super) fn take_up(&self, new: &config::Payment) {
+        if let (Some(Facilitator::Remote(facilitator)), Some(x402)) =
+            (self.facilitator.as_deref(), &new.x402)
+            && let FacilitatorSettings::Remote(settings) = &x402.facilitator
+        {
+            facilitator.change_key(settings);
+        }
     }
 
     /// Whether this service can go on under `new` settings.
@@ -255,14 +295,12 @@ impl Payment {
     }
 }
 
+/// The key aside: it may change.
 fn same_facilitator(old: Option<&FacilitatorSettings>, new: &FacilitatorSettings) -> bool {
     match (old, new) {
         (Some(FacilitatorSettings::Own), FacilitatorSettings::Own) => true,
         (Some(FacilitatorSettings::Remote(old)), FacilitatorSettings::Remote(new)) => {
-            let key = |settings: &remote::Settings| {
-                settings.api_key.as_ref().map(|key| key.expose_secret().to_owned())
-            };
-            old.url == new.url && old.timeout == new.timeout && key(old) == key(new)
+            old.url == new.url && old.timeout == new.timeout
         }
         _ => false,
     }
@@ -275,12 +313,14 @@ fn same_channel(old: Option<&config::Channel>, new: &config::Channel) -> bool {
 
 /// Payees aside: they belong to the routes, and may change.
 fn same_sponsor(old: Option<&own::Settings>, new: &own::Settings) -> bool {
-    let sponsors =
-        |settings: &own::Settings| settings.sponsors.iter().map(Seed::account).collect::<Vec<_>>();
     old.is_some_and(|old| {
-        sponsors(old) == sponsors(new)
+        accounts(old) == accounts(new)
             && old.lanes == new.lanes
             && old.max_fee_stroops == new.max_fee_stroops
             && old.budget == new.budget
     })
+}
+
+fn accounts(settings: &own::Settings) -> Vec<AccountId> {
+    settings.sponsors.iter().map(Seed::account).collect()
 }

@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use tokio::{sync::Mutex as Turn, task::spawn_blocking};
-use tracing::{error, info};
+use tracing::{debug, error, info, warn};
 
 use super::{Core, doors::CannotListen};
-use crate::config::{ContentHash, Diagnostics, NamedFile, Reload, Settings, Source};
+use crate::config::{ContentHash, Contents, Diagnostics, NamedFile, Reload, Settings, Source};
 
 /// Reads a gateway's configuration again when it is told to. Clones share it.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub struct Reloaded {
     /// The sections of the file that say something else, and the files named there that hold something else; empty if
     /// all is as before. What stands in the environment is not compared.
     pub changed: Vec<String>,
+    /// The keys of secrets that are others by now, but cannot be changed while running: what they were counts on.
+    pub needs_restart: Vec<&'static str>,
 }
 
 /// Why a reload has changed nothing.
@@ -65,10 +67,16 @@ pub struct LastReload {
 pub struct Watched {
     /// Whether and how patiently.
     pub reload: Reload,
-    /// Of the configuration file.
-    pub hash: ContentHash,
-    /// The files that it names.
-    pub files: Vec<NamedFile>,
+    /// What the configuration that serves was read from.
+    pub taken: Contents,
+    /// What the one that came last was read from, if it was not taken.
+    pub tried: Option<Contents>,
+}
+
+impl Watched {
+    pub(super) fn by(settings: &Settings, tried: Option<Contents>) -> Self {
+        Self { reload: settings.reload, taken: settings.contents(), tried }
+    }
 }
 
 impl Reloader {
@@ -80,31 +88,78 @@ impl Reloader {
     /// # Cancellation
     /// It is swapped in whole or not at all.
     pub async fn reload(&self) -> Result<Reloaded, NotReloaded> {
+        self.take_up(Told::Always).await
+    }
+
+    /// As [`Reloader::reload`], after one that failed: the log is told of a failure only if its reason is another one.
+    ///
+    /// # Errors
+    /// [`NotReloaded`].
+    ///
+    /// # Cancellation
+    /// It is swapped in whole or not at all.
+    pub async fn retry(&self) -> Result<Reloaded, NotReloaded> {
+        self.take_up(Told::IfNews).await
+    }
+
+    async fn take_up(&self, told: Told) -> Result<Reloaded, NotReloaded> {
         let _turn = self.turn.lock().await;
         let source = self.source.clone();
         let read = spawn_blocking(move || source.read()).await;
-        let result = match read.expect("reading reports what is wrong, and does not panic") {
-            Ok(settings) => self.core.swap(settings),
-            Err(faults) => Err(NotReloaded::Faulty(faults)),
-        };
-        self.core.note(&result);
-        result
+        match read.expect("reading reports what is wrong, and does not panic") {
+            Ok(settings) => self.core.swap_and_note(settings, told),
+            Err(faults) => {
+                let contents = faults.contents().clone();
+                let result = Err(NotReloaded::Faulty(faults));
+                self.core.note(&result, contents, told);
+                result
+            }
+        }
     }
 }
 
+/// When the log is told of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    Always,
+    IfNews,
+}
+
 impl Core {
-    /// Notes how a reload went, for the log and for whoever asks.
-    pub(super) fn note(&self, result: &Result<Reloaded, NotReloaded>) {
-        match result {
-            Ok(Reloaded { hash, changed }) => {
-                self.parts.figures.reloads.note_taken(&self.parts.clock);
+    /// Swaps the configuration, and notes how that went.
+    pub(super) fn swap_and_note(
+        &self,
+        settings: Settings,
+        told: Told,
+    ) -> Result<Reloaded, NotReloaded> {
+        let contents = settings.contents();
+        let result = self.swap(settings);
+        self.note(&result, contents, told);
+        result
+    }
+
+    /// Notes how a reload of what was read from `contents` went, for the log and for whoever asks or watches.
+    fn note(&self, result: &Result<Reloaded, NotReloaded>, contents: Contents, told: Told) {
+        let reloads = &self.parts.figures.reloads;
+        let tried = match result {
+            Ok(Reloaded { hash, changed, needs_restart }) => {
+                reloads.note_taken(&self.parts.clock, needs_restart);
                 info!(config = %hash, changed = %Listed(changed), "configuration swapped");
+                for key in needs_restart {
+                    warn!(%key, "what this key names has changed: the gateway goes on with what it was until a restart");
+                }
+                None
             }
             Err(reason) => {
-                self.parts.figures.reloads.note_failed();
-                error!(%reason, "configuration not reloaded, the last good one serves on");
+                if reloads.note_failed(&reason.to_string()) || told == Told::Always {
+                    error!(%reason, "configuration not reloaded, the last good one serves on");
+                } else {
+                    debug!(%reason, "configuration still not reloaded");
+                }
+                Some(contents)
             }
-        }
+        };
+        self.watched.send_replace(Watched::by(&self.current.load().settings, tried));
     }
 }
 

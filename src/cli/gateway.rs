@@ -4,17 +4,22 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::OnceLock,
 };
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
-use super::{BAD_CONFIGURATION, fail, service, stop_signal};
+use super::{BAD_CONFIGURATION, fail, service, signals::Signals};
 use crate::{
-    app::{Gateway, Watched},
-    config::{Diagnostics, Settings, Source, watch::Watch},
+    app::Gateway,
+    config::{
+        Diagnostics, Settings, Source,
+        watch::{Cause, Watch},
+    },
     telemetry::Clock,
+    workers::Pulse,
 };
 
 /// Runs the gateway in the foreground.
@@ -28,21 +33,33 @@ pub(super) struct Run {
 impl Run {
     /// Runs at these `sockets`, as far as the configuration listens where they are.
     pub(super) async fn run(self, sockets: Vec<TcpListener>) -> ExitCode {
+        // There is none before there are workers.
+        let pulse = OnceLock::new();
         tokio::select! {
-            code = self.serve(sockets) => code,
-            () = service::keep_alive() => ExitCode::FAILURE,
+            code = self.serve(sockets, &pulse) => code,
+            () = service::keep_alive(|| pulse.get().is_none_or(Pulse::is_steady)) => ExitCode::FAILURE,
         }
     }
 
-    async fn serve(self, sockets: Vec<TcpListener>) -> ExitCode {
-        let settings = match load(&self.config) {
-            Ok(settings) => settings,
-            Err(code) => return code,
-        };
-        let gateway = match Gateway::start_with(settings, Clock::system(), sockets.into()).await {
-            Ok(gateway) => gateway,
+    async fn serve(self, sockets: Vec<TcpListener>, pulse: &OnceLock<Pulse>) -> ExitCode {
+        // Before all that takes its time: until then a signal would end the process.
+        let Signals { mut stop, mut hangups, mut rotations } = match Signals::listen() {
+            Ok(signals) => signals,
             Err(error) => return fail(&error),
         };
+        let started = tokio::select! {
+            biased;
+            () = stop.asked() => {
+                info!("stopped before anything was served");
+                return ExitCode::SUCCESS;
+            }
+            started = start(self.config.clone(), sockets) => started,
+        };
+        let gateway = match started {
+            Ok(gateway) => gateway,
+            Err(code) => return code,
+        };
+        drop(pulse.set(gateway.pulse()));
         for address in gateway.addresses() {
             info!(%address, "listening");
         }
@@ -50,34 +67,40 @@ impl Run {
             info!(%address, "admin port open");
         }
         let reloader = gateway.reloader(Source::file(self.config.clone()));
-        let Watched { mut reload, hash, files } = gateway.watched();
-        let mut watch = Watch::start(&self.config, reload.debounce, hash, files);
-        let mut hangups = match signal(SignalKind::hangup()) {
-            Ok(hangups) => hangups,
-            Err(error) => return fail(&error),
-        };
-        let mut rotations = match signal(SignalKind::user_defined1()) {
-            Ok(rotations) => rotations,
-            Err(error) => return fail(&error),
-        };
-        let mut stopping = std::pin::pin!(stop_signal());
+        let mut watched = gateway.watched();
+        let mut now = watched.borrow_and_update().clone();
+        let mut watch = Watch::start(&self.config, now.reload.debounce, now.taken);
         service::tell_ready();
         loop {
-            tokio::select! {
-                () = &mut stopping => break,
-                () = watch.changed(), if reload.watch => {}
-                _ = hangups.recv() => {}
+            let cause = tokio::select! {
+                biased;
+                () = stop.asked() => break,
+                // Whoever asked for the reload: the admin port does too.
+                Ok(()) = watched.changed() => {
+                    now = watched.borrow_and_update().clone();
+                    watch.follow(now.reload.debounce, now.taken, now.tried);
+                    continue;
+                }
+                cause = watch.changed(), if now.reload.watch => cause,
+                _ = hangups.recv() => Cause::Change,
                 _ = rotations.recv() => {
                     gateway.reopen_logs();
                     continue;
                 }
-            }
+            };
             service::tell_reloading();
             // A file that reads as before may stand for something else now: all that it names is read anew.
-            if reloader.reload().await.is_ok() {
-                let now = gateway.watched();
-                reload = now.reload;
-                watch.follow(reload.debounce, now.hash, now.files);
+            let reloading = async {
+                match cause {
+                    Cause::Change => reloader.reload().await,
+                    Cause::Retry => reloader.retry().await,
+                }
+            };
+            // A file system that does not answer must not keep the gateway from stopping.
+            tokio::select! {
+                biased;
+                () = stop.asked() => break,
+                _ = reloading => {}
             }
             service::tell_ready();
         }
@@ -85,12 +108,20 @@ impl Run {
         service::tell_stopping();
         tokio::select! {
             () = gateway.stop() => ExitCode::SUCCESS,
-            () = stop_signal() => {
+            () = stop.asked() => {
                 warn!("stopped at once, in the middle of what was under way");
                 ExitCode::FAILURE
             }
         }
     }
+}
+
+/// Starts a gateway by the configuration at `path`.
+async fn start(path: PathBuf, sockets: Vec<TcpListener>) -> Result<Gateway, ExitCode> {
+    let settings = spawn_blocking(move || load(&path)).await;
+    let settings = settings.expect("reading reports what is wrong, and does not panic")?;
+    let started = Gateway::start_with(settings, Clock::system(), sockets.into()).await;
+    started.map_err(|error| fail(&error))
 }
 
 /// Reads a configuration in the environment of the process, behind which the `.env` file beside it stands.

@@ -9,7 +9,7 @@ use std::{future::pending, net::TcpListener};
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 /// The sockets that were handed over (`LISTEN_FDS`). Takes them out of the environment, so it comes before every thread.
 pub(super) fn sockets() -> Vec<TcpListener> {
@@ -43,8 +43,9 @@ pub(super) fn tell_stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Tells twice in each time that the manager waits (`WATCHDOG_USEC`) that whoever polls this is alive. Never ends.
-pub(super) async fn keep_alive() {
+/// Tells twice in each time that the manager waits (`WATCHDOG_USEC`) that whoever polls this is alive, as long as `all_is_well`.
+/// Never ends.
+pub(super) async fn keep_alive(all_is_well: impl Fn() -> bool) {
     let Some(patience) = sd_notify::watchdog_enabled().filter(|patience| !patience.is_zero())
     else {
         return pending().await;
@@ -53,7 +54,13 @@ pub(super) async fn keep_alive() {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        tell(&[NotifyState::Watchdog]);
+        if all_is_well() {
+            tell(&[NotifyState::Watchdog]);
+        } else {
+            error!(
+                "a worker does not get on: the service manager is told nothing, and may start the gateway anew"
+            );
+        }
     }
 }
 

@@ -6,6 +6,8 @@
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
+use super::settings::Contents;
+
 /// A place in the file, as editors count it: lines and characters from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
@@ -68,7 +70,10 @@ impl fmt::Display for Diagnostic {
 
 /// Every fault of a file, in the order of the file. Its `Display` is what an operator reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Diagnostics(Vec<Diagnostic>);
+pub struct Diagnostics {
+    all: Vec<Diagnostic>,
+    contents: Contents,
+}
 
 impl Diagnostics {
     pub(super) fn new(mut all: Vec<Diagnostic>) -> Self {
@@ -77,24 +82,35 @@ impl Diagnostics {
         all.retain(|diagnostic| seen.insert(diagnostic.clone()));
         // Faults of one place keep the order in which they were found.
         all.sort_by_key(|diagnostic| diagnostic.at);
-        Self(all)
+        Self { all, contents: Contents::default() }
+    }
+
+    /// The same, found in files that held this.
+    pub(super) fn found_in(self, contents: Contents) -> Self {
+        Self { contents, ..self }
+    }
+
+    /// What the files held that they were found in: as long as all of them hold the same, nothing is mended there.
+    #[must_use]
+    pub const fn contents(&self) -> &Contents {
+        &self.contents
     }
 
     /// The faults, in the order of the file.
     pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
-        self.0.iter()
+        self.all.iter()
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 }
 
@@ -109,7 +125,7 @@ impl<'a> IntoIterator for &'a Diagnostics {
 
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, diagnostic) in self.0.iter().enumerate() {
+        for (index, diagnostic) in self.all.iter().enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }

@@ -4,12 +4,13 @@
 
 use std::{
     collections::BTreeMap,
-    fmt, fs, io,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
 use super::{
     diagnostic::{Diagnostic, Diagnostics, Position},
+    file::read_capped,
     secret::is_open_to_all,
 };
 
@@ -37,7 +38,9 @@ impl EnvFile {
     /// As [`EnvFile::read`], with the lines that can be read beside what is wrong with the others: the file may be
     /// somebody else's, and what it says to others is no reason to stop.
     pub(super) fn read_some(path: &Path) -> (Option<Self>, Diagnostics) {
-        match fs::read_to_string(path) {
+        let not_text = |_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text");
+        let read = read_capped(path).and_then(|bytes| String::from_utf8(bytes).map_err(not_text));
+        match read {
             Ok(text) => {
                 let (values, faults) = parse(&text, path);
                 let open_to_all = is_open_to_all(path);

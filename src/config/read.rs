@@ -3,14 +3,15 @@
 //! `None` always means that the fault is noted already, or that an optional key is absent: readers take every key of a
 //! mapping first and combine afterwards, so that one run finds everything. Knows kinds of values, not what keys mean.
 
-use std::{borrow::Cow, cell::RefCell, collections::HashMap, path::Path, sync::Arc};
+use std::{borrow::Cow, cell::RefCell, collections::HashMap, io, path::Path, sync::Arc};
 
 use super::{
-    MOST_READ, content_hash,
+    content_hash,
     diagnostic::{Diagnostic, Diagnostics, Position, nearest, one_of, quoted},
     env::Env,
+    file::read_capped,
     node::{Entry, Node, Value},
-    settings::NamedFile,
+    settings::{ContentHash, Contents, NamedFile},
 };
 
 /// One run over one file.
@@ -20,15 +21,17 @@ pub(super) struct Reading<'a> {
     /// The folder that relative paths start from.
     pub(super) base: &'a Path,
     pub(super) env: &'a Env,
+    hash: ContentHash,
     faults: RefCell<Vec<Diagnostic>>,
     warnings: RefCell<Vec<Diagnostic>>,
     files: RefCell<Vec<NamedFile>>,
 }
 
 impl<'a> Reading<'a> {
-    pub(super) fn new(file: &str, base: &'a Path, env: &'a Env) -> Self {
+    /// `hash` is of the file's content.
+    pub(super) fn new(file: &str, base: &'a Path, env: &'a Env, hash: ContentHash) -> Self {
         let (faults, warnings, files) = Default::default();
-        Self { file: file.into(), base, env, faults, warnings, files }
+        Self { file: file.into(), base, env, hash, faults, warnings, files }
     }
 
     /// The whole document.
@@ -45,15 +48,18 @@ impl<'a> Reading<'a> {
         self.faults.borrow().is_empty()
     }
 
-    /// Notes that the file at `path` was read, with this content.
-    pub(super) fn note_file(&self, path: &Path, content: &[u8]) {
-        // As much of it as a watch looks at.
-        let content = content.get(..MOST_READ).unwrap_or(content);
-        let file = NamedFile { path: path.to_owned(), hash: content_hash(content) };
-        self.files.borrow_mut().push(file);
+    /// Reads the file at `path`, and notes that it was looked for, and what it held.
+    ///
+    /// # Errors
+    /// Those of [`read_capped`].
+    pub(super) fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let content = read_capped(path);
+        let hash = content.as_deref().ok().map(content_hash);
+        self.files.borrow_mut().push(NamedFile { path: path.to_owned(), hash });
+        content
     }
 
-    /// The files that were read so far, each once.
+    /// The files that were looked for so far, each once.
     pub(super) fn files(&self) -> Vec<NamedFile> {
         let mut files = self.files.borrow().clone();
         files.sort_by(|one, other| one.path.cmp(&other.path));
@@ -63,7 +69,9 @@ impl<'a> Reading<'a> {
 
     /// The faults and the warnings.
     pub(super) fn finish(self) -> (Diagnostics, Diagnostics) {
-        (Diagnostics::new(self.faults.into_inner()), Diagnostics::new(self.warnings.into_inner()))
+        let contents = Contents::of(self.hash, self.files());
+        let faults = Diagnostics::new(self.faults.into_inner()).found_in(contents);
+        (faults, Diagnostics::new(self.warnings.into_inner()))
     }
 }
 

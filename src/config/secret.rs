@@ -10,7 +10,6 @@ use zeroize::Zeroizing;
 use super::{
     diagnostic::quoted,
     read::{Keys, Spot},
-    read_capped,
 };
 use crate::{ledger::signer::Seed, protocol::stellar::Address};
 
@@ -81,8 +80,7 @@ impl Spot<'_> {
     fn secret_file(&self, path: &Self) -> Option<Secret> {
         let written = quoted(path.literal()?);
         let file = path.file_path()?;
-        let read = read_capped(&file).map(Zeroizing::new).and_then(|bytes| {
-            self.reading.note_file(&file, &bytes);
+        let read = self.reading.read_file(&file).map(Zeroizing::new).and_then(|bytes| {
             let text = std::str::from_utf8(&bytes);
             text.map(|text| Zeroizing::new(text.to_owned()))
                 .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))

@@ -58,6 +58,20 @@ pub struct Settings {
     pub warnings: Diagnostics,
 }
 
+impl Settings {
+    /// What the file and those that it names held.
+    #[must_use]
+    pub fn contents(&self) -> Contents {
+        Contents::of(self.hash, self.files.clone())
+    }
+
+    /// Of what the file says under the key `name`; what it names may be another all the same.
+    #[must_use]
+    pub fn section(&self, name: &str) -> Option<ContentHash> {
+        self.sections.iter().find(|section| section.key == name).map(|section| section.hash)
+    }
+}
+
 /// A socket to listen on.
 #[derive(Clone, Debug)]
 pub struct Listener {
@@ -289,8 +303,24 @@ impl fmt::Debug for Section {
 pub struct NamedFile {
     /// Where it is.
     pub path: PathBuf,
-    /// Of its content: not to be shown, since it may be that of a short secret.
-    pub(super) hash: ContentHash,
+    /// Of its content: not to be shown, since it may be that of a short secret. `None` if it could not be read.
+    pub(super) hash: Option<ContentHash>,
+}
+
+/// What a configuration and the files that it names held when they were read, by which it can be told whether they have
+/// changed since.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Of the configuration itself; `None` if it could not be read.
+    pub(super) configuration: Option<ContentHash>,
+    /// Those that it names, as far as it was read.
+    pub(super) files: Vec<NamedFile>,
+}
+
+impl Contents {
+    pub(super) const fn of(configuration: ContentHash, files: Vec<NamedFile>) -> Self {
+        Self { configuration: Some(configuration), files }
+    }
 }
 
 impl fmt::Debug for NamedFile {

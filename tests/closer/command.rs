@@ -29,6 +29,10 @@ const TOKEN: &str = "canary-token-canary-token-canary-token";
 struct Desk(Closer, Metrics);
 
 impl Administered for Desk {
+    fn is_alive(&self) -> bool {
+        true
+    }
+
     fn ready(&self) -> Result<(), Cow<'static, str>> {
         Ok(())
     }
@@ -49,7 +53,7 @@ impl Administered for Desk {
         serde_json::Value::Null
     }
 
-    async fn reload(&self) -> Result<String, String> {
+    async fn reload(&self) -> Result<serde_json::Value, String> {
         Err("there is nothing to reload".to_owned())
     }
 
@@ -103,7 +107,8 @@ impl Port {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let metrics = Metrics::default();
         closer.expose(&metrics);
-        let service = Admin::new(Desk(closer.clone(), metrics), Some(TOKEN.into()));
+        let service =
+            Admin::new(Desk(closer.clone(), metrics), Some(secrecy::SecretString::from(TOKEN)));
         let stop = CancellationToken::new();
         let grace = Duration::from_secs(1);
         TaskTracker::new().spawn(server::serve(listener, service, LIMITS, grace, stop.clone()));

@@ -82,6 +82,30 @@ async fn what_was_begun_at_a_listener_that_goes_is_finished() {
 }
 
 #[tokio::test]
+async fn who_waits_at_a_listener_that_goes_is_taken_in_as_before() {
+    use std::io::Write as _;
+    let origin = Origin::start().await;
+    let proxied = "  - { name: p, address: \"127.0.0.1:0\", trusted_proxies: [127.0.0.0/8], proxy_protocol: true }";
+    let both = format!("{proxied}\n{B}");
+    let gateway = Gateway::start(settings(&both, &origin), Clock::system()).await.unwrap();
+    // Nothing else runs in between, so it is in the system's queue when the listener goes.
+    let mut waiting = std::net::TcpStream::connect(gateway.addresses()[0]).unwrap();
+    waiting.write_all(b"PROXY TCP4 198.51.100.7 192.0.2.1 4660 443\r\n").unwrap();
+    waiting.write_all(b"GET /who HTTP/1.1\r\nHost: gw\r\n\r\n").unwrap();
+    gateway.reload(settings(B, &origin)).unwrap();
+    waiting.set_nonblocking(true).unwrap();
+    let mut waiting = TcpStream::from_std(waiting).unwrap();
+    let mut answer = Vec::new();
+    waiting.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("198.51.100.7 http"),
+        "{answer}"
+    );
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_listener_that_cannot_be_opened_leaves_all_as_it_was() {
     let origin = Origin::start().await;
     let gateway = Gateway::start(settings(A, &origin), Clock::system()).await.unwrap();

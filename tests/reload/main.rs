@@ -17,6 +17,7 @@ mod doors;
 mod files;
 mod load;
 mod proxied;
+mod secrets;
 mod service;
 mod stop;
 

@@ -91,6 +91,23 @@ async fn a_socket_that_is_handed_over_is_served_and_the_manager_is_told_how_it_g
 }
 
 #[tokio::test]
+async fn a_socket_whose_listener_goes_is_told_of() {
+    let site = Site::start().await;
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    site.write(&site.yaml(&format!("listen: {address}"), Version::A));
+    let (gateway, _manager) = run(&site, socket).await;
+    assert!(fetch(address, "/free").await.unwrap().ends_with('a'));
+    site.write(&site.yaml("listen: 127.0.0.1:0", Version::B));
+    let told = gateway.logged("the socket was handed over and stays open").await;
+    assert_eq!(told["fields"]["address"], address.to_string());
+    // It is there for a listener that comes back.
+    site.write(&site.yaml(&format!("listen: {address}"), Version::B));
+    gateway.logged_times("configuration swapped", 2).await;
+    assert!(fetch(address, "/free").await.unwrap().ends_with('b'));
+}
+
+#[tokio::test]
 async fn a_socket_that_no_listener_asks_for_is_told_of() {
     let site = Site::start().await;
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -99,6 +99,30 @@ async fn j11_sigterm_under_load_cuts_nothing_off_and_ends_in_order() {
 }
 
 #[tokio::test]
+async fn a_signal_during_the_start_ends_only_what_it_is_meant_to_end() {
+    let site = Site::start().await;
+    // A store that takes connections and says nothing holds the start up.
+    let store = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let redis = format!(
+        "redis: {{ url: \"redis://{}\", durability: redis-single, timeout: 10s }}",
+        store.local_addr().unwrap()
+    );
+    let yaml = site.yaml("listen: 127.0.0.1:0", Version::A);
+    site.write(&yaml.replace("embedded: { path: ./state.redb }", &redis));
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command.args(["run", "--config"]).arg(site.config()).env_clear().envs(site.sandbox.env_lines());
+    let mut gateway = command.kill_on_drop(true).spawn().unwrap();
+    let _held = timeout(LONG, store.accept()).await.expect("it asks its store").unwrap();
+    for signal in ["-HUP", "-USR1", "-TERM"] {
+        let id = gateway.id().unwrap().to_string();
+        let sent = tokio::process::Command::new("kill").args([signal, &id]).status().await;
+        assert!(sent.unwrap().success(), "{signal}");
+    }
+    let ended = timeout(LONG, gateway.wait()).await.expect("it ends").unwrap();
+    assert_eq!(ended.code(), Some(0), "{ended:?}");
+}
+
+#[tokio::test]
 async fn j11_a_second_signal_ends_it_at_once() {
     let site = Site::start().await;
     site.write(&site.yaml("listen: 127.0.0.1:0", Version::A).replace("delay: 500ms", "delay: 10m"));

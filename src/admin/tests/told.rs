@@ -19,6 +19,32 @@ async fn the_configuration_and_the_routes_are_told_to_who_has_the_token() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_does_not_get_on_is_not_healthy() {
+    let port = Port::start(Some(TOKEN), Stub { trouble: Some(STUCK), ..Stub::default() }).await;
+    for path in ["/healthz", "/live"] {
+        assert_eq!(port.ask(&format!("GET {path}"), &[]).await.0, 503, "{path}");
+    }
+    let port = Port::start(Some(TOKEN), Stub::default()).await;
+    assert_eq!(port.ask("GET /healthz", &[]).await, (200, json!({ "status": "ok" })));
+}
+
+#[tokio::test]
+async fn one_host_keeps_nobody_else_out() {
+    let port = Port::start(Some(TOKEN), Stub::default()).await;
+    let mut held = Vec::new();
+    for _ in 0..LIMITS.connections {
+        held.push(TcpStream::connect(port.address).await.unwrap());
+    }
+    let other = tokio::net::TcpSocket::new_v4().unwrap();
+    other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = other.connect(port.address).await.unwrap();
+    other.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut start = [0; 12];
+    other.read_exact(&mut start).await.unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200");
+}
+
+#[tokio::test]
 async fn the_configuration_is_read_anew_by_order_and_what_is_wrong_with_it_is_told() {
     let bearer = bearer();
     let token = [("authorization", bearer.as_str())];

@@ -1,6 +1,6 @@
 //! Who may call: the keys `mode`, `allow` and `free_quota` of a route or the defaults, and the rates under `limits`.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http::HeaderName;
 use secrecy::ExposeSecret as _;
@@ -216,7 +216,7 @@ fn read_claim(spot: &Spot<'_>) -> Option<String> {
 fn read_set(spot: &Spot<'_>) -> Option<TokenKeys> {
     let path = spot.file_path()?;
     let written = quoted(&spot.text()?.text);
-    let bytes = match fs::read(&path) {
+    let bytes = match spot.reading.read_file(&path) {
         Ok(bytes) => bytes,
         Err(error) => {
             return spot.fault(
@@ -225,7 +225,6 @@ fn read_set(spot: &Spot<'_>) -> Option<TokenKeys> {
             );
         }
     };
-    spot.reading.note_file(&path, &bytes);
     TokenKeys::set(&bytes).ok().or_else(|| {
         spot.fault(format!("{written} is no JSON Web Key Set with a key of use here"), SET_HINT)
     })

@@ -2,9 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs,
     net::{IpAddr, SocketAddr},
-    path::Path,
     sync::Arc,
 };
 
@@ -239,12 +237,8 @@ fn read_identity(fields: &Fields<'_>) -> Option<Identity> {
     let (cert, key) = (cert?, key?);
     let (cert_path, key_path) = (cert.file_path(), key.file_path());
     let (cert_path, key_path) = (cert_path?, key_path?);
-    let noting = |path: &Path| {
-        let content = fs::read(path)?;
-        cert.reading.note_file(path, &content);
-        Ok(content)
-    };
-    let identity = match Identity::read(&cert_path, &key_path, noting) {
+    let identity = match Identity::read(&cert_path, &key_path, |path| cert.reading.read_file(path))
+    {
         Ok(identity) => identity,
         Err(Fault::Certificate(error)) => {
             let what = format!("the certificate {}: {error}", quoted(&cert.text()?.text));

@@ -1,7 +1,5 @@
 //! How an upstream is spoken to: HTTP's version, and TLS with those who vouch for its servers.
 
-use std::fs;
-
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
 use zeroize::Zeroizing;
 
@@ -137,11 +135,8 @@ fn read_key(spot: &Spot<'_>) -> Option<PrivateKeyDer<'static>> {
 
 fn read_file(spot: &Spot<'_>) -> Option<Zeroizing<Vec<u8>>> {
     let path = spot.file_path()?;
-    match fs::read(&path) {
-        Ok(bytes) => {
-            spot.reading.note_file(&path, &bytes);
-            Some(Zeroizing::new(bytes))
-        }
+    match spot.reading.read_file(&path) {
+        Ok(bytes) => Some(Zeroizing::new(bytes)),
         Err(error) => spot.fault(
             format!("cannot read {}: {error}", quoted(&spot.text()?.text)),
             "the file must exist and be readable for this process",

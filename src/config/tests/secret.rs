@@ -129,6 +129,47 @@ fn a_secret_may_come_from_a_file() {
     ");
 }
 
+#[test]
+fn a_file_that_is_none_or_too_large_is_refused_wherever_it_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    fs::write(root.join("large"), vec![b'#'; (1 << 20) + 1]).unwrap();
+    assert!(
+        std::process::Command::new("mkfifo").arg(root.join("pipe")).status().unwrap().success()
+    );
+    let listener = |cert: &str| {
+        let tls = format!("tls: {{ cert_file: {cert}, key_file: key }}");
+        let text = format!("listeners: [{{ name: a, address: 127.0.0.1:1, {tls} }}]");
+        changed("listen: 127.0.0.1:8402", &text)
+    };
+    let upstream = |ca: &str| {
+        let text =
+            format!("upstreams: {{ a: {{ servers: [https://a:1], tls: {{ ca_file: {ca} }} }} }}");
+        changed("upstream: http://127.0.0.1:3000", &text)
+    };
+    let jwks = |file: &str| {
+        let rule = format!("jwt: {{ issuer: me, audience: [api], jwks_file: {file} }}");
+        changed("accept: [x402] }", &format!("accept: [x402], allow: [{{ {rule} }}] }}"))
+    };
+    let secret = |file: &str| changed("{ env: SPONSOR_SECRET }", &format!("{{ file: {file} }}"));
+    for (file, why) in [("large", "it is larger than 1024 KiB"), ("pipe", "it is no regular file")]
+    {
+        for text in [listener(file), upstream(file), jwks(file), secret(file)] {
+            let read = parse(&text, "gateway.yaml", root, &Env::fixed(variables()));
+            let faults = read.unwrap_err();
+            assert!(faults.to_string().contains(why), "{faults}");
+            let looked_for = &faults.contents().files;
+            assert!(looked_for.iter().any(|named| named.path == root.join(file)), "{looked_for:?}");
+        }
+    }
+    let env = root.join(".env");
+    for name in ["large", "pipe"] {
+        drop(fs::remove_file(&env));
+        std::os::unix::fs::symlink(root.join(name), &env).unwrap();
+        assert!(crate::config::EnvFile::read(&env).is_err(), "{name}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn j09_a_secret_file_that_everyone_can_read_is_a_warning() {
