@@ -316,12 +316,12 @@ impl House {
         let points = switch.clone();
         let leaving = self.leaving.clone();
         let answer = move |mut request: Request<Incoming>| {
-            let points = points.of(&mut request);
-            let answer = answer(service.clone(), request, way.clone(), Some(at.begin()), points);
-            let leaving = leaving.clone();
-            // Boxed: an idle connection has no room to keep for what a request takes while it runs.
+            let (points, turn) = (points.of(&mut request), at.begin());
+            let (service, way, leaving) = (service.clone(), way.clone(), leaving.clone());
+            // Boxed: an idle connection has no room to keep for what a request takes while it runs. Begun within: what is
+            // made before takes its room twice, and is moved there.
             Box::pin(async move {
-                let mut response = answer.await?;
+                let mut response = answer(service, request, way, Some(turn), points).await?;
                 if leaving.is_cancelled() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                     response.headers_mut().insert(header::CONNECTION, CLOSE);
                 }
