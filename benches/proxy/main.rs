@@ -99,8 +99,8 @@ impl Bench {
         if !self.wants("idle") {
             return;
         }
-        // This process has the other ends, and each proxy may have one more.
-        let most = most_files().saturating_sub(256).div_euclid(2).min(IDLE);
+        // This process has the other ends.
+        let most = most_files().saturating_sub(512).min(IDLE);
         println!("\n| {most} idle connections | KiB each |\n|---|---|");
         for proxy in proxies {
             let ask = Ask::get("/small", SMALL);
@@ -261,4 +261,4 @@ fn setting<T: FromStr<Err: std::fmt::Debug>>(name: &str, default: T) -> T {
 const CLIENTS: usize = 32;
 /// New connections of one load at most: each keeps its port for a minute after its end.
 const CONNECTIONS: usize = 12_000;
-const IDLE: usize = 5_000;
+const IDLE: usize = 10_000;

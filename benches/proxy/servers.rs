@@ -99,7 +99,7 @@ impl Server {
         }
         let (h1, h2) = (free_address(), free_address());
         let config = format!(
-            "global\n no strict-limits\n maxconn 8192\n\
+            "global\n no strict-limits\n maxconn 16384\n\
              defaults\n mode http\n timeout connect 5s\n timeout client 300s\n timeout server 300s\n\
              \x20timeout http-keep-alive 300s\n http-reuse always\n option forwardfor\n\
              frontend one\n bind {h1}\n bind {h2} proto h2\n default_backend up\n\
@@ -194,7 +194,7 @@ fn yaml(upstream: SocketAddr) -> String {
     let code = hex::encode(tollgate_sandbox::channel_code());
     format!(
         r#"version: 1
-listen: 127.0.0.1:0
+listeners: [{{ address: 127.0.0.1:0, limits: {{ connections_per_address: 16384 }} }}]
 admin: {{ address: 127.0.0.1:0 }}
 upstream: http://{upstream}
 network: stellar:testnet
