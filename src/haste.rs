@@ -1,64 +1,104 @@
-//! How slow the sender of a body may be: what a server asks of a client, carried to whoever reads the request's body.
+//! How slow the far side of a body may be: as little as this has to move in the time that it is waited for.
 //!
-//! Knows neither requests nor bodies: how many bytes have come, and how long they were waited for.
+//! Knows neither requests nor bodies: how many bytes have moved, and how long they were waited for.
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
-/// At least 4 KiB of a body have to come in each such time that it is waited for. Travels in a request's extensions.
+/// At least 4 KiB of a body have to come in each such time that it is waited for. What a server asks of a client, carried
+/// in a request's extensions to whoever reads its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Haste(pub Duration);
 
-/// Whether one body comes as fast as it has to.
-#[derive(Debug)]
+/// Whether as much moves in one direction as has to.
+#[derive(Debug, Default)]
 pub struct Meter {
-    haste: Haste,
-    /// How much longer it may be waited for before [`LEAST`] more bytes of it have come, and how many have.
-    left: Duration,
-    come: usize,
-    /// Since when it is waited for, and until when.
-    waiting: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
+    /// How much longer it may be waited for before [`LEAST`] more bytes have moved, if that is less than all of the time;
+    /// and how many have.
+    left: Option<Duration>,
+    moved: usize,
+    /// Until when it is waited for, if it is.
+    until: Option<Instant>,
 }
 
 impl Meter {
-    /// A meter of a body of which nothing has come.
+    /// A meter of what has not begun.
     #[must_use]
-    pub const fn new(haste: Haste) -> Self {
-        Self { haste, left: haste.0, come: 0, waiting: None, timer: None }
+    pub const fn new() -> Self {
+        Self { left: None, moved: 0, until: None }
     }
 
-    /// So many more bytes have come.
-    pub fn has_come(&mut self, bytes: usize) {
-        self.come = self.come.saturating_add(bytes);
-        if let Some(since) = self.waiting.take() {
-            self.left = self.left.saturating_sub(since.elapsed());
+    /// So many more bytes have moved.
+    pub fn has_moved(&mut self, bytes: usize) {
+        self.moved = self.moved.saturating_add(bytes);
+        if let Some(until) = self.until.take() {
+            self.left = Some(until.saturating_duration_since(Instant::now()));
         }
-        if self.come >= LEAST {
-            (self.left, self.come) = (self.haste.0, 0);
+        if self.moved >= LEAST {
+            self.restart();
         }
     }
 
-    /// Called when the body is waited for: ready when it has been for too long.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let left = self.left;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(left)));
-        if self.waiting.is_none() {
-            let now = Instant::now();
-            self.waiting = Some(now);
-            timer.as_mut().reset(now.checked_add(left).unwrap_or(now));
-        }
-        timer.as_mut().poll(cx)
+    /// There is nothing left to wait for: what comes next has all of its time.
+    pub const fn restart(&mut self) {
+        *self = Self::new();
+    }
+
+    /// Called when more is waited for, which may take `patience` for each [`LEAST`] bytes: ready when it has.
+    pub fn poll(
+        &mut self,
+        patience: Duration,
+        timer: &mut Timer,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let left = self.left.unwrap_or(patience);
+        let until = *self.until.get_or_insert_with(|| after(left));
+        timer.poll(until, cx)
     }
 }
 
-/// So much of a body has to come at least.
-const LEAST: usize = 4 << 10;
+/// A timer that is made when it is first needed, and moved only when it goes off too early: what is hardly ever waited for
+/// costs no work at it.
+#[derive(Debug, Default)]
+pub struct Timer(Option<Pin<Box<Sleep>>>);
+
+impl Timer {
+    /// A timer that waits for nothing.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(None)
+    }
+
+    /// Ready at `until`.
+    pub fn poll(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = self.0.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if timer.deadline() > until {
+            timer.as_mut().reset(until);
+        }
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if timer.deadline() >= until {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(until);
+        }
+    }
+}
+
+/// The time at which `patience` will be over.
+#[must_use]
+pub fn after(patience: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(patience).unwrap_or(now)
+}
+
+/// So many bytes have to move at least in the time that they may be waited for.
+pub const LEAST: usize = 4 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -70,14 +110,18 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Waits for `body` pieces of `size` bytes, one each `pause`; how many come until the meter has had enough.
+    async fn enough(meter: &mut Meter, timer: &mut Timer) {
+        poll_fn(|cx| meter.poll(10 * SECOND, timer, cx)).await;
+    }
+
+    /// Waits for pieces of `size`, one each `pause`; how many of a hundred come until the meter has had enough.
     async fn come(size: usize, pause: Duration) -> usize {
-        let mut meter = Meter::new(Haste(10 * SECOND));
+        let (mut meter, mut timer) = (Meter::new(), Timer::new());
         for come in 0..100 {
-            if timeout(pause, poll_fn(|cx| meter.poll(cx))).await.is_ok() {
+            if timeout(pause, enough(&mut meter, &mut timer)).await.is_ok() {
                 return come;
             }
-            meter.has_come(size);
+            meter.has_moved(size);
         }
         100
     }
@@ -94,11 +138,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_is_not_waited_for_costs_its_sender_nothing() {
-        let mut meter = Meter::new(Haste(10 * SECOND));
+        let (mut meter, mut timer) = (Meter::new(), Timer::new());
         for _ in 0..100 {
-            meter.has_come(1);
+            meter.has_moved(1);
             tokio::time::sleep(9 * SECOND).await;
         }
-        assert!(timeout(9 * SECOND, poll_fn(|cx| meter.poll(cx))).await.is_err());
+        assert!(timeout(9 * SECOND, enough(&mut meter, &mut timer)).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_begins_anew_has_all_of_its_time() {
+        let (mut meter, mut timer) = (Meter::new(), Timer::new());
+        for _ in 0..100 {
+            assert!(timeout(9 * SECOND, enough(&mut meter, &mut timer)).await.is_err());
+            meter.restart();
+        }
+        assert!(timeout(11 * SECOND, enough(&mut meter, &mut timer)).await.is_ok());
     }
 }

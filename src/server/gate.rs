@@ -15,13 +15,12 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker, ready},
-    time::Duration,
 };
 
 use http::{Method, Request, StatusCode};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep, sleep_until},
+    time::Instant,
 };
 
 use super::{
@@ -30,6 +29,7 @@ use super::{
     places::Place,
     stream::Stream,
 };
+use crate::haste::{Meter, Timer, after};
 
 /// A connection as hyper sees it; when it is dropped, the stream goes back to its [`Keeper`].
 #[derive(Debug)]
@@ -287,7 +287,7 @@ impl Gate {
         } else if self.framing.is_in_head() && is_silent {
             if self.framing.heads() == 0 { Waiting::First } else { Waiting::Next }
         } else {
-            self.patience.waiting = None;
+            self.patience.rest();
             return Poll::Pending;
         };
         ready!(self.patience.poll(why, &self.limits, cx));
@@ -310,11 +310,18 @@ impl Gate {
         let this = &mut *self;
         let stream = this.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         if let Poll::Ready(written) = write(Pin::new(stream), cx) {
-            this.patience.stalled = None;
             return Poll::Ready(written);
         }
-        ready!(this.patience.poll_stalled(this.limits.write_timeout, cx));
+        ready!(this.patience.poll_sent(&this.limits, cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Notes what the client, or the kernel for it, has taken.
+    fn note_sent(mut self: Pin<&mut Self>, taken: io::Result<usize>) -> Poll<io::Result<usize>> {
+        if let Ok(bytes) = taken {
+            self.patience.sent.has_moved(bytes);
+        }
+        Poll::Ready(taken)
     }
 }
 
@@ -362,15 +369,18 @@ impl AsyncRead for Gate {
 
 impl AsyncWrite for Gate {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_out(cx, |stream, cx| stream.poll_write(cx, bytes))
+        let taken = ready!(self.as_mut().poll_out(cx, |stream, cx| stream.poll_write(cx, bytes)));
+        self.note_sent(taken)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.as_mut().poll_out(cx, |stream, cx| stream.poll_flush(cx)))?;
+        // There was nothing more to be taken.
+        self.patience.sent.restart();
         // The last thing that hyper does with a connection before nobody uses it.
         if self.framing.is_in_head() && self.held.is_empty() && !self.keeper.is_busy() {
             let waits = self.poll_patience(cx);
@@ -384,11 +394,14 @@ impl AsyncWrite for Gate {
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_out(cx, |stream, cx| stream.poll_write_vectored(cx, slices))
+        let write =
+            |stream: Pin<&mut Stream>, cx: &mut Context<'_>| stream.poll_write_vectored(cx, slices);
+        let taken = ready!(self.as_mut().poll_out(cx, write));
+        self.note_sent(taken)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -410,83 +423,56 @@ enum Waiting {
 }
 
 /// How long a client may take.
-///
-/// The timer is moved only when it goes off too early: a connection that is used costs no work at it.
 #[derive(Debug)]
 struct Patience {
+    /// For anything but a body.
     waiting: Option<(Waiting, Instant)>,
-    /// How much longer the body may be waited for before [`LEAST`] more bytes of it have come, and how many have.
-    left: Option<Duration>,
-    come: usize,
-    stalled: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
+    body: Meter,
+    /// What the client takes of what it is sent.
+    sent: Meter,
+    timer: Timer,
 }
 
 impl Patience {
     const fn new() -> Self {
-        Self { waiting: None, left: None, come: 0, stalled: None, timer: None }
+        Self { waiting: None, body: Meter::new(), sent: Meter::new(), timer: Timer::new() }
     }
 
     fn has_come(&mut self, bytes: usize) {
-        match self.waiting {
-            // However often some more of a head comes, it has its time once.
-            None | Some((Waiting::Head, _)) => {}
-            Some((Waiting::Body, until)) => {
-                self.waiting = None;
-                self.come = self.come.saturating_add(bytes);
-                self.left = Some(until.saturating_duration_since(Instant::now()));
-                if self.come >= LEAST {
-                    (self.left, self.come) = (None, 0);
-                }
-            }
-            Some((Waiting::First | Waiting::Next, _)) => self.waiting = None,
+        self.body.has_moved(bytes);
+        // However often some more of a head comes, it has its time once.
+        if !matches!(self.waiting, Some((Waiting::Head, _))) {
+            self.waiting = None;
         }
+    }
+
+    /// The client is not waited for.
+    const fn rest(&mut self) {
+        self.waiting = None;
+        self.body.restart();
     }
 
     fn poll(&mut self, why: Waiting, limits: &Limits, cx: &mut Context<'_>) -> Poll<()> {
-        let until = match self.waiting {
-            Some((already, until)) if already == why => until,
-            _ => {
-                let patience = match why {
-                    Waiting::First | Waiting::Head => limits.header_timeout,
-                    Waiting::Next => limits.idle_timeout,
-                    Waiting::Body => self.left.unwrap_or(limits.body_timeout),
-                };
-                if why != Waiting::Body {
-                    (self.left, self.come) = (None, 0);
-                }
-                let until = after(patience);
-                self.waiting = Some((why, until));
-                until
+        let patience = match why {
+            Waiting::First | Waiting::Head => limits.header_timeout,
+            Waiting::Next => limits.idle_timeout,
+            Waiting::Body => {
+                self.waiting = None;
+                return self.body.poll(limits.body_timeout, &mut self.timer, cx);
             }
         };
-        self.poll_timer(until, cx)
+        self.body.restart();
+        let until = match self.waiting {
+            Some((already, until)) if already == why => until,
+            _ => after(patience),
+        };
+        self.waiting = Some((why, until));
+        self.timer.poll(until, cx)
     }
 
-    fn poll_stalled(&mut self, patience: Duration, cx: &mut Context<'_>) -> Poll<()> {
-        let until = *self.stalled.get_or_insert_with(|| after(patience));
-        self.poll_timer(until, cx)
+    fn poll_sent(&mut self, limits: &Limits, cx: &mut Context<'_>) -> Poll<()> {
+        self.sent.poll(limits.write_timeout, &mut self.timer, cx)
     }
-
-    /// Ready at `until`.
-    fn poll_timer(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
-        if timer.deadline() > until {
-            timer.as_mut().reset(until);
-        }
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            if timer.deadline() >= until {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(until);
-        }
-    }
-}
-
-fn after(patience: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(patience).unwrap_or(now)
 }
 
 /// What is handed to hyper in place of a refused request: no client can send it, as its target is never let through, and
@@ -494,5 +480,3 @@ fn after(patience: Duration) -> Instant {
 const STAND_IN: &[u8] = b"TRACE * HTTP/1.1\r\nConnection: close\r\n\r\n";
 /// As much is read behind a request for another protocol before that is answered.
 const MOST_HELD: usize = 16 * 1024;
-/// So much of a body at least has to come in the time that it may be waited for.
-const LEAST: usize = 4 * 1024;

@@ -10,7 +10,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -19,10 +19,12 @@ use hyper::rt::Executor;
 use tokio::{
     sync::Notify,
     task_local,
-    time::{Instant, Sleep, sleep, sleep_until},
+    time::{Instant, sleep},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
+
+use crate::haste::{LEAST, Timer};
 
 /// The streams of one connection; clones share them.
 #[derive(Clone, Debug)]
@@ -117,7 +119,8 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
         self.crowd.begun.fetch_add(1, Ordering::Relaxed);
         let crowd = self.crowd.clone();
         let pace = Arc::new(Pace { given: Mutex::default(), crowd: crowd.clone() });
-        let stalled = Stalled { pace: pace.clone(), patience: self.write_timeout, timer: None };
+        let stalled =
+            Stalled { pace: pace.clone(), patience: self.write_timeout, timer: Timer::new() };
         let work = PACE.scope(pace.clone(), async move {
             let _ended = Ended(crowd);
             tokio::select! {
@@ -265,7 +268,7 @@ impl Drop for Ended {
 struct Stalled {
     pace: Arc<Pace>,
     patience: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Timer,
 }
 
 impl Future for Stalled {
@@ -273,20 +276,10 @@ impl Future for Stalled {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        loop {
-            // Asked whenever the stream has had its turn, so it is known here as soon as there is something to take.
-            let Some(given) = this.pace.given().since else { return Poll::Pending };
-            let until = given.checked_add(this.patience).unwrap_or(given);
-            let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
-            if timer.deadline() > until {
-                timer.as_mut().reset(until);
-            }
-            ready!(timer.as_mut().poll(cx));
-            if timer.deadline() >= until {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(until);
-        }
+        // Asked whenever the stream has had its turn, so it is known here as soon as there is something to take.
+        let Some(given) = this.pace.given().since else { return Poll::Pending };
+        let until = given.checked_add(this.patience).unwrap_or(given);
+        this.timer.poll(until, cx)
     }
 }
 
@@ -294,8 +287,6 @@ task_local! {
     static PACE: Arc<Pace>;
 }
 
-/// So much of what is given has to be taken at least in the time that a client has.
-const LEAST: usize = 4 << 10;
 /// As many streams may wait to be sent to their ends before those are looked for that are.
 const SOME: usize = 128;
 /// As many more requests than were answered may be taken back: a person who leaves a page takes back what it was loading.

@@ -22,7 +22,7 @@ use super::{
     pace::{Gate, Pace},
     room::Place,
 };
-use crate::haste::{Haste, Meter};
+use crate::haste::{Haste, Meter, Timer};
 
 /// The body of an upstream's answer.
 pub struct ResponseBody<B>
@@ -147,7 +147,7 @@ pub(super) struct Upload<B> {
     body: Timed<B>,
     /// What has to open first.
     gate: Option<Gate>,
-    haste: Option<(Haste, Meter)>,
+    haste: Option<(Haste, Meter, Timer)>,
     limit: u64,
     /// How much more of the limit is left.
     left: u64,
@@ -168,7 +168,7 @@ impl<B> Upload<B> {
         pace: Pace,
         gate: Option<Gate>,
     ) -> Self {
-        let haste = haste.map(|haste| (haste, Meter::new(haste)));
+        let haste = haste.map(|haste| (haste, Meter::new(), Timer::new()));
         let body = Timed::new(body, idle, pace);
         Self { body, gate, haste, limit, left: limit, end: None, withheld: Box::default() }
     }
@@ -181,9 +181,9 @@ impl<B> Upload<B> {
     /// Called when the client is waited for: ready with why that has to end.
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
         let pace = &self.body.pace;
-        if let Some((haste, meter)) = &mut self.haste
+        if let Some((haste, meter, timer)) = &mut self.haste
             && pace.is_unanswered()
-            && meter.poll(cx).is_ready()
+            && meter.poll(haste.0, timer, cx).is_ready()
         {
             return Poll::Ready(BodyError::Slow(haste.0));
         }
@@ -219,8 +219,8 @@ where
                     headers::strip_request_trailers(trailers, &self.withheld);
                 }
                 let length = frame.data_ref().map_or(0, Bytes::len);
-                if let Some((_, meter)) = &mut self.haste {
-                    meter.has_come(length);
+                if let Some((_, meter, _)) = &mut self.haste {
+                    meter.has_moved(length);
                 }
                 match u64::try_from(length).ok().and_then(|length| self.left.checked_sub(length)) {
                     Some(left) => self.left = left,
