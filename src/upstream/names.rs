@@ -5,21 +5,36 @@
 
 use std::{
     collections::HashMap,
-    io,
-    net::{IpAddr, SocketAddr},
+    fmt, io,
+    net::{IpAddr, SocketAddr, ToSocketAddrs as _},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use tokio::{net::lookup_host, sync::Mutex as Turn, time::Instant};
+use tokio::{
+    sync::Mutex as Turn,
+    task::{JoinHandle, spawn_blocking},
+    time::Instant,
+};
 
 /// What is known of names.
-#[derive(Debug, Default)]
-pub(super) struct Names(Mutex<HashMap<(String, u16), Arc<Name>>>);
+pub(super) struct Names {
+    known: Mutex<HashMap<(String, u16), Arc<Name>>>,
+    resolve: Resolve,
+}
+
+type Resolve = Arc<dyn Fn(&str, u16) -> io::Result<Arc<[SocketAddr]>> + Send + Sync>;
 
 /// Who asks for a name holds it, and those who come meanwhile are told the same.
 #[derive(Debug, Default)]
-struct Name(Turn<Option<Found>>);
+struct Name(Turn<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    found: Option<Found>,
+    /// The question that was not answered while those who asked it had the patience: nobody asks it again beside it.
+    asked: Option<JoinHandle<io::Result<Arc<[SocketAddr]>>>>,
+}
 
 #[derive(Clone, Debug)]
 struct Found {
@@ -29,22 +44,33 @@ struct Found {
 }
 
 impl Names {
+    fn by(resolve: Resolve) -> Self {
+        Self { known: Mutex::default(), resolve }
+    }
+
     /// The addresses of `host`, in the order in which they are to be tried.
+    ///
+    /// # Cancellation
+    /// The next who asks waits for the same answer.
     pub(super) async fn find(&self, host: &str, port: u16) -> io::Result<Arc<[SocketAddr]>> {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(Arc::new([SocketAddr::new(address, port)]));
         }
-        let asked = Instant::now();
+        let begun = Instant::now();
         let name = self.known().entry((host.to_owned(), port)).or_default().clone();
         let mut turn = name.0.lock().await;
-        if let Some(found) = turn.as_ref().filter(|found| found.is_good(asked)) {
+        let Known { found, asked } = &mut *turn;
+        if let Some(found) = found.as_ref().filter(|found| found.is_good(begun)) {
             return found.told();
         }
-        let addresses = match lookup_host((host, port)).await {
-            Ok(addresses) => Ok(addresses.collect()),
-            Err(error) => Err((error.kind(), error.to_string().into())),
-        };
-        turn.insert(Found { at: Instant::now(), addresses }).told()
+        let asking = asked.get_or_insert_with(|| {
+            let (resolve, host) = (self.resolve.clone(), host.to_owned());
+            spawn_blocking(move || resolve(&host, port))
+        });
+        let addresses = asking.await.map_err(io::Error::other).flatten();
+        *asked = None;
+        let addresses = addresses.map_err(|error| (error.kind(), error.to_string().into()));
+        found.insert(Found { at: Instant::now(), addresses }).told()
     }
 
     /// Has the name asked for anew: nobody was found where it leads.
@@ -53,7 +79,20 @@ impl Names {
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, HashMap<(String, u16), Arc<Name>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        // By the system's resolver.
+        Self::by(Arc::new(|host, port| (host, port).to_socket_addrs().map(Iterator::collect)))
+    }
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Names").field("known", &self.known).finish_non_exhaustive()
     }
 }
 
@@ -77,7 +116,7 @@ const FRESH: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::advance;
+    use tokio::time::{advance, timeout};
 
     use super::*;
 
@@ -97,6 +136,28 @@ mod tests {
         assert!(!Arc::ptr_eq(&one, &anew));
         advance(FRESH).await;
         assert!(!Arc::ptr_eq(&anew, &names.find("localhost", 80).await.unwrap()));
+    }
+
+    #[tokio::test]
+    async fn a_question_that_nobody_has_the_patience_for_is_not_asked_again_beside_itself() {
+        let (answer, answers) = std::sync::mpsc::channel::<()>();
+        let (answers, count) = (Mutex::new(answers), Arc::new(Mutex::new(0)));
+        let counted = count.clone();
+        let names = Names::by(Arc::new(move |_, port| {
+            *counted.lock().unwrap() += 1;
+            answers.lock().unwrap().recv().unwrap();
+            Ok(Arc::new([SocketAddr::from(([192, 0, 2, 1], port))]))
+        }));
+        for _ in 0..20 {
+            let found = names.find("slow.example", 80);
+            assert!(timeout(Duration::from_millis(5), found).await.is_err());
+        }
+        answer.send(()).unwrap();
+        assert_eq!(
+            *names.find("slow.example", 80).await.unwrap(),
+            ["192.0.2.1:80".parse().unwrap()]
+        );
+        assert_eq!(*count.lock().unwrap(), 1);
     }
 
     #[tokio::test]
