@@ -4,6 +4,7 @@
 
 mod admin;
 mod channels;
+mod descriptors;
 mod doors;
 mod dump;
 mod figures;
@@ -27,6 +28,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 pub use self::{
+    descriptors::raise_file_limit,
     doors::{CannotListen, Inherited},
     reload::{LastReload, NeedsRestart, NotReloaded, Reloaded, Reloader, Watched},
 };
@@ -101,10 +103,11 @@ impl Gateway {
     /// # Errors
     /// [`StartError`].
     pub async fn start_with(
-        settings: Settings,
+        mut settings: Settings,
         clock: Clock,
         inherited: Inherited,
     ) -> Result<Self, StartError> {
+        descriptors::fit(&mut settings);
         let mut doors = Doors::new(inherited, Workers::start().map_err(StartError::Workers)?);
         let planned = doors.plan(&settings.listeners)?;
         let admin = match &settings.admin {
@@ -305,6 +308,7 @@ impl Core {
 
     /// Swaps the configuration once everything of it is there.
     fn swap(&self, mut settings: Settings) -> Result<Reloaded, NotReloaded> {
+        descriptors::fit(&mut settings);
         let mut doors = self.doors();
         if self.stopping.is_cancelled() {
             return Err(NotReloaded::Stopping);

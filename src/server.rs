@@ -156,7 +156,7 @@ pub async fn serve_at<S: Service>(
             }
             Err(full) => {
                 places.note(full);
-                let away = places.clone().turn_away(stream, manner.tls.is_none(), last.clone());
+                let away = places.clone().turn_away(stream, &manner, last.clone());
                 tasks.spawn(cut.clone().run_until_cancelled_owned(away));
             }
         }
@@ -265,7 +265,7 @@ impl House {
         mut peer: SocketAddr,
         mut place: Place,
     ) -> io::Result<(Entered, SocketAddr, Proxies, Place)> {
-        let Manner { limits, tls, .. } = &*self.manner;
+        let Manner { limits, .. } = &*self.manner;
         let mut proxies = self.manner.proxies.clone();
         if self.manner.speaks_proxy {
             match timeout(limits.header_timeout, proxies.introduced(&mut stream, peer)).await?? {
@@ -277,7 +277,7 @@ impl House {
                 Ok(place) => place,
                 Err((places, full)) => {
                     places.note(full);
-                    places.turn_away(stream, tls.is_none(), self.stop.clone()).await;
+                    places.turn_away(stream, &self.manner, self.stop.clone()).await;
                     return Err(io::Error::other(full));
                 }
             };

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::{BAD_CONFIGURATION, fail, service, signals::Signals};
 use crate::{
-    app::Gateway,
+    app::{Gateway, raise_file_limit},
     config::{
         Diagnostics, Settings, Source,
         watch::{Cause, Watch},
@@ -47,6 +47,7 @@ impl Run {
             Ok(signals) => signals,
             Err(error) => return fail(&error),
         };
+        raise_file_limit();
         let started = tokio::select! {
             biased;
             () = stop.asked() => {

@@ -19,7 +19,7 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// How long 4 KiB of a request's body may take while nothing is answered.
     pub body_timeout: Duration,
-    /// How long a client may take nothing of what it is sent.
+    /// How long 4 KiB of what a client is sent may take.
     pub write_timeout: Duration,
     /// How long a TLS handshake may take.
     pub handshake_timeout: Duration,
@@ -42,6 +42,12 @@ impl Limits {
         handshake_timeout: Duration::from_secs(10),
         streams: 100,
     };
+
+    /// How many are told at a time that there is no place for them; more are cut off.
+    #[must_use]
+    pub fn foyer(&self) -> usize {
+        self.connections.div_ceil(8).min(FOYER)
+    }
 }
 
 impl Default for Limits {
@@ -49,3 +55,6 @@ impl Default for Limits {
         Self::USUAL
     }
 }
+
+/// As many are told at a time, however many there is room for.
+pub(super) const FOYER: usize = 256;

@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{Limits, linger::linger, stream::Stream};
+use super::{Limits, Manner, limits::FOYER, linger::linger, stream::Stream};
 use crate::subnet;
 
 /// The places of one listener; clones share them.
@@ -96,12 +96,27 @@ impl Places {
     }
 
     /// Says that there is no place, if that can be said without TLS and not too many are being told the same.
-    pub(super) async fn turn_away(
+    pub(super) fn turn_away(
+        self,
+        stream: TcpStream,
+        manner: &Manner,
+        stop: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let (is_plain, most) = (manner.tls.is_none(), manner.limits.foyer());
+        self.tell(stream, is_plain, most, stop)
+    }
+
+    async fn tell(
         self,
         mut stream: TcpStream,
         is_plain: bool,
+        most: usize,
         stop: CancellationToken,
     ) {
+        let told = FOYER.saturating_sub(self.0.foyer.available_permits());
+        if told >= most {
+            return;
+        }
         let Ok(_room) = self.0.foyer.try_acquire() else { return };
         if is_plain && let Ok(Ok(())) = timeout(TOLD_WITHIN, stream.write_all(FULL)).await {
             linger(Stream::Plain(stream), &stop).await;
@@ -137,8 +152,6 @@ impl Drop for Place {
     }
 }
 
-/// As many are told at a time that there is no place; more are cut off.
-const FOYER: usize = 256;
 const TOLD_WITHIN: Duration = Duration::from_secs(1);
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\

@@ -55,10 +55,17 @@ pub(super) async fn check_all<B>(
             loop {
                 let asked = timeout(check.timeout, ask(member, dialer, check, set_headers)).await;
                 let outcome = asked.unwrap_or(Err(Failure::TimedOut(check.timeout)));
-                if let Err(Failure::Dial(error)) = &outcome {
-                    member.set_down(dialer, error);
+                match &outcome {
+                    Err(Failure::Dial(error)) if error.is_ours() => {
+                        debug!(%error, "no health check, and nothing is known of the server");
+                    }
+                    outcome => {
+                        if let Err(Failure::Dial(error)) = outcome {
+                            member.set_down(dialer, error);
+                        }
+                        note(member, check, outcome);
+                    }
                 }
-                note(member, check, &outcome);
                 let is_fine = outcome.is_ok();
                 sleep(if is_fine { check.interval } else { check.interval.min(SOON) }).await;
             }

@@ -11,7 +11,10 @@ use std::{
 
 use bytes::Bytes;
 use http_body::Body;
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
 use tracing::{debug, info, warn};
 
 use super::{
@@ -28,6 +31,8 @@ pub(super) struct Servers<B> {
     eject: Eject,
     /// Held while one is ejected, so that two together are not too many.
     ejecting: Mutex<()>,
+    /// When the log was told last that this machine has nothing left for a connection.
+    told: Mutex<Option<Instant>>,
 }
 
 /// A server, and how it is.
@@ -41,7 +46,7 @@ pub(super) struct Member<B> {
 
 impl<B> Servers<B> {
     pub(super) fn new(all: impl Iterator<Item = Arc<Member<B>>>, eject: Eject) -> Self {
-        Self { all: all.collect(), eject, ejecting: Mutex::default() }
+        Self { all: all.collect(), eject, ejecting: Mutex::default(), told: Mutex::default() }
     }
 
     pub(super) fn all(&self) -> &[Arc<Member<B>>] {
@@ -100,6 +105,10 @@ impl<B> Servers<B> {
             return;
         }
         let _held = self.ejecting.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another request may have failed at the same time, and have it ejected by now.
+        if !member.health.is_due(&self.eject) {
+            return;
+        }
         let is_ejected = |member: &Member<B>| member.standing() == Standing::Ejected;
         let others = self.all.iter().filter(|other| !std::ptr::eq(&***other, member));
         let ejected = others.filter(|other| is_ejected(other)).count();
@@ -108,6 +117,16 @@ impl<B> Servers<B> {
         if ejected < most {
             let time = member.health.eject(&self.eject);
             warn!(server = %member.server.address, ?time, "a server that fails is passed over");
+        }
+    }
+
+    /// Tells the log, now and then, that no connection could be made for a reason of our own.
+    pub(super) fn note_scarcity(&self, error: &DialError) {
+        let now = Instant::now();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| now.saturating_duration_since(told) > TOLD_EVERY) {
+            *told = Some(now);
+            warn!(%error, "this machine has nothing left for a connection to an upstream");
         }
     }
 
@@ -146,8 +165,12 @@ impl<B> Member<B>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
-    /// Passes the server over, because of `error`, until a connection to it is made again.
+    /// Passes the server over, because of `error`, until a connection to it is made again; unless that tells nothing of the
+    /// server.
     pub(super) fn set_down(self: &Arc<Self>, dialer: &Dialer, error: &DialError) {
+        if error.is_ours() {
+            return;
+        }
         self.gone.notify_waiters();
         if !self.health.set_down(true) {
             return;
@@ -174,3 +197,38 @@ where
 
 /// How long after a failed attempt to connect the next one is made.
 const REDIAL: Duration = Duration::from_millis(500);
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Barrier, thread};
+
+    use http_body_util::Full;
+
+    use super::{super::connect::Tasks, *};
+
+    const EJECT: Eject =
+        Eject { after: 1, time: Duration::from_secs(1), most_percent: 100, server_errors: false };
+
+    #[test]
+    fn requests_that_fail_at_the_same_moment_eject_a_server_once() {
+        for _ in 0..300 {
+            let address = "origin:80".parse().unwrap();
+            let server = Server::<Full<Bytes>>::new(address, Tasks::default());
+            let member = Arc::new(Member::new(server));
+            let servers = Servers::new([member.clone()].into_iter(), EJECT);
+            let start = Barrier::new(4);
+            thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        start.wait();
+                        servers.note_failure(&member);
+                    });
+                }
+            });
+            assert_eq!(member.standing(), Standing::Ejected);
+            // The time is doubled each time, and this would be the second.
+            assert_eq!(member.health.eject(&EJECT), 2 * EJECT.time);
+        }
+    }
+}

@@ -6,6 +6,7 @@ use std::{
     error::Error as StdError,
     future::poll_fn,
     io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     pin::pin,
     sync::{
         Arc,
@@ -23,7 +24,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::task::TaskTracker;
@@ -49,7 +50,7 @@ pub(super) struct Dialer {
 pub(super) enum DialError {
     #[error("no connection within {0:?}")]
     TimedOut(Duration),
-    #[error("its name has no address")]
+    #[error("its name has no address that can be sent to")]
     NoAddress,
     #[error("connect: {0}")]
     Tcp(#[source] io::Error),
@@ -59,6 +60,16 @@ pub(super) enum DialError {
     NotHttp2,
     #[error("{0}")]
     Handshake(#[source] hyper::Error),
+}
+
+impl DialError {
+    /// Whether it tells of this machine, which has no descriptor, port or memory left, and not of the server.
+    pub(super) fn is_ours(&self) -> bool {
+        match self {
+            Self::Tcp(error) => error.raw_os_error().is_some_and(|code| SCARCE.contains(&code)),
+            _ => false,
+        }
+    }
 }
 
 impl Dialer {
@@ -119,21 +130,28 @@ impl Dialer {
         let port = address.port_u16().unwrap_or(usual);
         let host = address.host().trim_start_matches('[').trim_end_matches(']');
         let end = Instant::now().checked_add(self.timeout).unwrap_or_else(Instant::now);
-        let found = self.names.find(host, port).await.map_err(DialError::Tcp)?;
-        let mut failure = DialError::NoAddress;
+        let found = self.names.find(host, port).await;
+        let found = found.map_err(|error| DialError::Tcp(scarcity().unwrap_or(error)))?;
+        let mut failure = None;
         for (tried, address) in found.iter().enumerate() {
             let others = u32::try_from(found.len().saturating_sub(tried)).unwrap_or(u32::MAX);
             let left = end.saturating_duration_since(Instant::now());
             let share = left.checked_div(others).unwrap_or(left);
             let until = Instant::now().checked_add(share).unwrap_or(end);
-            match timeout_at(until, TcpStream::connect(address)).await {
+            let failed = match timeout_at(until, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => failure = DialError::Tcp(error),
-                Err(_) => failure = DialError::TimedOut(self.timeout),
-            }
+                Ok(Err(error)) if !is_address_at_all(*address, &error) => DialError::NoAddress,
+                Ok(Err(error)) => DialError::Tcp(error),
+                Err(_) => DialError::TimedOut(self.timeout),
+            };
+            // What was found out about the server says more than what was not.
+            failure = match failure {
+                Some(before) if failed.is_ours() => Some(before),
+                _ => Some(failed),
+            };
         }
         self.names.forget(host, port);
-        Err(failure)
+        Err(failure.unwrap_or(DialError::NoAddress))
     }
 
     async fn speak<T, B>(&self, io: T, is_h2: bool) -> Result<Line<B>, DialError>
@@ -173,6 +191,29 @@ impl Dialer {
         Ok(Line::Link { sender, task })
     }
 }
+
+/// Whether there is no descriptor left, which those who ask for a name are not told.
+fn scarcity() -> Option<io::Error> {
+    TcpSocket::new_v4().err()
+}
+
+/// Whether an address that could not be connected to is one that this machine can send to: the system says the same where
+/// it cannot as where no port is left.
+fn is_address_at_all(address: SocketAddr, error: &io::Error) -> bool {
+    if error.raw_os_error() != Some(libc::EADDRNOTAVAIL) {
+        return true;
+    }
+    let any: IpAddr = match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    // Nothing is sent, and it has ports of its own.
+    UdpSocket::bind((any, 0)).and_then(|socket| socket.connect(address)).is_ok()
+}
+
+/// What the system says where it has nothing left for another connection.
+const SCARCE: [i32; 5] =
+    [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EADDRNOTAVAIL];
 
 /// What is kept at most of a body that is not taken, in either direction, and so the longest head of an answer.
 const BUFFER: usize = 32 * 1024;

@@ -124,9 +124,18 @@ impl Health {
 
     /// Notes a failure; says whether there were enough in a row to eject the server, or to eject it again.
     pub(super) fn fail(&self, eject: &Eject) -> bool {
-        let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        self.is_due(eject)
+    }
+
+    /// Whether there were enough failures in a row to eject the server, or to eject it again.
+    pub(super) fn is_due(&self, eject: &Eject) -> bool {
         let is_ejected = self.ejected_until.load(Ordering::Relaxed) != 0;
-        if is_ejected { self.is_on_trial.load(Ordering::Relaxed) } else { failures >= eject.after }
+        if is_ejected {
+            self.is_on_trial.load(Ordering::Relaxed)
+        } else {
+            self.failures.load(Ordering::Relaxed) >= eject.after
+        }
     }
 
     /// Ejects the server, for twice as long as the last time if it gave no answer since; says for how long.

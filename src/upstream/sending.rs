@@ -57,7 +57,7 @@ where
                 Outcome::Failed(obstacle) => return Err(obstacle),
                 Outcome::Unsent(unsent, why) => {
                     request = unsent;
-                    obstacle = Obstacle::Unreachable(why);
+                    obstacle = why;
                     tried.push(member.clone());
                 }
             }
@@ -109,7 +109,8 @@ where
                 Some(unsent) if !is_new => request = Box::new(unsent),
                 Some(unsent) => {
                     self.servers.note_failure(member);
-                    return Outcome::Unsent(Box::new(unsent), causes(failure.error()));
+                    let why = Obstacle::Unreachable(causes(failure.error()));
+                    return Outcome::Unsent(Box::new(unsent), why);
                 }
                 // The client's doing, or the server's.
                 None => match self.pace.take_lost() {
@@ -121,7 +122,7 @@ where
     }
 
     /// A connection to the server, and whether it is new; if there is none to be had, why.
-    async fn connect(&self, member: &Arc<Member<B>>) -> Result<(Use<B>, bool), String> {
+    async fn connect(&self, member: &Arc<Member<B>>) -> Result<(Use<B>, bool), Obstacle> {
         let mut connected = pin!(member.server.connection(self.dialer, self.needs_h1));
         let is_shared = self.dialer.may_speak_h2() && !self.needs_h1;
         let connected = match poll_fn(|cx| Poll::Ready(connected.as_mut().poll(cx))).await {
@@ -129,7 +130,9 @@ where
             // All of them wait for one to connect, and need not find out one after the other that it cannot.
             Poll::Pending if is_shared => tokio::select! {
                 biased;
-                () = member.is_gone() => return Err("others could not connect to it".to_owned()),
+                () = member.is_gone() => {
+                    return Err(Obstacle::Unreachable("others could not connect to it".to_owned()));
+                }
                 connected = connected => connected,
             },
             Poll::Pending => connected.await,
@@ -139,7 +142,12 @@ where
             if is_shared || !self.dialer.may_speak_h2() {
                 member.set_down(self.dialer, &error);
             }
-            error.to_string()
+            if error.is_ours() {
+                self.servers.note_scarcity(&error);
+                Obstacle::Busy
+            } else {
+                Obstacle::Unreachable(error.to_string())
+            }
         })
     }
 
@@ -213,7 +221,7 @@ where
 {
     Answered(Response<Incoming>, Lease<B>),
     /// Nothing of it was sent, and why.
-    Unsent(Upward<B>, String),
+    Unsent(Upward<B>, Obstacle),
     Failed(Obstacle),
 }
 

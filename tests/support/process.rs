@@ -42,10 +42,12 @@ impl Process {
         sandbox: &Sandbox,
         change: impl FnOnce(&mut Command),
     ) -> Result<Self, String> {
-        // A write beyond a limit on file sizes is an error to be told of, not a deadly signal.
+        // A write beyond a limit on file sizes is an error to be told of, not a deadly signal. What a test wants done before
+        // that it says in `FIRST`.
         let mut command = Command::new("sh");
         command
-            .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_tollgate")])
+            .args(["-c", "trap '' XFSZ; eval \"$FIRST\"; exec \"$@\"", "sh"])
+            .arg(env!("CARGO_BIN_EXE_tollgate"))
             .args(["--log-format", "json", "run", "--config"])
             .arg(config)
             .env_clear()
