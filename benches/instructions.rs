@@ -21,7 +21,7 @@ use http_body_util::{Empty, Full};
 use secrecy::SecretString;
 use tokio_util::task::TaskTracker;
 use tollgate::{
-    guard::{Admitted, Forward, Guard, Obstacle, Onward},
+    guard::{Admitted, Comer, Forward, Guard, Obstacle, Onward},
     pay::methods::Methods,
     protocol::{
         money::Amount,
@@ -192,7 +192,7 @@ impl Forward<Onward<Empty<Bytes>>> for Near {
     type Slot = ();
     type Body = Full<Bytes>;
 
-    async fn reserve(&self, _: &Route, _: Duration) -> Result<(), Obstacle> {
+    async fn reserve(&self, _: &Route, _: Comer, _: Duration) -> Result<(), Obstacle> {
         Ok(())
     }
 

@@ -59,7 +59,7 @@ use crate::{
         Bound, Denied, Method, SettleOrder, Terms,
         channel::Asker,
         methods::{Asked, Credential, Methods, Wanted},
-        room::{Room, Seat},
+        room::Seat,
     },
     route::{Access, Route},
     telemetry::{
@@ -87,21 +87,16 @@ pub trait Forward<B>: Clone + Send + Sync + 'static {
         true
     }
 
-    /// Takes room for one request to the route's upstream, as soon as there is some.
+    /// Takes room for one request of `comer` to the route's upstream, as soon as there is some.
     ///
     /// # Errors
     /// [`Obstacle::Busy`] if there is none within `patience`, [`Obstacle::Down`] if there is nobody to ask.
     fn reserve(
         &self,
         route: &Route,
+        comer: Comer,
         patience: Duration,
     ) -> impl Future<Output = Result<Self::Slot, Obstacle>> + Send;
-
-    /// Room for uploads that nobody has paid for yet, as much as the route's upstream has for requests, of which nobody gets
-    /// all: a client may take long to send one.
-    fn uploads(&self, _route: &Route) -> Option<&Room> {
-        None
-    }
 
     /// Forwards the request; returns when the head of the answer has come.
     ///
@@ -113,6 +108,15 @@ pub trait Forward<B>: Clone + Send + Sync + 'static {
         route: &Route,
         request: Admitted<Box<Request<B>>>,
     ) -> impl Future<Output = Result<Response<Self::Body>, Obstacle>> + Send;
+}
+
+/// In whose name room is taken: a client may take long to send a body, or to read an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Comer {
+    /// Where it comes from, if that is known.
+    pub address: Option<IpAddr>,
+    /// Whether its request is paid for, or will be before it has sent anything that takes long.
+    pub pays: bool,
 }
 
 /// The body of an answer: the gateway's own, or the upstream's.
@@ -183,48 +187,17 @@ impl<F> Guard<F> {
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let address = request.extensions().get::<SocketAddr>().map(SocketAddr::ip);
-        let uploading = self.upload::<B>(route, address, !request.body().is_end_stream());
-        let _uploading = match uploading {
-            Ok(seat) => seat,
-            Err(obstacle) => return own(problem_of(&obstacle, route, Money::Still)),
-        };
+        let comer = Comer { address, pays: false };
         // Boxed: a request is large, and goes through many hands.
         let request = Box::new(request.map(Either::Left));
-        match self.forward_within(Duration::ZERO, route, request).await {
+        let forwarding = async {
+            let slot = self.inner.reserve(route, comer, Duration::ZERO).await?;
+            self.forward(slot, route, request).await
+        };
+        match forwarding.await {
             Ok(response) => response.map(Either::Right),
             Err(obstacle) => own(problem_of(&obstacle, route, Money::Still)),
         }
-    }
-
-    /// A share of the room for uploads, where one `streams` that nobody has paid for yet.
-    fn upload<B>(
-        &self,
-        route: &Route,
-        address: Option<IpAddr>,
-        streams: bool,
-    ) -> Result<Option<Seat>, Obstacle>
-    where
-        F: Forward<Onward<B>>,
-    {
-        let Some(room) = self.inner.uploads(route).filter(|_| streams) else { return Ok(None) };
-        let mut seat = room.enter(address);
-        seat.take(1).map_err(|_| Obstacle::Busy)?;
-        Ok(Some(seat))
-    }
-
-    /// Forwards the request as soon as there is room for it.
-    async fn forward_within<B>(
-        &self,
-        patience: Duration,
-        route: &Route,
-        request: Box<Request<Onward<B>>>,
-    ) -> Result<Response<F::Body>, Obstacle>
-    where
-        F: Forward<Onward<B>>,
-        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-    {
-        let slot = self.inner.reserve(route, patience).await?;
-        self.forward(slot, route, request).await
     }
 
     /// Forwards the request, and notes how long its answer took.
@@ -335,7 +308,8 @@ impl<F> Guard<F> {
         let room = if is_order {
             Ok(())
         } else {
-            self.inner.reserve(&route, Duration::ZERO).await.map(drop)
+            let comer = Comer { address: asked.asker.address, pays: true };
+            self.inner.reserve(&route, comer, Duration::ZERO).await.map(drop)
         };
         let mut seat = self.rooms.paying.enter(asked.asker.address);
         let place = seat.take(1).map_err(|_| Obstacle::Busy);
@@ -410,10 +384,9 @@ impl<F> Guard<F> {
         let reached = Reached::default();
         request.extensions_mut().insert(reached.clone());
         let forwarding = async {
-            let streams = bound.streams && !has_paid;
-            let _uploading = self.upload::<B>(route, asked.asker.address, streams)?;
+            let comer = Comer { address: asked.asker.address, pays: has_paid || !bound.streams };
             // To wait for room is no part of the time that the upstream has.
-            let slot = self.inner.reserve(route, patience).await?;
+            let slot = self.inner.reserve(route, comer, patience).await?;
             let forwarding = self.forward(slot, route, request);
             // Later than the upstream's own time-out, which knows what took so long.
             let most = method.patience(terms, bound).saturating_add(SLACK);

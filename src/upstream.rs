@@ -46,12 +46,11 @@ use self::{
     connect::Dialer,
     health::Standing,
     pool::Server,
-    room::{Place, Room},
+    room::{Bounds, Place, Room},
     sending::Sending,
 };
 use crate::{
-    guard::{Admitted, Forward, Obstacle},
-    pay::room::Room as Uploads,
+    guard::{Admitted, Comer, Forward, Obstacle},
     route::{HeaderChanges, Route},
 };
 
@@ -74,6 +73,8 @@ pub struct Settings {
     pub max_in_flight: u32,
     /// How many may wait for one of those to end.
     pub max_waiting: u32,
+    /// Whether some of them are paid for: then those that are not have half of that room.
+    pub is_sold: bool,
     /// When a server is passed over for its answers.
     pub eject: Eject,
     /// How servers are asked how they are, if they are.
@@ -165,17 +166,18 @@ where
     type Slot = Slot<B>;
     type Body = ResponseBody<B>;
 
-    fn uploads(&self, route: &Route) -> Option<&Uploads> {
-        self.0.get(route.upstream).map(|upstream| &upstream.uploads)
-    }
-
     fn can_serve(&self, route: &Route) -> bool {
         self.0.get(route.upstream).is_some_and(|upstream| upstream.servers.is_any_fit())
     }
 
-    async fn reserve(&self, route: &Route, patience: Duration) -> Result<Slot<B>, Obstacle> {
+    async fn reserve(
+        &self,
+        route: &Route,
+        comer: Comer,
+        patience: Duration,
+    ) -> Result<Slot<B>, Obstacle> {
         let upstream = self.0.get(route.upstream).ok_or(Obstacle::Busy)?;
-        let place = upstream.room.take(patience).await?;
+        let place = upstream.room.take(comer, patience).await?;
         if !upstream.servers.is_any_fit() {
             return Err(Obstacle::Down);
         }
@@ -246,8 +248,6 @@ struct Upstream<B> {
     servers: Servers<B>,
     check: Option<Check>,
     room: Arc<Room>,
-    /// Shared out among those who upload and have not paid.
-    uploads: Uploads,
     idle_timeout: Duration,
     headers: HeaderChanges,
 }
@@ -282,16 +282,14 @@ where
         if settings.check.is_none() {
             servers.all().iter().for_each(|member| member.health.forget_checks());
         }
-        let (places, most_waiting) = (settings.max_in_flight, settings.max_waiting);
-        // Who uploads and pays nothing leaves half of the room to who pays.
-        let unpaid = u64::from(places.div_ceil(2));
-        let (room, uploads) = match before {
+        let Settings { max_in_flight: places, max_waiting: waiting, is_sold, .. } = *settings;
+        let bounds = Bounds { places, waiting, is_sold };
+        let room = match before {
             Some(before) => {
-                before.room.resize(places, most_waiting);
-                before.uploads.resize(unpaid);
-                (before.room.clone(), before.uploads.clone())
+                before.room.resize(bounds);
+                before.room.clone()
             }
-            None => (Arc::new(Room::new(places, most_waiting)), Uploads::new(unpaid)),
+            None => Arc::new(Room::new(bounds)),
         };
         Self {
             name: settings.name.clone(),
@@ -299,7 +297,6 @@ where
             servers,
             check: settings.check.clone(),
             room,
-            uploads,
             idle_timeout: settings.idle_timeout,
             headers: settings.headers.clone(),
         }

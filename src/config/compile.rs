@@ -92,11 +92,17 @@ fn read(document: &Node, reading: &Reading<'_>, hash: ContentHash) -> Option<Set
     if payment.is_some() && public_url.is_none() {
         listener::warn_of_missing_url(&root, &listeners);
     }
+    let is_sold = |at| table.routes().iter().any(|route| route.upstream == at && is_priced(route));
+    let upstreams = upstreams?.into_iter().enumerate();
+    let upstreams = upstreams.map(|(at, upstream)| crate::upstream::Settings {
+        is_sold: is_sold(at),
+        ..upstream.settings
+    });
     Some(Settings {
         listeners,
         public_url,
         payment,
-        upstreams: upstreams?.into_iter().map(|upstream| upstream.settings).collect(),
+        upstreams: upstreams.collect(),
         table,
         tokens: sources.0,
         drain,

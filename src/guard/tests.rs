@@ -35,7 +35,7 @@ impl<B: Send + 'static> Forward<B> for Slow {
     type Slot = ();
     type Body = Full<Bytes>;
 
-    async fn reserve(&self, _: &Route, _: Duration) -> Result<(), Obstacle> {
+    async fn reserve(&self, _: &Route, _: Comer, _: Duration) -> Result<(), Obstacle> {
         Ok(())
     }
 

@@ -52,7 +52,10 @@ async fn sixty_four_payers_at_once_are_all_served_within_six_ledgers() {
 
 #[tokio::test]
 async fn two_hundred_and_fifty_six_payers_on_sixty_four_lanes_are_all_served() {
-    let world = World::build(Plan { stellar: "  lanes: 64", ..Plan::default() }).await;
+    // All of them come from one address, which has half of what the upstream may have under way.
+    let upstreams = "upstreams: { api: { servers: [\"http://SERVER\"], max_in_flight: 512 } }";
+    let plan = Plan { stellar: "  lanes: 64", upstreams: Some(upstreams), ..Plan::default() };
+    let world = World::build(plan).await;
     let ledgers = crowd(&world, 256).await;
     println!("256 payers on 64 lanes: {ledgers} ledgers");
     world.end().await;

@@ -49,6 +49,8 @@ pub struct Plan<'a> {
     pub store: &'a str,
     /// Where the upstream is, if it is not the world's own.
     pub upstream: Option<SocketAddr>,
+    /// The upstreams, in place of one; `SERVER` is the world's own.
+    pub upstreams: Option<&'a str>,
     pub clock: Clock,
     /// The network that the gateway is told of.
     pub network: &'a str,
@@ -68,6 +70,7 @@ impl Default for Plan<'_> {
             payments: "",
             store: "embedded: { path: ./state.redb }",
             upstream: None,
+            upstreams: None,
             clock: Clock::system(),
             network: "stellar:testnet",
             ledgers: Ledgers::default(),
@@ -315,6 +318,10 @@ pub async fn until(what: &str, is_so: impl Fn() -> bool) {
 pub fn yaml(upstream: &Upstream, plan: &Plan<'_>) -> String {
     let Plan { listen, routes, stellar, x402, payments, store, network, .. } = plan;
     let server = plan.upstream.unwrap_or(upstream.address);
+    let upstream = match plan.upstreams {
+        None => format!("upstream: http://{server}"),
+        Some(upstreams) => upstreams.replace("SERVER", &server.to_string()),
+    };
     let (sponsors, payments) = match plan.sponsored {
         true => (
             "  sponsors: [{ env: SPONSOR_SECRET }]",
@@ -325,7 +332,7 @@ pub fn yaml(upstream: &Upstream, plan: &Plan<'_>) -> String {
     format!(
         r#"version: 1
 {listen}
-upstream: http://{server}
+{upstream}
 network: {network}
 stellar:
   rpc_url: {{ env: STELLAR_RPC_URL }}

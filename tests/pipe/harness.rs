@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, Response, StatusCode};
 use http_body_util::Either;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinSet,
     time::timeout,
 };
@@ -42,6 +42,7 @@ pub(crate) struct Options {
     /// How long a connection to the upstream may take.
     pub(crate) connect: Duration,
     pub(crate) max_in_flight: u32,
+    pub(crate) is_sold: bool,
     pub(crate) eject: Eject,
     /// How its servers are asked how they are; nobody looks after them without.
     pub(crate) check: Option<Check>,
@@ -74,6 +75,7 @@ impl Default for Options {
             idle: LONG,
             connect: LONG,
             max_in_flight: 100,
+            is_sold: false,
             eject: Eject::default(),
             check: None,
             body_limit: u64::MAX,
@@ -113,6 +115,7 @@ impl Gateway {
             idle_timeout: options.idle,
             max_in_flight: options.max_in_flight,
             max_waiting: options.max_in_flight,
+            is_sold: options.is_sold,
             eject: options.eject,
             check: options.check,
             headers: HeaderChanges { set, remove: options.remove_headers },
@@ -154,6 +157,13 @@ impl Gateway {
     /// Before an upstream with ordinary settings.
     pub(crate) async fn before(origin: &Origin) -> Self {
         Self::start(&[origin.address], Options::default()).await
+    }
+
+    /// One of another address than all others.
+    pub(crate) async fn stranger(&self, number: u8) -> Peer {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 1, number], 0).into()).unwrap();
+        Peer::new(socket.connect(self.address).await.unwrap())
     }
 
     pub(crate) async fn client(&self) -> Peer {

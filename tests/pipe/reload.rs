@@ -83,7 +83,8 @@ async fn requests_under_way_before_a_reload_count_after_it() {
     gateway.reload(|settings| settings.idle_timeout *= 2);
     assert_eq!(gateway.status(GET).await, 503);
     assert_eq!(gateway.upstreams.servers().next().unwrap().under_way, 1);
-    gateway.reload(|settings| settings.max_in_flight = 2);
+    // An address has half of it.
+    gateway.reload(|settings| settings.max_in_flight = 4);
     let mut second = gateway.client().await;
     second.send(GET).await;
     while origin.heads().len() < 2 {

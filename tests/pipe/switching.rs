@@ -221,6 +221,38 @@ async fn what_was_switched_takes_room_at_its_upstream_until_it_ends() {
 }
 
 #[tokio::test]
+async fn i06_what_was_switched_for_nothing_leaves_room_to_others_and_half_of_it_to_who_pays() {
+    let origin = echo().await;
+    let options = Options { max_in_flight: 16, is_sold: true, ..Options::default() };
+    let gateway = Gateway::start(&[origin.address], options).await;
+    let mut held = Vec::new();
+    let numbers = std::iter::repeat_n(1, 16).chain((2..=12).cycle().take(44));
+    for number in numbers {
+        let mut client = gateway.stranger(number).await;
+        client.send(ASKING).await;
+        match client.status().await {
+            101 => held.push((number, client)),
+            status => assert_eq!(status, 503),
+        }
+    }
+    // The first had what it left to the others.
+    assert_eq!(held.iter().filter(|(number, _)| *number == 1).count(), 4);
+    assert_eq!(held.len(), 8);
+    assert_eq!(gateway.status(ASKING).await, 503, "who pays nothing has half of it");
+    // Where nobody pays, nothing is kept for those who do.
+    let options = Options { max_in_flight: 16, ..Options::default() };
+    let gateway = Gateway::start(&[origin.address], options).await;
+    let mut clients = Vec::new();
+    for number in 1..=16 {
+        let mut client = gateway.stranger(number).await;
+        client.send(ASKING).await;
+        assert_eq!(client.status().await, 101);
+        clients.push(client);
+    }
+    assert_eq!(gateway.status(ASKING).await, 503);
+}
+
+#[tokio::test]
 async fn what_moves_nothing_any_more_ends() {
     let origin = echo().await;
     let options = Options { idle: SHORT, ..Options::default() };

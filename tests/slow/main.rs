@@ -47,6 +47,19 @@ async fn i06_who_pays_does_not_notice_answers_that_are_hardly_read() {
     hold_out(Kind::Reads).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn i06_who_pays_is_served_while_others_hold_what_they_may_of_the_same_upstream() {
+    let site = Site::start().await;
+    // More than it has under way at once, from the address of those who pay.
+    let held = site.hold(400).await;
+    assert_eq!(held.len(), 64);
+    let paid = site.pay_for(Duration::from_secs(2)).await;
+    assert!(paid.failed == 0 && paid.served > 0, "{paid}");
+    assert_eq!(site.hold(1).await.len(), 0, "they are held still");
+    drop(held);
+    site.end(&[paid]).await;
+}
+
 async fn hold_out(kind: Kind) {
     let site = Site::start().await;
     let calm = site.pay_for(seconds() / 3).await;

@@ -8,7 +8,12 @@ use http::{Method, Request, Response, StatusCode, header::AUTHORIZATION};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+    time::Instant,
+};
 use tollgate::protocol::commitment::CommitmentSeed;
 use tollgate_sandbox::{DevAccount, Funds, Options, Sandbox};
 
@@ -76,6 +81,23 @@ impl Site {
         }
         sum.took.sort_unstable();
         sum
+    }
+
+    /// Asks so often for much at the upstream of those who pay, and reads no more than the status of the answers; how many
+    /// were answered, and are held.
+    pub(crate) async fn hold(&self, count: usize) -> Vec<TcpStream> {
+        let one = || async {
+            let mut client = TcpStream::connect(self.gateway.address).await.unwrap();
+            client.write_all(b"GET /here HTTP/1.1\r\nHost: gw\r\n\r\n").await.unwrap();
+            let mut status = [0; 12];
+            client.read_exact(&mut status).await.unwrap();
+            match &status {
+                b"HTTP/1.1 200" => Some(client),
+                b"HTTP/1.1 503" => None,
+                other => panic!("{}", other.escape_ascii()),
+            }
+        };
+        join_all((0..count).map(|_| one())).await.into_iter().flatten().collect()
     }
 
     /// The memory that the gateway has, in KiB.
@@ -161,7 +183,7 @@ async fn answer(
     large: Bytes,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let body = match request.uri().path() {
-        "/large" => large,
+        "/large" | "/here" => large,
         _ => Bytes::from_static(b"hello\n"),
     };
     // As it comes, and for as long as it takes.
@@ -187,6 +209,7 @@ store: {{ embedded: {{ path: ./state/state.redb }} }}
 routes:
   - {{ match: GET /paid, upstream: api, price: "$0.001", accept: [mpp.channel] }}
   - {{ match: GET /free, upstream: api, free: true }}
+  - {{ match: GET /here, upstream: api, free: true }}
   - {{ match: GET /large, upstream: bulk, free: true }}
   - {{ match: POST /upload, upstream: bulk, free: true }}
 "#

@@ -74,6 +74,7 @@ fn named(name: &str) -> Upstream {
         idle_timeout: IDLE_TIMEOUT,
         max_in_flight: MAX_IN_FLIGHT,
         max_waiting: MAX_WAITING,
+        is_sold: false,
         eject: upstream::Eject::default(),
         check: None,
         headers: HeaderChanges::default(),
@@ -108,6 +109,8 @@ fn read_upstream(name: &str, spot: &Spot<'_>) -> Option<Upstream> {
         idle_timeout: idle_timeout.unwrap_or(IDLE_TIMEOUT),
         max_in_flight: max_in_flight.unwrap_or(MAX_IN_FLIGHT),
         max_waiting: max_waiting.unwrap_or(MAX_WAITING),
+        // Known when all routes are.
+        is_sold: false,
         eject: eject.unwrap_or_default(),
         check: check?,
         headers: headers.unwrap_or_default(),

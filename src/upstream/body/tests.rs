@@ -7,7 +7,10 @@ use http_body_util::StreamBody;
 use tokio::time::Instant;
 
 use super::*;
-use crate::upstream::room::Room;
+use crate::{
+    guard::Comer,
+    upstream::room::{Bounds, Room},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(20);
@@ -24,8 +27,10 @@ fn pieces(size: usize, pause: Duration) -> StreamBody<Frames> {
 }
 
 fn upload(body: StreamBody<Frames>, haste: Option<Haste>) -> (Upload<StreamBody<Frames>>, Pace) {
-    let room = std::sync::Arc::new(Room::new(1, 0));
-    let place = room.take(Duration::ZERO).now_or_never().unwrap().unwrap();
+    let room = Room::new(Bounds { places: 1, waiting: 0, is_sold: true });
+    let comer = Comer { address: None, pays: false };
+    let taken = std::sync::Arc::new(room).take(comer, Duration::ZERO).now_or_never();
+    let place = taken.unwrap().unwrap();
     let (pace, _) = Pace::new(&body, false, IDLE, place);
     (Upload::new(body, IDLE, haste, u64::MAX, pace.clone(), None), pace)
 }
