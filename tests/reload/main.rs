@@ -1,7 +1,8 @@
 //! A gateway that changes under load, and stops in the right order: real processes, real sockets, a sandbox ledger.
 //!
 //! CI runs a short form. Ten reloads a second for a minute, at 500 requests a second, are a command:
-//! `TOLLGATE_RELOADS=600 cargo test -p tollgate --test reload -- --nocapture j02`
+//! `TOLLGATE_RELOADS=600 cargo test -p tollgate --test reload -- --nocapture j02`, and so are many certificates:
+//! `TOLLGATE_SWAPS=100 cargo test -p tollgate --test reload -- --nocapture swap`
 
 #![expect(
     clippy::arithmetic_side_effects,
@@ -20,6 +21,7 @@ mod proxied;
 mod secrets;
 mod service;
 mod stop;
+mod swap;
 
 #[expect(dead_code, reason = "other suites need more of it")]
 #[path = "../support/agent.rs"]
