@@ -22,6 +22,8 @@ mod world;
 
 #[path = "../support/agent.rs"]
 mod agent;
+#[path = "../support/origins.rs"]
+mod origins;
 #[path = "../support/channel.rs"]
 mod payer;
 #[path = "../e2e/upstream.rs"]

@@ -32,6 +32,7 @@ mod reload;
 mod replay;
 mod replica;
 mod scarce;
+mod servers;
 mod signature;
 mod table;
 mod thrift;
@@ -48,6 +49,8 @@ mod charging;
 mod forge;
 #[path = "../support/hook.rs"]
 mod hook;
+#[path = "../support/origins.rs"]
+mod origins;
 mod process;
 #[path = "../support/redis.rs"]
 mod server;
