@@ -232,7 +232,10 @@ impl<A: Administered> Admin<A> {
                 Err(error) => store_failed(&error),
             },
             Asked::Payments => match self.administered.unresolved(MOST_PAYMENTS).await {
-                Ok(payments) => answer(StatusCode::OK, &tell::payments(&payments, &assets)),
+                Ok(payments) => {
+                    let is_all = payments.len() < MOST_PAYMENTS;
+                    answer(StatusCode::OK, &tell::payments(&payments, is_all, &assets))
+                }
                 Err(error) => store_failed(&error),
             },
             Asked::Dismiss(member) => match self.administered.dismiss(member).await {

@@ -68,6 +68,7 @@ struct Inner {
     rescan: AtomicBool,
     wake: Notify,
     exposure: Mutex<Exposure>,
+    untold: Mutex<told::Untold>,
     figures: Figures,
 }
 
@@ -169,6 +170,7 @@ impl Closer {
             rescan: AtomicBool::new(false),
             wake: Notify::new(),
             exposure: Mutex::default(),
+            untold: Mutex::default(),
             figures: Figures::default(),
         });
         let closer = Self(inner.clone());

@@ -167,7 +167,7 @@ impl<F> Guard<F> {
         }
         match &route.access {
             Access::Denied(status) => own(Problem::new(*status, "this is not served here")),
-            Access::Free => self.forward_free(request, &route).await,
+            Access::Free => self.forward_free(request, &route, false).await,
             Access::Priced(terms) => {
                 let terms = terms.clone();
                 let is_cross_origin = request.headers().contains_key(header::ORIGIN);
@@ -181,13 +181,19 @@ impl<F> Guard<F> {
         }
     }
 
-    async fn forward_free<B>(&self, request: Request<B>, route: &Route) -> Response<Body<F::Body>>
+    /// Forwards a request that is not to be paid for; `pays` is whether its caller has the places of those who pay.
+    async fn forward_free<B>(
+        &self,
+        request: Request<B>,
+        route: &Route,
+        pays: bool,
+    ) -> Response<Body<F::Body>>
     where
         F: Forward<Onward<B>>,
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let address = request.extensions().get::<SocketAddr>().map(SocketAddr::ip);
-        let comer = Comer { address, pays: false };
+        let comer = Comer { address, pays };
         // Boxed: a request is large, and goes through many hands.
         let request = Box::new(request.map(Either::Left));
         let forwarding = async {

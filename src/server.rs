@@ -378,9 +378,10 @@ impl House {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(SEND_BUFFER)
-            .max_pending_accept_reset_streams(MOST_RESETS)
-            .max_local_error_reset_streams(MOST_ERRORS)
-            .keep_alive_interval(PING_EVERY)
+            .max_pending_accept_reset_streams(streams::MOST_RESETS)
+            .max_local_error_reset_streams(streams::MOST_ERRORS)
+            .keep_alive_interval(streams::PING_EVERY)
+            .keep_alive_timeout(streams::PING_PATIENCE)
             .serve_connection(
                 TokioIo::new(stream),
                 service_fn(move |mut request: Request<Incoming>| {
@@ -493,8 +494,3 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// As much of an answer waits for an HTTP/2 client to take it.
 const SEND_BUFFER: usize = 64 * 1024;
-/// As many streams may be taken back before they were looked at, and as many may break the rules of HTTP/2.
-const MOST_RESETS: usize = 20;
-const MOST_ERRORS: usize = 100;
-/// How often an HTTP/2 client is asked whether it is still there.
-const PING_EVERY: Duration = Duration::from_secs(30);

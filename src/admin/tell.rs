@@ -79,8 +79,8 @@ pub(super) fn member(member: &Member) -> Value {
     json!({ "id": id.to_string(), "name": name, "is_reconciled": is_reconciled })
 }
 
-/// Payments whose outcome is not known; `assets` are those with a name.
-pub(super) fn payments(unresolved: &[Unresolved], assets: &[Asset]) -> Value {
+/// Payments whose outcome is not known, whether or not they are all; `assets` are those with a name.
+pub(super) fn payments(unresolved: &[Unresolved], is_all: bool, assets: &[Asset]) -> Value {
     let payment = |Unresolved { pending, payment }: &Unresolved| {
         let worth = payment.map(|(_, worth)| worth);
         let submitting = &pending.submitting;
@@ -95,7 +95,8 @@ pub(super) fn payments(unresolved: &[Unresolved], assets: &[Asset]) -> Value {
             "valid_until": submitting.valid_until,
         })
     };
-    json!({ "unresolved": unresolved.iter().map(payment).collect::<Vec<_>>() })
+    let told: Vec<_> = unresolved.iter().map(payment).collect();
+    json!({ "unresolved": told, "more": !is_all })
 }
 
 fn asset(token: ContractId, assets: &[Asset]) -> Option<Value> {

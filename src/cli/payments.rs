@@ -57,6 +57,9 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
 async fn list(port: &Port, output: Output) -> Result<String, Error> {
     let told = port.ask(Method::GET, "/payments", LOOK).await?;
     let listed: Listed = port::read(&told)?;
+    if listed.more {
+        eprintln!("tollgate: there are more than these");
+    }
     Ok(match output {
         Output::Json => format!("{told:#}"),
         Output::Table => table(&listed.unresolved),
@@ -65,7 +68,7 @@ async fn list(port: &Port, output: Output) -> Result<String, Error> {
 
 fn table(payments: &[Payment]) -> String {
     if payments.is_empty() {
-        return "the outcome of every payment is known".to_owned();
+        return "no payment waits for its outcome to be found out".to_owned();
     }
     let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let rows = payments.iter().map(|payment| {
@@ -86,6 +89,7 @@ fn table(payments: &[Payment]) -> String {
 #[derive(Debug, Deserialize)]
 struct Listed {
     unresolved: Vec<Payment>,
+    more: bool,
 }
 
 #[derive(Debug, Deserialize)]

@@ -128,10 +128,7 @@ impl Hand {
         }
         if reason == Reason::CloseStart {
             // First: who records it and dies would have told nobody.
-            let told = told::closing(&self.inner, channel).await;
-            if let Err(error) = told {
-                return unrecorded(channel, &error);
-            }
+            told::closing(&self.inner, channel).await;
         }
         match self.inner.store.begin_closing(channel).await {
             Ok(true) => {
@@ -201,8 +198,8 @@ impl Hand {
             // It has its time; an RPC that does not answer is told of by those who look after it.
             Err(_) => return Again::Later,
         };
-        if landed && let Err(error) = told::collected(&self.inner, channel, collection).await {
-            return unrecorded(channel, &error);
+        if landed {
+            told::collected(&self.inner, channel, collection).await;
         }
         match self.inner.store.collected(channel, transaction, landed).await {
             Ok(_) if landed => {
@@ -263,6 +260,7 @@ impl Hand {
             else {
                 return Again::Now;
             };
+            told::closing(&self.inner, channel).await;
             match self.attempt(channel, &account, way, reason).await {
                 Attempt::Landed | Attempt::Elsewhere => return Again::Now,
                 Attempt::Gone(failure) if tries < TRIES => {
@@ -361,15 +359,10 @@ impl Hand {
             return Attempt::Unknown(failure);
         }
         let landed = outcome == Outcome::Landed;
-        let told = match landed {
-            true => told::collected(&self.inner, channel, &collection).await,
-            false => Ok(()),
-        };
-        let recorded = match told {
-            Ok(()) => self.inner.store.collected(channel, transaction, landed).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = recorded {
+        if landed {
+            told::collected(&self.inner, channel, &collection).await;
+        }
+        if let Err(error) = self.inner.store.collected(channel, transaction, landed).await {
             let detail = format!("what became of a transaction could not be recorded: {error}");
             return Attempt::Unknown(Failure::unavailable(detail));
         }

@@ -15,6 +15,7 @@ use tracing::{error, info};
 use super::{
     Exposure, lock,
     plan::Plan,
+    told,
     worker::{Worker, in_a},
 };
 use crate::{
@@ -40,6 +41,7 @@ impl Worker {
     pub(super) async fn scan_all(&mut self) {
         let began = Instant::now();
         self.scan = in_a(SCAN);
+        told::again(&self.inner).await;
         let mut look = Look::default();
         for token in lock(&self.inner.exposure).assets.keys() {
             // What is not owed any more is told as zero, once told.

@@ -92,10 +92,11 @@ fn read(document: &Node, reading: &Reading<'_>, hash: ContentHash) -> Option<Set
     if payment.is_some() && public_url.is_none() {
         listener::warn_of_missing_url(&root, &listeners);
     }
-    let is_sold = |at| table.routes().iter().any(|route| route.upstream == at && is_priced(route));
+    let sells =
+        |at| table.routes().iter().any(|route| route.upstream == at && route.asks_for_money());
     let upstreams = upstreams?.into_iter().enumerate();
     let upstreams = upstreams.map(|(at, upstream)| crate::upstream::Settings {
-        is_sold: is_sold(at),
+        is_sold: sells(at),
         ..upstream.settings
     });
     Some(Settings {

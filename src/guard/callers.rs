@@ -43,7 +43,7 @@ impl<F> Guard<F> {
     pub(super) fn count_refusal(&self, route: &Route, address: Option<IpAddr>) -> Option<Problem> {
         let now = self.clock.now_ms();
         let counted = self.rooms.turnstile.refuse(&route.callers, &route.name, address, now);
-        counted.err().map(too_many)
+        counted.err().map(too_many_refused)
     }
 
     /// Forwards a request that needs no payment. What comes back is for its caller alone, since others have to pay for it.
@@ -59,7 +59,9 @@ impl<F> Guard<F> {
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let is_preflight = cors::preflight_of(request.method(), request.headers()).is_some();
-        let mut response = self.forward_free(request, route).await;
+        // Who has a key or a token is the operator's own customer.
+        let is_customer = matches!(pass, Pass::Key | Pass::Token);
+        let mut response = self.forward_free(request, route, is_customer).await;
         if let Either::Left(_) = response.body() {
             // What went wrong on this side has cost its caller nothing.
             if let (Pass::Quota(taken), true) = (pass, response.status().is_server_error()) {
@@ -121,6 +123,13 @@ pub(super) fn is_order(credential: &Credential) -> bool {
 pub(super) fn too_many(wait: Duration) -> Problem {
     let detail = "too many requests come from this address without a payment that pays; one that was sent with this \
                   was not looked at, and may be presented again";
+    later(wait, detail)
+}
+
+/// Of a payment that was refused, as too many from its address were.
+fn too_many_refused(wait: Duration) -> Problem {
+    let detail = "this payment was refused, as were too many from this address; ask again without it, later, for what \
+                  the request costs";
     later(wait, detail)
 }
 

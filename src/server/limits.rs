@@ -19,7 +19,7 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// How long 4 KiB of a request's body may take while nothing is answered.
     pub body_timeout: Duration,
-    /// How long 4 KiB of what a client is sent may take.
+    /// How long 4 KiB of what a client is sent may take, as far as the kernel tells: see `stream::keep_little_unsent`.
     pub write_timeout: Duration,
     /// How long a TLS handshake may take.
     pub handshake_timeout: Duration,

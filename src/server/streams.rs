@@ -291,3 +291,11 @@ task_local! {
 const SOME: usize = 128;
 /// As many more requests than were answered may be taken back: a person who leaves a page takes back what it was loading.
 const MOST_TAKEN_BACK: u64 = 200;
+/// As many streams may be taken back before they were looked at, and as many may break the rules of HTTP/2.
+pub(super) const MOST_RESETS: usize = 20;
+pub(super) const MOST_ERRORS: usize = 100;
+/// How often an HTTP/2 client is asked whether it is still there.
+pub(super) const PING_EVERY: Duration = Duration::from_secs(30);
+/// How long its answer may take. What asks stands behind all that is on its way to the client, which a slow one takes its
+/// time for: who takes nothing is left by another clock.
+pub(super) const PING_PATIENCE: Duration = Duration::from_secs(300);

@@ -218,7 +218,7 @@ async fn a_payment_is_listed_until_its_outcome_is_known() {
 
     site.sandbox.faults().clear();
     while text(&command(&site, &format!("{line} -o table")).await.stdout)
-        != "the outcome of every payment is known"
+        != "no payment waits for its outcome to be found out"
     {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

@@ -68,7 +68,7 @@ async fn h12_ten_thousand_paths_and_hosts_add_no_figure() {
     let strange = |n: usize| {
         let path = if n.is_multiple_of(2) { "x" } else { "y" };
         format!(
-            "GET /{path}/p{n}?q={n} HTTP/1.1\r\nHost: h{n}.example\r\nUser-Agent: a{n}\r\nroute: r{n}\r\n\
+            "GET /{path}/strange{n}?q={n} HTTP/1.1\r\nHost: strange{n}.example\r\nUser-Agent: strange{n}\r\nroute: strange{n}\r\n\
              gateway_channels: {n}\r\n\r\n"
         )
     };
@@ -78,9 +78,7 @@ async fn h12_ten_thousand_paths_and_hosts_add_no_figure() {
     let (many, large) = (figures(&admin).await, process.resident_kib());
     assert_eq!(series(&many), series(&few), "{many}");
     assert!(series(&many) < 500, "{many}");
-    for word in ["example", "r2", "p2", "a2"] {
-        assert!(!many.contains(word), "{word}: {many}");
-    }
+    assert!(!many.contains("strange"), "{many}");
     assert!(large.saturating_sub(small) < 4096, "{small} KiB, then {large}");
     assert_eq!(site.upstream.hits().len(), 6000);
 }

@@ -80,7 +80,7 @@ async fn payments_whose_outcome_is_not_known_are_told_with_what_they_come_to() {
     for member in ["method", "amount", "token", "asset"] {
         unreadable[member] = Value::Null;
     }
-    assert_eq!(told, json!({ "unresolved": [one, unreadable] }));
+    assert_eq!(told, json!({ "unresolved": [one, unreadable], "more": false }));
     let port = Port::start(Some(TOKEN), Stub { trouble: Some("bad"), ..Stub::default() }).await;
     assert_eq!(port.ask("GET /payments", &token).await.0, 503);
 }

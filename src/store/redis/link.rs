@@ -7,6 +7,7 @@ use redis::{
     aio::MultiplexedConnection,
 };
 use tokio::time::{Instant, timeout_at};
+use tracing::error;
 
 use super::{
     Durability,
@@ -227,6 +228,11 @@ impl Link {
         let (answers, copied) = self.send_to_all(round, deadline).await?;
         let swapped = |answer| match answer {
             Value::Int(1) => Swapped::Done,
+            Value::BulkString(missed) => {
+                let reason = String::from_utf8_lossy(&missed);
+                error!(%reason, "what a payment tells is not in the outbox: may this user do what webhooks need?");
+                Swapped::Done
+            }
             Value::Array(values) => values
                 .into_iter()
                 .map(|value| match value {
@@ -402,7 +408,8 @@ pub(super) fn said(error: &ServerError) -> String {
 /// receiver's stream, and the count of what that has lost. Of each record there are four arguments: its revision as expected,
 /// empty if it shall be absent; its new value, empty to leave it; how long that lives, in milliseconds, empty for good; and
 /// the member that enters (`+`) or leaves (`-`) the index, empty for none. Of each notice there are two: how long its stream
-/// lives, and itself. With `r` records and `n` notices that is `r + 1 + 2 n` keys and `4 r + 2 n` arguments.
+/// lives, and itself. A notice that cannot be stored undoes no record, which says what has happened: the answer tells of it.
+/// With `r` records and `n` notices that is `r + 1 + 2 n` keys and `4 r + 2 n` arguments.
 const SCRIPT: &str = "\
 local records = (#ARGV - #KEYS + 1) / 3
 local found = records > 0 and redis.call('MGET', unpack(KEYS, 1, records)) or {}
@@ -418,18 +425,26 @@ for i = 1, records do
   if way == '+' then redis.call('ZADD', KEYS[records + 1], '0', member) end
   if way == '-' then redis.call('ZREM', KEYS[records + 1], member) end
 end
+local missed = nil
+local function try(...)
+  local answer = redis.pcall(...)
+  if type(answer) ~= 'table' or not answer.err then return answer end
+  missed = answer.err
+end
 for i = 1, (#KEYS - records - 1) / 2 do
   local stream, dropped = KEYS[records + 2 * i], KEYS[records + 2 * i + 1]
   local life, notice = ARGV[4 * records + 2 * i - 1], ARGV[4 * records + 2 * i]
-  local over = redis.call('XLEN', stream) - 9999
+  local over = (try('XLEN', stream) or 0) - 9999
   if over > 0 then
-    redis.call('XTRIM', stream, 'MAXLEN', 9999)
-    redis.call('INCRBY', dropped, over)
-    redis.call('PEXPIRE', dropped, life)
+    try('XTRIM', stream, 'MAXLEN', 9999)
+    try('INCRBY', dropped, over)
+    try('PEXPIRE', dropped, life)
   end
-  redis.call('XADD', stream, '*', 'notice', notice)
-  redis.call('PEXPIRE', stream, life)
+  try('XADD', stream, '*', 'notice', notice)
+  try('PEXPIRE', stream, life)
 end
+if missed and records == 0 then return redis.error_reply(missed) end
+if missed then return missed end
 return 1
 ";
 

@@ -1,11 +1,11 @@
 //! How a server is reached: by a user who may do little, and by TLS.
 
-use std::{net::TcpListener, process::Command};
+use std::{net::TcpListener, process::Command, time::Duration};
 
-use tollgate::store::{Error, Store};
+use tollgate::store::{Claiming, Error, Notice, Receiver, Store, channel::Token};
 
 use crate::{
-    claim, fresh, settle_and_deliver, settled,
+    NOW, claim, fresh, settle_and_deliver, settled,
     shared::pay,
     stores::{self, settings},
     submitting,
@@ -25,17 +25,57 @@ async fn works(store: &Store) {
     store.secret("quotes").await.unwrap();
 }
 
+/// And what webhooks ask of it.
+async fn tells(store: &Store) {
+    store.tell(vec![notice(1), notice(2)]).await.unwrap();
+    let page = store.waiting(notice(1).receiver, None).await.unwrap();
+    assert_eq!((page.notices.len(), page.waiting), (2, 2));
+    for _ in 0..2 {
+        let lease = Duration::from_secs(60);
+        assert!(store.is_teller(notice(1).receiver, Token([7; 16]), lease).await.unwrap());
+    }
+    // Over the bound, which asks for more commands.
+    for _ in 0..10 {
+        store.tell((0..1_000).map(notice).collect()).await.unwrap();
+    }
+    let page = store.waiting(notice(1).receiver, None).await.unwrap();
+    assert_eq!((page.waiting, page.dropped), (10_000, 2));
+    let places = page.notices.iter().map(|(place, _)| *place).collect();
+    store.arrived(notice(1).receiver, places).await.unwrap();
+}
+
+fn notice(n: u16) -> Notice {
+    let mut id = [0; 16];
+    id[..2].copy_from_slice(&n.to_be_bytes());
+    Notice { receiver: Receiver([1; 8]), id, at: NOW, body: "told".into() }
+}
+
+/// A record of money is not undone because nobody can be told of it.
+#[tokio::test]
+async fn a_user_who_may_not_tell_may_be_paid() {
+    let server = stores::server().await;
+    () = server.ask(&format!("ACL SETUSER gateway on >word {PAYS}")).await;
+    let url = server.url().replace("redis://", "redis://gateway:word@");
+    let store = Store::redis(settings(url)).await.unwrap();
+    assert!(store.tell(vec![notice(1)]).await.is_err());
+    let mut ticket = fresh(&store, claim(3)).await;
+    store.submitting(&mut ticket, submitting(3)).await.unwrap();
+    ticket.tell(vec![notice(2)]);
+    store.settled(&mut ticket, settled(3)).await.unwrap();
+    store.release(ticket).await.unwrap();
+    assert!(matches!(store.claim(claim(3)).await.unwrap(), Claiming::Redeliver(..)));
+    works(&store).await;
+}
+
 /// What README.md says of it.
 #[tokio::test]
 async fn its_user_needs_few_commands_and_no_keys_but_its_own() {
     let server = stores::server().await;
-    () = server.ask(
-        "ACL SETUSER gateway on >word ~gw:test:* -@all +evalsha +eval +script|load +mget +get +set +zadd +zrem \
-         +zrangebylex +time +info +config|get",
-    )
-    .await;
+    () = server.ask(&format!("ACL SETUSER gateway on >word {PAYS} {TELLS}")).await;
     let url = server.url().replace("redis://", "redis://gateway:word@");
-    works(&Store::redis(settings(url.clone())).await.unwrap()).await;
+    let store = Store::redis(settings(url.clone())).await.unwrap();
+    works(&store).await;
+    tells(&store).await;
     () = server.ask("ACL SETUSER gateway -config|get").await;
     let blind = Store::redis(settings(url)).await;
     let is_told = |told: &Error| told.to_string().contains("let this user ask `CONFIG GET`");
@@ -81,4 +121,7 @@ async fn the_child_that_trusts() {
     writeln!(std::io::stdout(), "it works").unwrap();
 }
 
+const PAYS: &str = "~gw:test:* -@all +evalsha +eval +script|load +mget +get +set +zadd +zrem +zrangebylex +time +info \
+                    +config|get";
+const TELLS: &str = "+xlen +xtrim +xadd +xrange +xdel +incrby +pexpire +getdel";
 const URL: &str = "TOLLGATE_TEST_REDIS_URL";
