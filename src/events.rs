@@ -15,12 +15,13 @@ mod sender;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use http::Uri;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tokio::{sync::Mutex, time::Instant};
 
 pub use self::{
     alarms::Alarms,
@@ -135,12 +136,15 @@ pub struct Telling {
     pub alarms: Alarms,
     /// What this gateway is called among those that share a store.
     teller: Token,
+    /// When the outbox is rid of what nobody sends, next.
+    forgets_at: Arc<Mutex<Instant>>,
 }
 
 impl Default for Telling {
     fn default() -> Self {
         let (figures, alarms) = Default::default();
-        Self { figures, alarms, teller: Token::draw() }
+        let forgets_at = Arc::new(Mutex::new(Instant::now()));
+        Self { figures, alarms, teller: Token::draw(), forgets_at }
     }
 }
 

@@ -32,6 +32,9 @@ pub(super) struct Lookout {
 struct Outage {
     looks: u32,
     was_there: bool,
+    /// What is told of this one: however often that is tried, it is one event.
+    event: Option<Event>,
+    is_told: bool,
 }
 
 impl Lookout {
@@ -58,6 +61,7 @@ impl Lookout {
         let Err(error) = self.store.secret(LOOKED_FOR).await else { return outage.over() };
         if outage.is_new() {
             self.alarms.raise(self.event(Kind::StoreUnavailable, &error.to_string()));
+            outage.is_told = true;
         }
     }
 
@@ -70,8 +74,15 @@ impl Lookout {
         let Some(trouble) = x402.into_iter().chain(own).find_map(Result::err) else {
             return outage.over();
         };
+        self.miss(outage, &trouble.to_string()).await;
+    }
+
+    /// No facilitator is there.
+    async fn miss(&self, outage: &mut Outage, reason: &str) {
         if outage.is_new() {
-            self.tell(self.event(Kind::FacilitatorUnavailable, &trouble.to_string())).await;
+            let event = || self.event(Kind::FacilitatorUnavailable, reason);
+            let event = outage.event.get_or_insert_with(event).clone();
+            outage.is_told = self.tell(event).await;
         }
     }
 
@@ -82,11 +93,11 @@ impl Lookout {
         let low = self.own.iter().flat_map(own::Facilitator::low_sponsors).collect::<Vec<_>>();
         told.retain(|sponsor| low.iter().any(|low| low.sponsor == *sponsor));
         for own::Low { sponsor, balance_stroops, needed_stroops } in low {
-            if !told.insert(sponsor) {
+            if told.contains(&sponsor) {
                 continue;
             }
             let at = self.clock.now();
-            self.tell(Event {
+            let event = Event {
                 kind: Kind::SponsorLow,
                 // All gateways with this sponsor see it at about the same time.
                 key: [&sponsor.0[..], &at.div_euclid(HOUR).to_be_bytes()].concat(),
@@ -97,8 +108,10 @@ impl Lookout {
                     "balance_stroops": balance_stroops.to_string(),
                     "needed_stroops": needed_stroops.to_string(),
                 }),
-            })
-            .await;
+            };
+            if self.tell(event).await {
+                told.insert(sponsor);
+            }
         }
     }
 
@@ -108,25 +121,28 @@ impl Lookout {
         Event { kind, key, at: at.div_euclid(1_000), data: json!({ "reason": reason }) }
     }
 
-    async fn tell(&self, event: Event) {
+    /// Whether it is stored for all who want to hear of it. Otherwise the next look tells it.
+    async fn tell(&self, event: Event) -> bool {
         let kind = event.kind;
         let notices = events::notices(&self.store, kind, || event);
-        if let Err(error) = self.store.tell(notices).await {
-            warn!(%error, event = kind.as_str(), "an event could not be stored, and is not told");
+        let stored = self.store.tell(notices).await;
+        if let Err(error) = &stored {
+            warn!(%error, event = kind.as_str(), "an event could not be stored: it is tried again");
         }
+        stored.is_ok()
     }
 }
 
 impl Outage {
     /// It is there.
-    const fn over(&mut self) {
-        *self = Self { looks: 0, was_there: true };
+    fn over(&mut self) {
+        *self = Self { was_there: true, ..Self::default() };
     }
 
-    /// It is not there; whether that is to be told now.
+    /// It is not there; whether that is to be told now: for as long as it is not.
     const fn is_new(&mut self) -> bool {
         self.looks = self.looks.saturating_add(1);
-        self.looks == if self.was_there { LOOKS } else { FIRST_LOOKS }
+        !self.is_told && self.looks >= if self.was_there { LOOKS } else { FIRST_LOOKS }
     }
 }
 
@@ -142,17 +158,54 @@ const HOUR: u64 = 3_600;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::events::{Secret, Webhook};
 
     #[test]
     fn an_outage_is_told_once_and_a_new_one_again() {
         let mut outage = Outage::default();
-        let mut told = |looks: u32| (0..looks).filter(|_| outage.is_new()).count();
-        assert_eq!(told(FIRST_LOOKS - 1), 0, "it may be starting");
-        assert_eq!(told(50), 1);
+        let told = |outage: &mut Outage, looks: u32| {
+            let looks = (0..looks).filter(|_| {
+                let is_new = outage.is_new();
+                outage.is_told |= is_new;
+                is_new
+            });
+            looks.count()
+        };
+        assert_eq!(told(&mut outage, FIRST_LOOKS - 1), 0, "it may be starting");
+        assert_eq!(told(&mut outage, 50), 1);
         for _ in 0..2 {
             outage.over();
-            let mut told = |looks: u32| (0..looks).filter(|_| outage.is_new()).count();
-            assert_eq!((told(LOOKS - 1), told(50)), (0, 1));
+            assert_eq!((told(&mut outage, LOOKS - 1), told(&mut outage, 50)), (0, 1));
         }
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_stored_is_told_by_the_next_look() {
+        let (folder, mut outage) = (tempfile::tempdir().unwrap(), Outage::default());
+        let file = folder.path().join("tollgate.redb");
+        let webhook = Webhook {
+            url: "http://127.0.0.1:1/".parse().unwrap(),
+            secret: Secret::read("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap(),
+            kinds: Kind::ALL.to_vec(),
+        };
+        let lookout = |store: Store| {
+            events::subscribe(&store, std::slice::from_ref(&webhook));
+            let (alarms, clock) = (Alarms::default(), Clock::fixed(1_700_000_000));
+            Lookout { store, facilitator: None, own: None, alarms, clock }
+        };
+        let away = lookout(Store::open(file.clone()).await.unwrap());
+        away.store.close().await.unwrap();
+        for _ in 0..FIRST_LOOKS {
+            away.miss(&mut outage, "it is away").await;
+        }
+        assert!(!outage.is_told);
+        let tried = outage.event.as_ref().unwrap().key.clone();
+        let back = lookout(Store::open(file).await.unwrap());
+        for _ in 0..3 {
+            back.miss(&mut outage, "it is still away").await;
+        }
+        assert!(outage.is_told);
+        assert_eq!(outage.event.unwrap().key, tried, "it is one event");
+        assert_eq!(back.store.waiting(webhook.receiver(), None).await.unwrap().waiting, 1);
     }
 }

@@ -5,12 +5,12 @@
 //! what comes after it.
 //! Source: Standard Webhooks 1.0, "Deliverability and reliability".
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use tokio::{
-    sync::watch,
-    time::{Instant, sleep, timeout},
+    sync::{Mutex, watch},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, error, info, warn};
@@ -40,6 +40,12 @@ pub struct Sender {
     leased: Option<Instant>,
     /// What was not taken, and when it is sent next.
     again: HashMap<Place, Again>,
+    /// Up to where all that waits was sent or put off, unless a look ended before its end.
+    seen: Option<Place>,
+    /// When what was put off is looked at again: from the first on, which may be many pages. Until then news stand behind `seen`.
+    back: Instant,
+    /// Not before: many pages are not read one look after the other.
+    rested: Instant,
     /// How often in a row the receiver was not there.
     failures: u32,
 }
@@ -61,12 +67,16 @@ impl Sender {
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) {
+        // What waits for who is no webhook any more, too.
+        let forgetting = forget(store.clone(), clock.clone(), telling.forgets_at.clone());
+        tasks.spawn(stop.clone().run_until_cancelled_owned(forgetting));
         if webhooks.is_empty() {
             return;
         }
         if webhooks.iter().any(|webhook| webhook.kinds.contains(&Kind::PaymentUndelivered)) {
             let (store, clock, teller) = (store.clone(), clock.clone(), telling.teller);
-            let deliveries = Deliveries { store, clock, teller };
+            let figures = telling.figures.clone();
+            let deliveries = Deliveries { store, clock, teller, figures };
             tasks.spawn(stop.clone().run_until_cancelled_owned(deliveries.run()));
         }
         let http = Http::new();
@@ -77,19 +87,11 @@ impl Sender {
                 http: http.clone(),
                 clock: clock.clone(),
             };
-            let Telling { figures, alarms, teller } = telling;
+            let Telling { figures, alarms, teller, .. } = telling;
             figures.begin(&messenger.host);
             let alarmed = alarms.clone().tell(messenger.clone(), figures.clone());
             tasks.spawn(stop.clone().run_until_cancelled_owned(alarmed));
-            let sender = Self {
-                messenger,
-                store: store.clone(),
-                figures: figures.clone(),
-                teller: *teller,
-                leased: None,
-                again: HashMap::new(),
-                failures: 0,
-            };
+            let sender = Self::new(messenger, store.clone(), figures.clone(), *teller);
             tasks.spawn(stop.clone().run_until_cancelled_owned(sender.run()));
         }
     }
@@ -106,12 +108,24 @@ impl Sender {
         drop(timeout(LEAVING, leave).await);
     }
 
+    fn new(messenger: Messenger, store: Store, figures: Figures, teller: Token) -> Self {
+        let now = Instant::now();
+        Self {
+            messenger,
+            store,
+            figures,
+            teller,
+            leased: None,
+            again: HashMap::new(),
+            seen: None,
+            back: now,
+            rested: now,
+            failures: 0,
+        }
+    }
+
     async fn run(mut self) {
         let mut news = self.store.news();
-        let kept_since = self.messenger.clock.now().saturating_sub(store::NOTICES_KEPT.as_secs());
-        if let Err(error) = self.store.forget_notices(kept_since).await {
-            debug!(%error, "what nobody sends is still in the outbox");
-        }
         loop {
             news.borrow_and_update();
             let pause = match self.round().await {
@@ -131,7 +145,14 @@ impl Sender {
 
     /// Sends what is due, and returns how long nothing will be, unless something is stored.
     async fn round(&mut self) -> Result<Duration, store::Error> {
-        let (mut after, mut pause) = (None, POLL);
+        let start = Instant::now();
+        // Where this look ends before its end, the next one begins at the first.
+        let mut after = self.seen.take().filter(|_| start < self.back.max(self.rested));
+        let is_whole = after.is_none();
+        if is_whole {
+            self.back = later(start, LOOK_BACK);
+        }
+        let (mut seen, mut pages) = (after, 0_u32);
         loop {
             if !self.is_teller().await? {
                 return Ok(POLL);
@@ -147,7 +168,9 @@ impl Sender {
                 );
             }
             after = page.next;
-            let due = self.due(page.notices, &mut pause).await?;
+            pages = pages.saturating_add(1);
+            seen = after.or_else(|| page.notices.last().map(|(place, _)| *place)).or(seen);
+            let due = self.due(page.notices).await?;
             // Whether it is back is found out by one.
             let at_once = if self.failures > 0 { 1 } else { AT_ONCE };
             for some in due.chunks(at_once) {
@@ -161,17 +184,21 @@ impl Sender {
                 }
             }
             if after.is_none() {
-                return Ok(pause);
+                let now = Instant::now();
+                if is_whole {
+                    self.rested = later(now, REST.saturating_mul(pages));
+                }
+                self.seen = seen;
+                return Ok(POLL.min(self.back.max(self.rested).saturating_duration_since(now)));
             }
         }
     }
 
-    /// Those of `notices` that are to be sent now; those whose time has passed are given up. `pause` becomes no longer than it
-    /// takes until another one is due.
+    /// Those of `notices` that are to be sent now; those whose time has passed are given up. For the others the look back is
+    /// early enough.
     async fn due(
         &mut self,
         notices: Vec<(Place, Notice)>,
-        pause: &mut Duration,
     ) -> Result<Vec<(Place, Notice)>, store::Error> {
         let (now, since) =
             (Instant::now(), self.messenger.clock.now().saturating_sub(LIFE.as_secs()));
@@ -187,7 +214,7 @@ impl Sender {
                     given_up.push(place);
                 }
                 Some(again) if again.due > now => {
-                    *pause = (*pause).min(again.due.saturating_duration_since(now));
+                    self.back = self.back.min(again.due);
                 }
                 _ => due.push((place, notice)),
             }
@@ -244,7 +271,8 @@ impl Sender {
         let now = Instant::now();
         let again = self.again.entry(place).or_insert(Again { attempts: 0, due: now });
         again.attempts = again.attempts.saturating_add(1);
-        again.due = now.checked_add(wait_after(again.attempts)).unwrap_or(now);
+        again.due = later(now, wait_after(again.attempts));
+        self.back = self.back.min(again.due);
     }
 
     async fn take_out(&mut self, places: Vec<Place>) -> Result<(), store::Error> {
@@ -263,9 +291,27 @@ impl Sender {
         let is_ours =
             self.store.is_teller(self.messenger.webhook.receiver(), self.teller, LEASE).await?;
         // What is sent until then is answered before the lease ends.
-        self.leased = is_ours.then(|| now.checked_add(ASK_AGAIN).unwrap_or(now));
+        self.leased = is_ours.then(|| later(now, ASK_AGAIN));
         Ok(is_ours)
     }
+}
+
+/// Forgets what nobody has sent for long: at the start of a process and once a day, whoever is told by then.
+async fn forget(store: Store, clock: Clock, at: Arc<Mutex<Instant>>) {
+    // Who began before a reload has let go of it, and its hour counts.
+    let mut at = at.lock().await;
+    loop {
+        sleep_until(*at).await;
+        let kept_since = clock.now().saturating_sub(store::NOTICES_KEPT.as_secs());
+        if let Err(error) = store.forget_notices(kept_since).await {
+            debug!(%error, "what nobody sends is still in the outbox");
+        }
+        *at = later(Instant::now(), DAY);
+    }
+}
+
+fn later(now: Instant, by: Duration) -> Instant {
+    now.checked_add(by).unwrap_or(now)
 }
 
 /// Waits for news, but no longer than `pause`.
@@ -294,6 +340,11 @@ fn count<T>(items: &[T]) -> u64 {
 const AT_ONCE: usize = 8;
 /// Between two looks at the outbox where nothing is said: another gateway may have put something there.
 const POLL: Duration = Duration::from_secs(2);
+/// After this long at most all that waits is looked at, due or not: a store that was restored may have put something between.
+const LOOK_BACK: Duration = Duration::from_secs(60);
+/// For each page of such a look, before the next one.
+const REST: Duration = Duration::from_millis(100);
+const DAY: Duration = Duration::from_secs(24 * 3_600);
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 /// Between two attempts at a receiver that is not there.
@@ -310,7 +361,77 @@ const MOST_PUT_OFF: usize = 20_000;
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        convert::Infallible,
+        sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    };
+
+    use bytes::Bytes;
+    use http::{Response, Uri};
+    use hyper::{server::conn::http1, service::service_fn};
+    use hyper_util::rt::TokioIo;
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::{events::Secret, ledger::read_body};
+
+    /// A receiver that refuses all, and how much that is so far.
+    async fn refusing() -> (Uri, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let heard = Arc::<AtomicUsize>::default();
+        let counted = heard.clone();
+        let (tasks, connections) = (TaskTracker::new(), TaskTracker::new());
+        tasks.spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let counted = counted.clone();
+                let refuse = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                    let counted = counted.clone();
+                    async move {
+                        drop(read_body(request.into_body(), 1_000).await);
+                        counted.fetch_add(1, Relaxed);
+                        let refused = Response::builder().status(400);
+                        Ok::<_, Infallible>(refused.body(String::new()).unwrap())
+                    }
+                });
+                connections
+                    .spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), refuse));
+            }
+        });
+        (url, heard)
+    }
+
+    #[tokio::test]
+    async fn what_is_put_off_is_read_again_when_it_is_due_and_not_with_each_news() {
+        let (url, heard) = refusing().await;
+        let secret = Secret::read("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let webhook = Webhook { url, secret, kinds: Kind::ALL.to_vec() };
+        let receiver = webhook.receiver();
+        let (host, http, clock) = (webhook.host().to_owned(), Http::new(), Clock::fixed(NOW));
+        let messenger = Messenger { webhook, host, http, clock };
+        let store = Store::in_memory().await.unwrap();
+        let notice = |n| Notice { receiver, id: [n; 16], at: NOW, body: Bytes::from_static(b"{}") };
+        store.tell((0..100).map(notice).collect()).await.unwrap();
+        let mut sender = Sender::new(messenger, store.clone(), Figures::default(), Token::draw());
+        sender.round().await.unwrap();
+        assert_eq!((heard.load(Relaxed), sender.again.len()), (100, 100));
+        // Were it read, it would be sent.
+        sender.again.clear();
+        sender.back = later(Instant::now(), DAY);
+        store.tell(vec![notice(100)]).await.unwrap();
+        sender.round().await.unwrap();
+        assert_eq!(heard.load(Relaxed), 101);
+        assert!(sender.back <= later(Instant::now(), SHORTEST_WAIT), "it is due itself");
+        sender.again.clear();
+        let start = Instant::now();
+        (sender.back, sender.rested) = (start, start);
+        sender.round().await.unwrap();
+        assert_eq!(heard.load(Relaxed), 202);
+        assert!(sender.rested >= later(start, 2 * REST), "two pages");
+    }
+
+    const NOW: u64 = 1_700_000_000;
 
     #[test]
     fn waits_grow_up_to_an_hour() {

@@ -4,7 +4,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::*;
-use crate::telemetry::{Clock, metrics::Metrics};
+use crate::{
+    store::{Binding, Claim, Claiming, Redelivery, Settled},
+    telemetry::{Clock, metrics::Metrics},
+};
 
 #[test]
 fn a_signature_is_the_specifications() {
@@ -137,6 +140,108 @@ async fn what_was_not_taken_for_three_days_is_given_up_and_counted() {
     };
     timeout(Duration::from_secs(30), given_up).await.unwrap();
     assert!(is_told(&of("delivered", 0)) && is_told(&of("dropped", 0)), "{}", metrics.text());
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+}
+
+#[tokio::test]
+async fn what_nobody_sends_any_more_is_forgotten_where_there_is_no_webhook() {
+    let store = Store::in_memory().await.unwrap();
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    subscribe(&store, &[nobody()]);
+    let week = 7 * 24 * 3_600;
+    for (key, at) in [(b"old", NOW - week - 1), (b"new", NOW - week)] {
+        let told = notices(&store, Kind::PaymentSettled, || Event { at, ..event(key) });
+        store.tell(told).await.unwrap();
+    }
+    let kept = event(b"new").told().id;
+    Sender::start(&[], (&store, &Clock::fixed(NOW)), &Telling::default(), &tasks, &stop);
+    until_waiting(&store, |ids| ids == [kept]).await;
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+}
+
+/// A payment that has settled, and bought nothing.
+async fn settle(store: &Store, key: ClaimKey) {
+    let claim = Claim {
+        key,
+        alias: None,
+        binding: Binding([0; 32]),
+        now: NOW,
+        keep_until: NOW + 1_000,
+        redelivery: Redelivery { attempts: 3, within: Duration::from_secs(500) },
+    };
+    let Claiming::Fresh(mut ticket) = store.claim(claim).await.unwrap() else { panic!() };
+    let settled = Settled { transaction: None, receipt: Bytes::new(), at: NOW };
+    store.settled(&mut ticket, settled).await.unwrap();
+    store.release(ticket).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_payment_that_cannot_be_looked_at_keeps_no_other_from_being_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tollgate.redb");
+    let store = Store::open(file.clone()).await.unwrap();
+    subscribe(&store, &[nobody()]);
+    for n in [1, 2] {
+        settle(&store, ClaimKey([n; 32])).await;
+        let event = || Event { kind: Kind::PaymentUndelivered, at: NOW, ..event(&[n]) };
+        store.tell(unless_delivered(&store, ClaimKey([n; 32]), event)).await.unwrap();
+    }
+    store.close().await.unwrap();
+    {
+        let db = redb::Database::open(&file).unwrap();
+        let tx = db.begin_write().unwrap();
+        let claims = redb::TableDefinition::<&[u8; 32], &[u8]>::new("claims");
+        tx.open_table(claims).unwrap().insert(&[1; 32], &b"of no version"[..]).unwrap();
+        tx.commit().unwrap();
+    }
+    let store = Store::open(file).await.unwrap();
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    subscribe(&store, &[nobody()]);
+    Sender::start(
+        &[nobody()],
+        (&store, &Clock::fixed(NOW + 30)),
+        &Telling::default(),
+        &tasks,
+        &stop,
+    );
+    let told = Event { kind: Kind::PaymentUndelivered, ..event(&[2]) }.told().id;
+    until_waiting(&store, |ids| ids == [told]).await;
+    // Its doubt goes, and only the other one's stays.
+    let left = async {
+        while store.waiting(deliveries::DOUBTS, None).await.unwrap().waiting != 1 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), left).await.unwrap();
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+}
+
+#[tokio::test]
+async fn payments_that_are_not_looked_at_any_more_are_counted() {
+    let store = Store::in_memory().await.unwrap();
+    let (telling, metrics) = (Telling::default(), Metrics::default());
+    telling.figures.expose(&metrics);
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    subscribe(&store, &[nobody()]);
+    let told = event(b"one").told();
+    let doubts = |count| vec![deliveries::doubt(ClaimKey([1; 32]), told.clone()); count];
+    store.tell(doubts(10_000)).await.unwrap();
+    store.tell(doubts(3)).await.unwrap();
+    Sender::start(&[nobody()], (&store, &Clock::fixed(NOW)), &telling, &tasks, &stop);
+    let line =
+        "gateway_webhook_events_total{receiver=\"payment.undelivered\",outcome=\"dropped\"} 3";
+    let counted = async {
+        while !metrics.text().contains(line) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), counted).await.unwrap();
     stop.cancel();
     tasks.close();
     tasks.wait().await;

@@ -160,13 +160,16 @@ impl Writer {
         let first = after.map_or(0, |Place(_, number)| number.saturating_add(1));
         let Some(table) = batch.view.outbox()? else { return Ok(page) };
         let (first, last) = (row(receiver, Place(0, first)), row(receiver, Place(0, u64::MAX)));
+        // Whether or not it is shown.
+        let mut read = None;
         for (count, entry) in table.range::<&Row>(&first..=&last)?.enumerate() {
             let (row, stored) = entry?;
             if count >= PAGE {
-                page.next = page.notices.last().map(|(place, _)| *place);
+                page.next = read;
                 break;
             }
             let (row, place) = (row.value(), place(row.value()));
+            read = Some(place);
             if batch.changes.outbox.gone.contains(row) {
                 continue;
             }
@@ -228,14 +231,15 @@ impl View {
         }
     }
 
-    /// The rows of what came to be before `before`, and of what does not read.
+    /// The rows of what came to be before `before`. What does not read stays: it may be a newer version's, and its age is not
+    /// known.
     fn told_before(&self, before: u64) -> Result<Vec<Row>, redb::Error> {
         let mut rows = Vec::new();
         let Some(table) = self.outbox()? else { return Ok(rows) };
         for entry in table.range::<&Row>(..)? {
             let (row, stored) = entry?;
             let notice = Notice::decode(receiver(row.value()), stored.value());
-            if notice.is_none_or(|notice| notice.at < before) {
+            if notice.is_some_and(|notice| notice.at < before) {
                 rows.push(*row.value());
             }
         }
@@ -278,3 +282,58 @@ fn place(row: &Row) -> Place {
 }
 
 const OUTBOX: TableDefinition<'_, &Row, &[u8]> = TableDefinition::new("outbox");
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use redb::Database;
+
+    use super::*;
+    use crate::store::Store;
+
+    const HERE: Receiver = Receiver([7; 8]);
+
+    fn notice(at: u64) -> Notice {
+        Notice { receiver: HERE, id: [1; 16], at, body: Bytes::from_static(b"it") }
+    }
+
+    /// The ages of what reads, over all pages.
+    async fn ages(store: &Store) -> Vec<u64> {
+        let (mut ages, mut after) = (Vec::new(), None);
+        loop {
+            let page = store.waiting(HERE, after).await.unwrap();
+            ages.extend(page.notices.iter().map(|(_, notice)| notice.at));
+            after = page.next;
+            if after.is_none() {
+                return ages;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn rows_of_a_newer_version_hide_nothing_and_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tollgate.redb");
+        let page = u64::try_from(PAGE).unwrap();
+        Store::open(file.clone()).await.unwrap().close().await.unwrap();
+        {
+            let db = Database::open(&file).unwrap();
+            let tx = db.begin_write().unwrap();
+            {
+                let mut table = tx.open_table(OUTBOX).unwrap();
+                for number in 0..2 * page {
+                    let newer = [&[u8::MAX], &notice(1).encode()[1..]].concat();
+                    table.insert(&row(HERE, Place(0, number)), newer.as_slice()).unwrap();
+                }
+            }
+            tx.commit().unwrap();
+        }
+        let store = Store::open(file.clone()).await.unwrap();
+        store.tell([1, 5, 9].map(notice).to_vec()).await.unwrap();
+        assert_eq!(ages(&store).await, [1, 5, 9]);
+        store.forget_notices(5).await.unwrap();
+        assert_eq!(ages(&store).await, [5, 9]);
+        let left = store.waiting(HERE, None).await.unwrap().waiting;
+        assert_eq!(left, 2 * page + 2, "what does not read has no age");
+    }
+}
