@@ -22,7 +22,9 @@ use crate::{
 
 #[tokio::test]
 async fn one_authorization_on_both_rails_and_in_each_form_at_once_is_one_delivery() {
-    let world = World::build(Plan { ledgers: Ledgers::default(), ..plan() }).await;
+    // What is signed for a charge lives as long as that may, which x402 has to allow: else nobody is paid where it is first.
+    let x402 = ", max_timeout_seconds: 600";
+    let world = World::build(Plan { ledgers: Ledgers::default(), x402, ..plan() }).await;
     let [(agent, seed), (_, carrier)] = customers(&world).await;
     for _ in 0..3 {
         let sponsored = agent.sign_charge("/weather", &Overrides::default()).await;
