@@ -129,7 +129,7 @@ impl Rpc {
         friendbot: &str,
     ) -> Result<Option<Value>, Answer> {
         let holds = self.faults.holds();
-        if holds.pass(method, Moment::BeforeEffect).await == Way::Out {
+        if holds.pass(method, Moment::BeforeEffect, params.as_ref()).await == Way::Out {
             return Err(Answer::HangUp);
         }
         let fault = self.faults.meet(method);
@@ -158,8 +158,9 @@ impl Rpc {
             Some(Fault::NotFound) => view = View::without_transactions(&self.ledger),
             Some(Fault::TryAgainLater) => {}
         }
+        let asked = params.clone().filter(|_| holds.concern(method));
         let answer = dispatch(method, view, params, friendbot).await;
-        if holds.pass(method, Moment::AfterEffect).await == Way::Out {
+        if holds.pass(method, Moment::AfterEffect, asked.as_ref()).await == Way::Out {
             return Err(Answer::HangUp);
         }
         if let Some(time) = patience {

@@ -4,6 +4,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::rpc::Method;
@@ -37,7 +38,8 @@ pub(crate) struct Holds(Arc<Mutex<Vec<Arc<Held>>>>);
 pub(crate) struct Held {
     method: Method,
     moment: Moment,
-    arrived: watch::Sender<usize>,
+    /// What each call that came asked, as JSON.
+    arrived: watch::Sender<Vec<String>>,
     way: watch::Sender<Way>,
 }
 
@@ -59,12 +61,19 @@ impl Hold {
     /// Waits until so many calls have come here since the hold was made.
     pub async fn arrived_times(&self, calls: usize) {
         let mut arrived = self.held.arrived.subscribe();
-        arrived.wait_for(|count| *count >= calls).await.expect("this hold owns the sender");
+        arrived.wait_for(|asked| asked.len() >= calls).await.expect("this hold owns the sender");
+    }
+
+    /// Waits until a call that asks for `text` stands here, whoever else has come.
+    pub async fn arrived_with(&self, text: &str) {
+        let mut arrived = self.held.arrived.subscribe();
+        let is_here = |asked: &Vec<String>| asked.iter().any(|asked| asked.contains(text));
+        arrived.wait_for(is_here).await.expect("this hold owns the sender");
     }
 
     /// How many calls have come here since the hold was made.
     pub fn calls(&self) -> usize {
-        *self.held.arrived.borrow()
+        self.held.arrived.borrow().len()
     }
 
     /// Lets the calls go on, those whose callers are gone too, and stops no more.
@@ -92,7 +101,7 @@ impl Drop for Hold {
 impl Holds {
     /// Puts a hold in place.
     pub(crate) fn add(&self, method: Method, moment: Moment) -> Hold {
-        let (arrived, way) = (watch::Sender::new(0), watch::Sender::new(Way::Shut));
+        let (arrived, way) = (watch::Sender::new(Vec::new()), watch::Sender::new(Way::Shut));
         let held = Arc::new(Held { method, moment, arrived, way });
         self.lock().push(Arc::clone(&held));
         Hold { held, all: self.clone() }
@@ -104,11 +113,11 @@ impl Holds {
     }
 
     /// Waits at every hold for `method` at `moment`, in the order in which they were made.
-    pub(crate) async fn pass(&self, method: Method, moment: Moment) -> Way {
+    pub(crate) async fn pass(&self, method: Method, moment: Moment, asked: Option<&Value>) -> Way {
         let is_here = |held: &&Arc<Held>| held.method == method && held.moment == moment;
         let holds: Vec<_> = self.lock().iter().filter(is_here).cloned().collect();
         for held in holds {
-            if held.pass().await == Way::Out {
+            if held.pass(asked).await == Way::Out {
                 return Way::Out;
             }
         }
@@ -121,10 +130,11 @@ impl Holds {
 }
 
 impl Held {
-    async fn pass(&self) -> Way {
+    async fn pass(&self, asked: Option<&Value>) -> Way {
         // Before the arrival is told: whoever hears of it may release at once.
         let mut way = self.way.subscribe();
-        self.arrived.send_modify(|count| *count = count.saturating_add(1));
+        let asked = asked.map(Value::to_string).unwrap_or_default();
+        self.arrived.send_modify(|all| all.push(asked));
         *way.wait_for(|way| *way != Way::Shut).await.expect("this holds the sender")
     }
 }

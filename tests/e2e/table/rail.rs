@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use stellar_xdr as xdr;
 use tollgate::{
     client::{Credential, Overrides, Until},
-    protocol::{mpp::Receipt, x402::Settlement},
+    protocol::{mpp::Receipt, stellar::TxHash, x402::Settlement},
 };
 use tollgate_sandbox::ledger::Submission;
 
@@ -37,6 +37,8 @@ pub(super) struct Proof {
     pub(super) header: (HeaderName, HeaderValue),
     /// The last moment at which it can be settled; of one that was pushed, that at which its challenge ends.
     pub(super) until: Until,
+    /// The transaction that was put on the ledger before it is presented.
+    pub(super) pushed: Option<TxHash>,
 }
 
 impl Rail {
@@ -81,7 +83,8 @@ impl Rail {
                 until("its ledger is closed", || !ledger.is_pending(&hash)).await;
                 let credential = offer.push(transaction, &cell.payer.secret().parse().unwrap());
                 let header = (credential.name(), credential.header().clone());
-                Proof { header, until: Until::Time(offer.expires.unwrap()) }
+                let until = Until::Time(offer.expires.unwrap());
+                Proof { header, until, pushed: Some(transaction) }
             }
         }
     }
@@ -118,7 +121,7 @@ impl Rail {
 
 fn proof(credential: &Credential) -> Proof {
     let header = (credential.name(), credential.header().clone());
-    Proof { header, until: credential.holds_until().unwrap() }
+    Proof { header, until: credential.holds_until().unwrap(), pushed: None }
 }
 
 /// How long the payer's own transaction can land: less than its challenge can be paid.

@@ -273,9 +273,17 @@ impl Row {
 async fn leave_at(cell: &Cell, proof: &Proof, method: Rpc, moment: Moment) -> Option<Heard> {
     let hold = cell.world.sandbox.faults().hold(method, moment);
     let visitor = cell.visit(proof).await;
-    hold.arrived().await;
+    match proof.pushed {
+        // The gateway asks for transactions of its own too.
+        Some(pushed) => hold.arrived_with(&pushed.to_string()).await,
+        None => hold.arrived().await,
+    }
     visitor.leave().await;
     hold.release();
+    if proof.pushed.is_some() {
+        // It is looked up before it is claimed: who presents it again now could be first.
+        cell.origin.until_reached(1).await;
+    }
     None
 }
 
