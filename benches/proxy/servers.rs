@@ -194,7 +194,7 @@ fn yaml(upstream: SocketAddr) -> String {
     let code = hex::encode(tollgate_sandbox::channel_code());
     format!(
         r#"version: 1
-listeners: [{{ address: 127.0.0.1:0, limits: {{ connections_per_address: 16384 }} }}]
+listeners: [{{ name: public, address: 127.0.0.1:0, limits: {{ connections_per_address: 16384 }} }}]
 admin: {{ address: 127.0.0.1:0 }}
 upstream: http://{upstream}
 network: stellar:testnet
