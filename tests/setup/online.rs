@@ -10,7 +10,7 @@ use tollgate::{
 use tollgate_sandbox::DevAccount;
 
 use crate::{
-    binary::with_env,
+    binary::{Said, with_env},
     site::{Site, require_authorization, trust},
     stub::{Reply, Stub},
 };
@@ -342,16 +342,19 @@ async fn everything_is_told_in_one_run() {
     );
 }
 
+/// What `tollgate check` with the arguments in `line` says of `yaml`, in `folder`.
+async fn told(site: &Site, folder: &std::path::Path, yaml: &str, line: &[&str]) -> Said {
+    std::fs::write(folder.join("gateway.yaml"), yaml).unwrap();
+    let lines = site.sandbox.env_lines();
+    let env: Vec<_> = lines.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    with_env(folder, &[&["check"], line].concat(), &env).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_ends_with_what_it_found() {
     let site = Site::start().await;
     let folder = tempfile::tempdir().unwrap();
-    let check = async |yaml: &str, line: &[&str]| {
-        std::fs::write(folder.path().join("gateway.yaml"), yaml).unwrap();
-        let lines = site.sandbox.env_lines();
-        let env: Vec<_> = lines.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        with_env(folder.path(), &[&["check"], line].concat(), &env).await
-    };
+    let check = async |yaml: &str, line: &[&str]| told(&site, folder.path(), yaml, line).await;
     let good = check(GOOD, &["--online"]).await;
     assert_eq!((good.code, good.stderr.as_str()), (0, ""));
     let nobody = paid_to(&DevAccount::from_label("nobody").address());
@@ -416,12 +419,7 @@ async fn the_command_ends_with_what_it_found() {
 async fn a_warning_is_a_mistake_where_the_command_is_strict() {
     let site = Site::start().await;
     let folder = tempfile::tempdir().unwrap();
-    let check = async |yaml: &str, line: &[&str]| {
-        std::fs::write(folder.path().join("gateway.yaml"), yaml).unwrap();
-        let lines = site.sandbox.env_lines();
-        let env: Vec<_> = lines.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        with_env(folder.path(), &[&["check"], line].concat(), &env).await
-    };
+    let check = async |yaml: &str, line: &[&str]| told(&site, folder.path(), yaml, line).await;
     let doubtful = with(&[
         ("listen: 127.0.0.1:0", "listen: 0.0.0.0:4020"),
         ("public_url: https://api.example\n", ""),
